@@ -1,0 +1,70 @@
+# `make` or `make help` says what there is. On a system other than Debian 12 or 13: make SETUP=true ...
+
+PYTHON ?= python3
+SETUP ?= setup/debian.sh
+SCENARIO ?= scenarios/resize.py
+PYTEST_FLAGS ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+PACKAGES := packages-python packages-test packages-image packages-run
+.PHONY: help scenario image test lint format lock clean venv $(PACKAGES)
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK_HASH = $(firstword $(shell sha256sum requirements.lock))
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+scenario: packages-run image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
+	$(BIN)/python -m pytest $(SCENARIO) $(PYTEST_FLAGS)
+
+image: packages-image venv ## Build the reference image; what is built stays in ~/.cache/kios-e2e
+	$(BIN)/python -m images build
+
+test: packages-test lint ## Check style and types, run the unit tests
+	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)
+
+lint: venv ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: venv ## Format, and mend what ruff can mend
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+# The stamp is written last, so an interrupted install is started again. Remade when the lock changes or its interpreter is
+# gone. Wheels only: what a source would need for its build has no hash in the lock.
+venv: packages-python ## Make .venv from requirements.lock
+	@if [ "$$(cat $(VENV)/lock.sha256 2>/dev/null)" = $(LOCK_HASH) ] && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'make: $(PYTHON) is older than 3.11; name another: make PYTHON=...' >&2; exit 1; }; \
+	echo 'venv: installing requirements.lock'; \
+	rm -rf $(VENV); \
+	$(PYTHON) -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r requirements.lock; \
+	echo $(LOCK_HASH) >$(VENV)/lock.sha256; \
+	echo 'venv: done'
+
+# Versions that still fit stay: make lock LOCK_FLAGS=--upgrade takes the newest ones. Nothing of the last week is taken:
+# not every mirror has it yet, and a bad upload is found by then.
+lock: packages-python ## Make requirements.lock from pyproject.toml
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder"; \
+	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
+	env -u UV_FIND_LINKS "$$folder/bin/uv" pip compile --quiet --universal --extra dev --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-config --custom-compile-command 'make lock' \
+	    --exclude-newer '7 days' $(LOCK_FLAGS) \
+	    --output-file requirements.lock pyproject.toml; \
+	echo 'lock: requirements.lock is made'
+
+# A static pattern: make looks for no other kind of rule for a phony target.
+$(PACKAGES): packages-%:
+	@$(SETUP) $*
+
+clean: ## Remove what make made here, not the image's cache
+	rm -rf $(VENV) artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

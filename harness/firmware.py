@@ -1,0 +1,82 @@
+"""UEFI firmware, found by the descriptor files that distributions install (QEMU's docs/interop/firmware.json)."""
+
+import fnmatch
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+# The order of the specification: what a user puts in place comes before what the system ships.
+_FOLDERS = (
+    Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "qemu/firmware",
+    Path("/etc/qemu/firmware"),
+    Path("/usr/share/qemu/firmware"),
+)
+_UNWANTED = frozenset({"enrolled-keys", "requires-smm", "secure-boot"})
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """Read-only code and the template from which each node gets a variable store of its own; both raw flash images."""
+
+    code: Path
+    variables: Path
+
+
+def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS) -> Firmware:
+    """Returns the first UEFI firmware for x86-64 without Secure Boot; raises HarnessError if there is none."""
+    for descriptor in _descriptors(folders):
+        firmware = _firmware_of(descriptor, machine_type)
+        if firmware is not None:
+            return firmware
+    raise HarnessError(
+        f"No UEFI firmware is installed: no descriptor in {', '.join(map(str, folders))} is for {machine_type} on x86_64.\n"
+        "Install it: sudo apt-get install ovmf"
+    )
+
+
+def _descriptors(folders: tuple[Path, ...]) -> Iterator[dict[str, object]]:
+    by_name: dict[str, Path] = {}
+    for folder in reversed(folders):
+        by_name.update({file.name: file for file in folder.glob("*.json")})
+    for name in sorted(by_name):
+        try:
+            content = json.loads(by_name[name].read_text())
+        except (OSError, ValueError) as broken:
+            raise HarnessError(f"The firmware descriptor {by_name[name]} cannot be read: {broken}") from broken
+        yield content
+
+
+def _firmware_of(descriptor: dict[str, object], machine_type: str) -> Firmware | None:
+    mapping = descriptor.get("mapping")
+    if not isinstance(mapping, dict) or mapping.get("device") != "flash":
+        return None
+    if "uefi" not in _strings(descriptor, "interface-types") or _UNWANTED & _strings(descriptor, "features"):
+        return None
+    if not _targets(descriptor, machine_type):
+        return None
+    try:
+        parts = mapping["executable"], mapping["nvram-template"]
+    except KeyError:
+        return None
+    if any(part.get("format") != "raw" for part in parts):
+        return None
+    code, variables = (Path(part["filename"]) for part in parts)
+    return Firmware(code, variables) if code.exists() and variables.exists() else None
+
+
+def _targets(descriptor: dict[str, object], machine_type: str) -> bool:
+    targets = descriptor.get("targets")
+    return isinstance(targets, list) and any(
+        target.get("architecture") == "x86_64"
+        and any(fnmatch.fnmatch(machine_type, pattern) for pattern in target.get("machines", []))
+        for target in targets
+    )
+
+
+def _strings(descriptor: dict[str, object], key: str) -> frozenset[str]:
+    values = descriptor.get(key)
+    return frozenset(values) if isinstance(values, list) else frozenset()

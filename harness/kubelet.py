@@ -1,0 +1,156 @@
+"""The kubelet's HTTP API on port 10250, asked with a client certificate made for the run."""
+
+import datetime
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import trustme
+import yaml
+
+from harness.errors import HarnessError
+from harness.feed import ContainerState, Feed
+
+CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
+_CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
+# A forwarded port accepts and then stays silent until the guest has its lease: each attempt has a short end.
+_ATTEMPT_SECONDS = 2.0
+_POLL_SECONDS = 0.5
+# kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
+_SHIPPED: Mapping[str, object] = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "staticPodPath": "/etc/kubernetes/manifests",
+    "containerRuntimeEndpoint": "unix:///var/run/crio/crio.sock",
+    "cgroupDriver": "cgroupfs",
+    "makeIPTablesUtilChains": False,
+    "shutdownGracePeriod": "30s",
+    "shutdownGracePeriodCriticalPods": "10s",
+    "authentication": {"webhook": {"enabled": False}},
+    "authorization": {"mode": "AlwaysAllow"},
+}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A certificate authority made for one run, and a client certificate of it in a file that holds its key too."""
+
+    authority: bytes
+    client: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Credentials":
+        """Makes both; the client's file goes into `folder`."""
+        authority = trustme.CA(organization_name="kios-e2e")
+        client = folder / "kubelet-client.pem"
+        client.touch(mode=0o600)
+        authority.issue_cert(common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(str(client))
+        return cls(authority.cert_pem.bytes(), client)
+
+    def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
+        """What the data partition needs so that the kubelet knows the authority; anonymous access stays off.
+
+        `shipped` is the configuration that the data partition holds already, None if it holds none.
+        """
+        config = dict(yaml.safe_load(shipped) if shipped else _SHIPPED)
+        authentication = dict(config.get("authentication") or {})
+        authentication["x509"] = {"clientCAFile": "/etc/kubernetes/" + _CLIENT_CA.name}
+        config["authentication"] = authentication
+        return {CONFIG: yaml.safe_dump(config, sort_keys=False).encode(), _CLIENT_CA: self.authority}
+
+
+class KubeletApi:
+    """The kubelet of one node, behind a forwarded port on 127.0.0.1."""
+
+    def __init__(self, port: int, credentials: Credentials) -> None:
+        self.port = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The kubelet signs its own server certificate at every first boot: there is nothing to check it against.
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+        self._context.load_cert_chain(credentials.client)
+
+    def get(self, path: str, timeout: float = 30.0) -> bytes:
+        """Returns the body of a GET; raises HarnessError unless the answer is 200, OSError while nobody answers."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self._context)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+        except http.client.HTTPException as broken:
+            raise OSError(f"the kubelet broke off its answer to {path}: {broken!r}") from broken
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise HarnessError(f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}")
+        return body
+
+    def states(self, timeout: float = 30.0) -> list[ContainerState]:
+        """Returns the state of every container of every pod."""
+        pods = json.loads(self.get("/pods", timeout)).get("items") or []
+        return [state for pod in pods for state in _states_of(pod)]
+
+    def logs(self, namespace: str, pod: str, container: str) -> str:
+        """Returns the log of a container, as `kubectl logs` would."""
+        return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
+
+
+class KubeletWatch:
+    """Publishes every change of a container's state, as soon as the kubelet can be asked."""
+
+    def __init__(self, api: KubeletApi, feed: Feed) -> None:
+        self._api, self._feed = api, feed
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kubelet-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops asking; returns once the thread has ended."""
+        self._ended.set()
+        self._thread.join(timeout=2 * _ATTEMPT_SECONDS + 1)
+
+    def _run(self) -> None:
+        known: dict[tuple[str, str], tuple[object, ...]] = {}
+        while not self._ended.wait(_POLL_SECONDS):
+            try:
+                states = self._api.states(_ATTEMPT_SECONDS)
+            except (OSError, HarnessError, ValueError):
+                continue
+            for state in states:
+                facts = (state.state, state.reason, state.exit_code, state.started)
+                if known.get((state.pod, state.container)) != facts:
+                    known[state.pod, state.container] = facts
+                    self._feed.publish(state)
+
+
+def _states_of(pod: dict[str, dict[str, object]]) -> list[ContainerState]:
+    status = pod.get("status") or {}
+    entries: list[dict[str, object]] = []
+    for key in ("initContainerStatuses", "containerStatuses"):
+        listed = status.get(key)
+        entries += listed if isinstance(listed, list) else []
+    return [_state_of(str(pod["metadata"]["name"]), entry) for entry in entries]
+
+
+def _state_of(pod: str, entry: dict[str, object]) -> ContainerState:
+    states = entry.get("state")
+    name, details = next(iter(states.items()), ("waiting", {})) if isinstance(states, dict) else ("waiting", {})
+    reason, message = details.get("reason") or "", details.get("message") or ""
+    return ContainerState(
+        pod=pod,
+        container=str(entry["name"]),
+        state=name,
+        reason=f"{reason}: {message}" if message else reason,
+        exit_code=details.get("exitCode"),
+        started=_seconds(details.get("startedAt")),
+        finished=_seconds(details.get("finishedAt")),
+    )
+
+
+def _seconds(stamp: str | None) -> float | None:
+    """RFC 3339 to seconds of the epoch."""
+    return datetime.datetime.fromisoformat(stamp).timestamp() if stamp else None

@@ -1,0 +1,108 @@
+"""The emulated machine: what it is, as values, and the command line that makes it, as a pure function of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+MIB = 1 << 20
+NICS = ("virtio-net-pci", "e1000e", "e1000")
+_LEAST_MEMORY = 512 * MIB
+_KUBELET_PORT = 10250
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A PC of type q35 with UEFI, one NVMe disk and one NIC, which the guest calls eth0.
+
+    `memory` and `disk_size` are bytes, `sector_size` is the size of a logical block (512 or 4096). `kernel_arguments`
+    reach the kernel behind its built-in command line; without any, the firmware starts the disk as it would at a user's.
+    """
+
+    disk_size: int
+    sector_size: int = 512
+    memory: int = 1024 * MIB
+    cpus: int = 1
+    nic: str = "virtio-net-pci"
+    mac: str = "52:54:00:6b:69:6f"
+    kernel_arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises HarnessError for what no node could run on."""
+        if self.memory < _LEAST_MEMORY:
+            raise HarnessError(f"{self.memory // MIB} MiB of memory are too little: a node needs 512 MiB.")
+        if self.sector_size not in (512, 4096):
+            raise HarnessError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
+        if self.disk_size <= 0 or self.disk_size % self.sector_size:
+            raise HarnessError(f"A disk of {self.disk_size} bytes is no whole number of {self.sector_size}-byte blocks.")
+        if self.nic not in NICS:
+            raise HarnessError(f"The kernel has no driver for the NIC {self.nic}: use one of {', '.join(NICS)}.")
+        if self.cpus < 1:
+            raise HarnessError(f"A machine with {self.cpus} CPUs does not start.")
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """How the guest's instructions run: `kvm` or `tcg`, on which CPU model, and how fast.
+
+    `slowness` is this host's time over the reference's (2 cores, TCG): the factor of every deadline. `reason` says in one
+    line why this accelerator was chosen.
+    """
+
+    name: str
+    cpu: str
+    slowness: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture."""
+
+    code: Path
+    variables: Path
+    disk: Path
+    capture: Path
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Numbers of the open sockets that QEMU inherits: one for its machine protocol, one for the serial port."""
+
+    qmp: int
+    console: int
+
+
+def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, channels: Channels) -> list[str]:
+    """Returns the command line of a machine that is stopped before its first instruction (`-S`).
+
+    The guest's kubelet port is forwarded from a port on 127.0.0.1 that the kernel chooses.
+    """
+    return [
+        str(qemu),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
+        *("-machine", "q35,pflash0=code,pflash1=variables"),
+        *("-accel", accelerator.name, "-cpu", accelerator.cpu),
+        *("-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M"),
+        *("-rtc", "base=utc"),
+        *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={_value(files.code)}"),
+        *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={_value(files.variables)}"),
+        *("-blockdev", f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={_value(files.disk)}"),
+        *("-device", _nvme(machine)),
+        *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{_KUBELET_PORT}"),
+        *("-device", f"{machine.nic},netdev=net,mac={machine.mac}"),
+        *("-object", f"filter-dump,id=capture,netdev=net,file={_value(files.capture)}"),
+        *("-device", "VGA"),
+        *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", f"socket,id=console,fd={channels.console}", "-serial", "chardev:console"),
+    ]
+
+
+def _nvme(machine: Machine) -> str:
+    size = machine.sector_size
+    return f"nvme,serial=kios-e2e,drive=disk,logical_block_size={size},physical_block_size={size}"
+
+
+def _value(path: Path) -> str:
+    """A path inside a comma-separated option, where QEMU wants commas doubled."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,179 @@
+"""The pytest plugin: options, fixtures named by what they give, and the artifacts of every node."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness import accelerator, disk, firmware, qemu
+from harness.accelerator import WISHES
+from harness.disk import Disk
+from harness.errors import HarnessError
+from harness.keeper import Keeper
+from harness.kubelet import Credentials
+from harness.machine import MIB, Machine
+from harness.node import Host, Node, Order
+from harness.pods import StaticPod, load
+
+_CONSOLE_POD = Path(__file__).parent / "manifests/console.yaml"
+# The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
+_EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
+_NODES = pytest.StashKey[list[Node]]()
+_FAILED = pytest.StashKey[bool]()
+
+NewNode = Callable[..., Node]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the harness's options."""
+    group = parser.getgroup("kios", "kiOS end-to-end harness")
+    group.addoption("--kios-image", type=Path, metavar="FILE", help="raw disk image to test (default: the reference image, built if missing)")
+    group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    group.addoption("--disk-size", metavar="SIZE", help="size of a node's disk where the scenario names none, as 2G (default: twice the image)")
+    group.addoption("--memory", default="1G", metavar="SIZE", help="memory of a node (default: %(default)s)")
+    group.addoption("--accelerator", choices=WISHES, default="auto", help="what runs the guest's instructions (default: what is proven to work)")
+    group.addoption("--qemu", default="qemu-system-x86_64", metavar="PROGRAM", help="QEMU 10 or newer (default: %(default)s)")
+    group.addoption("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="logs of every node, by test (default: %(default)s)")
+    group.addoption("--keep-on-failure", action="store_true", help="keep the disk and the UEFI variables of a failed test's nodes with its artifacts")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Notes a failure for the fixtures' end, and puts the way to the artifacts into its report."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    for node in item.stash.get(_NODES, []):
+        report.sections.append((f"artifacts of {node.artifacts.name}", str(node.artifacts)))
+        if node.was_started:
+            passed = ", ".join(f"{entry.name} {entry.after:.1f} s" for entry in node.timeline())
+            report.sections.append((f"milestones of {node.artifacts.name}", passed))
+    return report
+
+
+@pytest.fixture(scope="session")
+def run_folder() -> Iterator[Path]:
+    """A folder for all that a run makes and nobody needs behind it; it goes even when pytest is killed."""
+    folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
+    keeper = Keeper.start(folder)
+    yield folder
+    keeper.close()
+
+
+@pytest.fixture(scope="session")
+def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
+    """What runs nodes here, proven to work before the first of them boots."""
+    program = qemu.find(pytestconfig.getoption("qemu"))
+    code = firmware.find()
+    chosen = accelerator.choose(pytestconfig.getoption("accelerator"), program, code, _cache(pytestconfig) / "accelerators.json")
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
+    return Host(program, code, chosen, Credentials.make(run_folder))
+
+
+@pytest.fixture(scope="session")
+def node_image(pytestconfig: pytest.Config) -> Path:
+    """The folder of the reference node image, built now if it is missing."""
+    return _reference_image(_cache(pytestconfig))
+
+
+@pytest.fixture(scope="session")
+def image(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Disk:
+    """The disk image under test."""
+    named = pytestconfig.getoption("kios_image")
+    return disk.open_image(named.absolute() if named else request.getfixturevalue("node_image") / "kios.img")
+
+
+@pytest.fixture(scope="session")
+def image_4k(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Disk:
+    """The reference image made for a disk of 4096-byte blocks; skips where the user brought an image."""
+    if pytestconfig.getoption("kios_image"):
+        pytest.skip("the image given by --kios-image exists for one block size only")
+    return disk.open_image(request.getfixturevalue("node_image") / "kios-4k.img")
+
+
+@pytest.fixture
+def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
+    """An empty folder for what is left of this test."""
+    folder = pytestconfig.getoption("artifacts").absolute() / request.path.stem / re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def new_node(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, host: Host, run_folder: Path, artifacts: Path
+) -> Iterator[NewNode]:
+    """Makes nodes that are prepared and not yet started; each ends with the test.
+
+    `new_node(image, pods, disk_size=None, files={})`: pods are manifest files or static pods; the console pod is added.
+    """
+    nodes: list[Node] = []
+    request.node.stash[_NODES] = nodes
+
+    def make(
+        image: Disk,
+        pods: Sequence[StaticPod | Path],
+        disk_size: int | None = None,
+        files: Mapping[PurePosixPath, bytes] | None = None,
+    ) -> Node:
+        machine = Machine(
+            disk_size=disk_size or _disk_size(pytestconfig, image),
+            sector_size=image.table.sector_size,
+            memory=_bytes(pytestconfig.getoption("memory")),
+            kernel_arguments=_EARLY_CONSOLE,
+        )
+        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in (*pods, _CONSOLE_POD)]
+        name = f"node-{len(nodes) + 1}"
+        folder = Path(tempfile.mkdtemp(dir=run_folder)) / name
+        node = Node(image, Order(machine, loaded, files or {}), host, folder, artifacts / name)
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
+            node.keep_disk()
+        node.close()
+
+
+def _cache(config: pytest.Config) -> Path:
+    """The cache folder: that of the option, else the one that `images` has by itself."""
+    named = config.getoption("image_cache")
+    return named.absolute() if named else Path(_images(["cache"]))
+
+
+def _reference_image(cache: Path) -> Path:
+    try:
+        return Path(_images(["find", "--cache", str(cache)]))
+    except HarnessError:
+        return Path(_images(["build", "--cache", str(cache)]))
+
+
+def _images(arguments: Sequence[str]) -> str:
+    """Asks the `images` package, as a program: it and the harness share nothing but folders."""
+    argv = [sys.executable, "-m", "images", *arguments]
+    done = subprocess.run(argv, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise HarnessError(f"`python -m images {arguments[0]}` failed; it says why above.")
+    return done.stdout.strip()
+
+
+def _disk_size(config: pytest.Config, image: Disk) -> int:
+    named = config.getoption("disk_size")
+    return _bytes(named) if named else 2 * image.size
+
+
+def _bytes(size: str) -> int:
+    """`512M`, `2G` or plain bytes to bytes."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)", size.upper())
+    if match is None:
+        raise pytest.UsageError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
+    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))

@@ -1,0 +1,74 @@
+"""Milestones of a node's way up, and when each was passed."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from harness.feed import ConsoleLine, ContainerState, Happening
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A point that every good boot passes: its name, what shows that it was passed, and its budget.
+
+    `within` is in seconds from QEMU's start on the reference host (2 cores, TCG); other hosts' slowness scales it.
+    """
+
+    name: str
+    passed: Callable[[Happening], bool]
+    within: float
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A milestone that was passed, `after` seconds after QEMU's start."""
+
+    name: str
+    after: float
+
+
+def line_matching(pattern: str) -> Callable[[Happening], bool]:
+    """Recognises a line on the serial port."""
+    compiled = re.compile(pattern)
+    return lambda happening: isinstance(happening, ConsoleLine) and bool(compiled.search(happening.text))
+
+
+def container_done(pod: str, container: str) -> Callable[[Happening], bool]:
+    """Recognises a container that did its work: it ended with status 0, as the kubelet says."""
+    return lambda happening: (
+        isinstance(happening, ContainerState)
+        and (happening.pod, happening.container) == (pod, container)
+        and happening.state == "terminated"
+        and happening.exit_code == 0
+    )
+
+
+def container_running(pod: str, container: str) -> Callable[[Happening], bool]:
+    """Recognises a container that runs, as the kubelet says."""
+    return lambda happening: (
+        isinstance(happening, ContainerState)
+        and (happening.pod, happening.container) == (pod, container)
+        and happening.state == "running"
+    )
+
+
+FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot"), 60)
+KERNEL = Milestone("kernel", line_matching(r"\] Linux version \d"), 90)
+INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
+CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
+KUBELET = Milestone("kubelet", line_matching(r"kiOS: started kubelet"), 180)
+BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
+
+
+def passed(milestones: Iterable[Milestone], happenings: Iterable[Happening], start: float) -> list[Passed]:
+    """Returns the milestones passed so far in the order of time, each once.
+
+    A container's own times, which the kubelet gives in whole seconds of the wall clock, count as when they were heard.
+    """
+    open_ones = list(milestones)
+    found = []
+    for happening in happenings:
+        for milestone in [m for m in open_ones if m.passed(happening)]:
+            open_ones.remove(milestone)
+            found.append(Passed(milestone.name, happening.at - start))
+    return found

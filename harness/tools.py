@@ -1,0 +1,62 @@
+"""The programs that work on disk images: where they are, and how one is run to its end."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Container
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+_PACKAGES = {
+    "debugfs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "mke2fs": "e2fsprogs",
+    "qemu-img": "qemu-utils",
+    "qemu-io": "qemu-utils",
+    "sfdisk": "fdisk",
+}
+
+
+def find(name: str) -> Path:
+    """Returns where the program `name` is; HarnessError with the Debian package to install when it is nowhere."""
+    # Debian keeps the file system tools in sbin, which the PATH of a normal user does not have.
+    folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=folders)
+    if found is None:
+        package = _PACKAGES.get(name, name)
+        raise HarnessError(f"{name} is not installed: apt-get install {package}")
+    return Path(found)
+
+
+def run(
+    name: str,
+    *args: str | Path,
+    timeout: float = 60,
+    ok: Container[int] = (0,),
+    input: bytes | None = None,  # noqa: A002 (subprocess.run's own word for it)
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs the program `name` in the folder `cwd`, with `input` as its stdin, and returns what it wrote.
+
+    Raises HarnessError with the program's words if its exit status is not in `ok` or it runs for more than `timeout`
+    seconds; it is killed then.
+    """
+    argv = [str(find(name)), *map(str, args)]
+    try:
+        # Messages are compared with English ones by those who call debugfs.
+        done = subprocess.run(
+            argv, input=input or b"", capture_output=True, timeout=timeout, cwd=cwd, env={**os.environ, "LC_ALL": "C"}
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HarnessError(f"{name} did not end in {timeout} s; run it by hand: {argv}") from error
+    except OSError as error:
+        raise HarnessError(f"{name} cannot be run: {error}") from error
+    if done.returncode not in ok:
+        raise HarnessError(f"{name} failed with status {done.returncode}: {words(done)}; run it by hand: {argv}")
+    return done
+
+
+def words(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Returns what a program said on stdout and stderr, as one text for a message."""
+    return (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip()

@@ -1,0 +1,1 @@
+"""What goes into the reference node image, and how it is built: `python -m images build`."""

@@ -1,0 +1,118 @@
+"""The cache of built parts, keyed by content: a part is made once for all that it is made from.
+
+A part is made in a folder beside its place and renamed into it, so an interrupted build leaves nothing that a later one
+would take for a part. Two builds at a time wait for each other, part by part.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_KEPT_OF_EACH_PART = 3
+_NEEDED_BYTES = 6 << 30
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to make: its name, what it is made from (name to digest or version), and what fills its folder."""
+
+    name: str
+    inputs: Mapping[str, str]
+    make: Callable[[Path], None]
+
+    @property
+    def key(self) -> str:
+        """The digest of all the inputs: 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(dict(self.inputs), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def default_root() -> Path:
+    """The cache folder: under `$XDG_CACHE_HOME`, which is `~/.cache` if unset (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kios-e2e"
+
+
+class Cache:
+    """Parts under one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.logs = root / "logs"
+        for folder in ("parts", "locks", "work", "logs"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+
+    def get(self, part: Part) -> Path:
+        """Returns the folder of a part, made now if it is not there."""
+        place = self.root / "parts" / f"{part.name}-{part.key}"
+        if place.is_dir():
+            os.utime(place)
+            return place
+        with self.locked(part.name):
+            if not place.is_dir():
+                self._make(part, place)
+        return place
+
+    def workspace(self, name: str) -> Path:
+        """A folder for a build that goes on where it was, such as a compiler's tree; its tool must bear an interruption."""
+        place = self.root / "work" / name
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Holds the lock of a name against other builds on this cache."""
+        with (self.root / "locks" / name).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{name}: waiting for another build")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _make(self, part: Part, place: Path) -> None:
+        making = place.with_name(f".{place.name}.making")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        say(f"{part.name}: building")
+        start = time.monotonic()
+        part.make(making)
+        (making / "inputs.json").write_text(json.dumps(dict(part.inputs), indent=1, sort_keys=True))
+        making.rename(place)
+        say(f"{part.name}: done in {time.monotonic() - start:.0f} s")
+        self._drop_old(part.name)
+
+    def _drop_old(self, name: str) -> None:
+        parts = self.root / "parts"
+        same = [place for place in parts.iterdir() if place.name.rpartition("-")[0] == name]
+        for old in sorted(same, key=lambda place: place.stat().st_mtime, reverse=True)[_KEPT_OF_EACH_PART:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def free_bytes_missing(root: Path) -> int:
+    """How many bytes a cold build lacks on the filesystem of `root`; 0 if there is room."""
+    return max(0, _NEEDED_BYTES - shutil.disk_usage(root).free)
+
+
+def digest_of(*paths: Path) -> str:
+    """The sha256 of files and folders: names, executable bits and bytes."""
+    total = hashlib.sha256()
+    for path in paths:
+        files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if path.is_dir() else [path]
+        for file in files:
+            name = file.relative_to(path) if path.is_dir() else file.name
+            total.update(f"{name}\0{bool(file.stat().st_mode & 0o100)}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+def say(words: str) -> None:
+    """One line of progress."""
+    print(f"images: {words}", file=sys.stderr, flush=True)

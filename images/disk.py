@@ -1,0 +1,143 @@
+"""The disk image: GPT, an EFI System Partition with the EFI binary, and the data partition."""
+
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from images import command
+from images.errors import BuildError
+
+ESP_TYPE = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+DATA_TYPE = uuid.UUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
+
+_MIB = 1 << 20
+_FIRST_PARTITION = 2048 * 512
+_ENTRIES, _ENTRY_SIZE = 128, 128
+_LARGEST = 1 << 30
+_DATA_OVER_CONTENT = 1.5
+# The journal and the inode tables of a small ext4: without room for them too, a node would be near the 15 % of free space
+# below which its kubelet evicts pods.
+_FILESYSTEM_ITSELF = 12 * _MIB
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A partition to be: its type, name and place in bytes, all multiples of 1 MiB."""
+
+    type_guid: uuid.UUID
+    name: str
+    start: int
+    size: int
+
+
+def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path) -> None:
+    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1."""
+    esp_size = _round_up(efi.stat().st_size + 8 * _MIB)
+    data_size = _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF)
+    extents = (
+        Extent(ESP_TYPE, "ESP", _FIRST_PARTITION, esp_size),
+        Extent(DATA_TYPE, "datapart", _FIRST_PARTITION + esp_size, data_size),
+    )
+    disk_size = extents[-1].start + data_size + _MIB
+    if disk_size >= _LARGEST:
+        raise BuildError(
+            f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.", "Leave containers out of it."
+        )
+    parts = (image.with_suffix(".p1"), image.with_suffix(".p2"))
+    _make_esp(efi, parts[0], esp_size, sector_size, log)
+    _make_data(data, parts[1], data_size, log)
+    with image.open("wb") as disk:
+        disk.truncate(disk_size)
+        _write_gpt(disk.fileno(), disk_size // sector_size, sector_size, extents)
+        for extent, part in zip(extents, parts, strict=True):
+            _copy_sparse(part, disk.fileno(), extent.start)
+            part.unlink()
+
+
+def _make_esp(efi: Path, part: Path, size: int, sector_size: int, log: Path) -> None:
+    with part.open("wb") as file:
+        file.truncate(size)
+    command.run(["mkfs.vfat", "-S", str(sector_size), "-i", "6b696f73", "--invariant", part], log=log)
+    command.run(["mmd", "-i", part, "::EFI", "::EFI/Boot"], log=log)
+    command.run(["mcopy", "-m", "-i", part, efi, "::EFI/Boot/Bootx64.efi"], log=log)
+
+
+def _make_data(data: Path, part: Path, size: int, log: Path) -> None:
+    with part.open("wb") as file:
+        file.truncate(size)
+    identity = str(uuid.uuid5(DATA_TYPE, "reference node"))
+    # fakeroot: the files belong to whoever builds, and to root on the node
+    command.run(
+        ["fakeroot", "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "datapart", "-U", identity, "-m", "1", "-d", data, part],
+        log=log,
+        env={"SOURCE_DATE_EPOCH": "0"},
+    )
+
+
+def _write_gpt(disk: int, sectors: int, sector_size: int, extents: Sequence[Extent]) -> None:
+    """UEFI specification 2.10, chapter 5: a protective MBR, the table, and its backup at the disk's end."""
+    entries = b"".join(
+        struct.pack(
+            "<16s16sQQQ72s",
+            extent.type_guid.bytes_le,
+            uuid.uuid5(extent.type_guid, "reference node").bytes_le,
+            extent.start // sector_size,
+            (extent.start + extent.size) // sector_size - 1,
+            0,
+            extent.name.encode("utf-16-le"),
+        )
+        for extent in extents
+    ).ljust(_ENTRIES * _ENTRY_SIZE, b"\0")
+    entry_sectors = len(entries) // sector_size
+    last = sectors - 1
+    protective = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, min(last, 0xFFFFFFFF))
+    os.pwrite(disk, bytes(446) + protective + bytes(48) + b"\x55\xaa", 0)
+    for mine, other, table in ((1, last, 2), (last, 1, last - entry_sectors)):
+        header = _header(mine, other, table, entries, entry_sectors, last)
+        os.pwrite(disk, header, mine * sector_size)
+        os.pwrite(disk, entries, table * sector_size)
+
+
+def _header(mine: int, other: int, table: int, entries: bytes, entry_sectors: int, last: int) -> bytes:
+    identity = uuid.uuid5(DATA_TYPE, "reference disk")
+
+    def packed(crc: int) -> bytes:
+        return struct.pack(
+            "<8sIIIIQQQQ16sQIII",
+            b"EFI PART",
+            0x00010000,
+            92,
+            crc,
+            0,
+            mine,
+            other,
+            2 + entry_sectors,
+            last - entry_sectors - 1,
+            identity.bytes_le,
+            table,
+            _ENTRIES,
+            _ENTRY_SIZE,
+            zlib.crc32(entries),
+        )
+
+    return packed(zlib.crc32(packed(0)))
+
+
+def _copy_sparse(part: Path, disk: int, at: int) -> None:
+    with part.open("rb") as file:
+        while block := file.read(_MIB):
+            if block.count(0) != len(block):
+                os.pwrite(disk, block, at)
+            at += len(block)
+
+
+def _disk_usage(folder: Path) -> int:
+    return sum(-(-path.lstat().st_size // 4096) * 4096 + 256 for path in folder.rglob("*"))
+
+
+def _round_up(size: int) -> int:
+    return -(-size // _MIB) * _MIB

@@ -1,0 +1,92 @@
+"""The kernel: Debian's 6.12 LTS source, our fragment, and the initramfs inside; one EFI binary and its modules."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from images import command, debian
+from images.cache import Cache, Part, digest_of
+from images.errors import BuildError
+
+_SOURCE = "linux-source-6.12"
+_HERE = Path(__file__).parent
+# Not for an x86-64 PC, and a quarter of the tree.
+_LEFT_OUT = ("*/arch/*/boot/dts", "*/drivers/gpu/drm/amd/include", "*/Documentation/devicetree")
+
+
+def part(cache: Cache, initramfs: Path) -> Part:
+    """`Bootx64.efi`, `config`, `version` and `modules/VERSION/`, from a fragment over allnoconfig and an initramfs."""
+    source = debian.single(_SOURCE, cache)
+    compiler = command.capture(["gcc", "-dumpfullversion"]).strip()
+    tree_inputs = {"source": f"{source.file} {source.digest}", "fragment": digest_of(_HERE / "fragment.config"), "gcc": compiler}
+    # Only what compiled objects depend on names the tree: a changed initramfs is linked in without compiling again.
+    tree = Part("kernel-tree", tree_inputs, lambda _: None)
+
+    def make(place: Path) -> None:
+        _build(cache, source, f"kernel-{tree.key}", initramfs, place)
+
+    return Part(
+        "kernel",
+        {**tree_inputs, "version": source.version, "initramfs": digest_of(initramfs), "recipe": digest_of(Path(__file__))},
+        make,
+    )
+
+
+def _build(cache: Cache, source: debian.Archive, name: str, initramfs: Path, place: Path) -> None:
+    workspace = cache.workspace(name)
+    log = cache.logs / "kernel.log"
+    tree = _unpacked(cache, source, workspace, log)
+    objects = workspace / "objects"
+    objects.mkdir(exist_ok=True)
+    shutil.copyfile(initramfs, objects / "initramfs.cpio")
+    make = ["make", "-s", "-C", tree, f"O={objects}"]
+    # Equal inputs give equal bytes, whoever builds and when.
+    env = {"KBUILD_BUILD_TIMESTAMP": "1970-01-01", "KBUILD_BUILD_USER": "kios", "KBUILD_BUILD_HOST": "images"}
+    if not (objects / ".config").exists():
+        command.run([*make, f"KCONFIG_ALLCONFIG={_HERE / 'fragment.config'}", "allnoconfig"], log=log, env=env)
+        _check_fragment(objects / ".config")
+    command.run([*make, f"-j{os.cpu_count()}", "bzImage", "modules"], log=log, env=env)
+    installed = place / "installed"
+    command.run([*make, f"INSTALL_MOD_PATH={installed}", "modules_install"], log=log, env=env)
+    (version,) = (installed / "lib/modules").iterdir()
+    (version / "build").unlink(missing_ok=True)
+    (installed / "lib/modules").rename(place / "modules")
+    shutil.rmtree(installed)
+    shutil.copyfile(objects / "arch/x86/boot/bzImage", place / "Bootx64.efi")
+    shutil.copyfile(objects / ".config", place / "config")
+    (place / "version").write_text(version.name)
+    _drop_others(workspace)
+
+
+def _unpacked(cache: Cache, source: debian.Archive, workspace: Path, log: Path) -> Path:
+    tree = workspace / "source"
+    if tree.exists():
+        return tree
+    (package,) = debian.fetch([source], cache)
+    unpacking = workspace / "unpacking"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    debian.unpack([package], unpacking / "package", log)
+    (archive,) = (unpacking / "package/usr/src").glob(f"{_SOURCE}.tar.*")
+    excluded: Sequence[str] = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
+    command.run(["tar", "-x", "-C", unpacking, "-f", archive, *excluded], log=log)
+    (unpacking / _SOURCE).rename(tree)
+    shutil.rmtree(unpacking)
+    return tree
+
+
+def _check_fragment(config: Path) -> None:
+    got = set(config.read_text().splitlines())
+    asked = [line for line in (_HERE / "fragment.config").read_text().splitlines() if line.startswith("CONFIG_")]
+    lost = [line for line in asked if line not in got and not line.endswith("=n")]
+    if lost:
+        config.unlink()
+        raise BuildError(
+            f"This kernel source does not take {', '.join(lost)}.", "An option was renamed or lacks a dependency: mend the fragment."
+        )
+
+
+def _drop_others(workspace: Path) -> None:
+    for other in workspace.parent.glob("kernel-*"):
+        if other != workspace:
+            shutil.rmtree(other, ignore_errors=True)
