@@ -32,10 +32,11 @@ _QMP_WITHIN = 30.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a run is known to bring: its pods, and how much slower than the reference the host is."""
+    """What a run is known to bring: its pods, how much slower than the reference the host is, and when it is on the net."""
 
     pods: Sequence[StaticPod]
     slowness: float
+    reachable: Callable[[], bool]
 
     def milestones(self) -> tuple[Milestone, ...]:
         """The node's own, then those of each pod."""
@@ -56,6 +57,7 @@ class Boot:
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
         self.feed = Feed()
+        self.milestones = expectation.milestones()
         self._expectation = expectation
         self._closing = contextlib.ExitStack()
         try:
@@ -98,7 +100,7 @@ class Boot:
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start."""
-        return passed(self._expectation.milestones(), self.feed.since(0), self.started)
+        return passed(self.milestones, self.feed.since(0), self.started)
 
     def press_power_button(self) -> None:
         """As a short press on the machine's button (ACPI)."""
@@ -139,8 +141,10 @@ class Boot:
         forward = _FORWARD.search(described)
         if forward is None:
             raise HarnessError(f"QEMU forwards no port to the kubelet; it says: {described.strip()}")
-        self.kubelet = KubeletApi(int(forward["port"]), credentials)
-        watch = KubeletWatch(self.kubelet, self.feed)
+        port = int(forward["port"])
+        self.kubelet = KubeletApi(port, credentials)
+        self._closing.callback(self.kubelet.close)
+        watch = KubeletWatch(KubeletApi(port, credentials), self._expectation.reachable, self.feed)
         self._closing.callback(watch.close)
 
     def _patience(self, within: float) -> Patience:

@@ -30,7 +30,8 @@ _DEBUGFS_ENDS = (0, 1)  # 1: the file system could not be opened; its words say 
 class Superblock:
     """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
 
-    `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system does not have yet.
+    `smallest_group`: bytes that a last group needs for itself; a shorter rest of a partition cannot be filled, and resize2fs
+    leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system does not have yet.
     """
 
     block_size: int
@@ -39,6 +40,7 @@ class Superblock:
     label: str
     clean: bool
     needs_recovery: bool
+    smallest_group: int
 
     @property
     def size(self) -> int:
@@ -55,14 +57,25 @@ def read_superblock(path: Path, offset: int) -> Superblock:
         raise NodeFailure(f"{path} has no ext4 file system at byte {offset}: its superblock has no magic {_MAGIC:#x}")
     incompat = _u32(raw, 0x60)
     needs_recovery = bool(incompat & _INCOMPAT_RECOVER)
+    block_size = 1024 << _u32(raw, 0x18)
+    blocks = _u32(raw, 0x4) | (_u32(raw, 0x150) << 32 if incompat & _INCOMPAT_64BIT else 0)
     return Superblock(
-        block_size=1024 << _u32(raw, 0x18),
-        blocks=_u32(raw, 0x4) | (_u32(raw, 0x150) << 32 if incompat & _INCOMPAT_64BIT else 0),
+        block_size=block_size,
+        blocks=blocks,
         uuid=uuid.UUID(bytes=raw[0x68:0x78]),
         label=raw[0x78:0x88].partition(b"\0")[0].decode(errors="replace"),
         clean=bool(_u16(raw, 0x3A) & _STATE_VALID) and not needs_recovery,
         needs_recovery=needs_recovery,
+        smallest_group=_smallest_group(raw, block_size, blocks),
     )
+
+
+def _smallest_group(raw: bytes, block_size: int, blocks: int) -> int:
+    """Two bitmaps, the inode table, a superblock with its group descriptors and their reserve, and 50 blocks for data."""
+    groups = -(-blocks // _u32(raw, 0x20))
+    descriptors = -(-groups * (_u16(raw, 0xFE) or 32) // block_size)
+    inode_table = -(-_u32(raw, 0x28) * _u16(raw, 0x58) // block_size)
+    return (2 + inode_table + 1 + descriptors + _u16(raw, 0xCE) + 50) * block_size
 
 
 def check(path: Path, offset: int) -> None:

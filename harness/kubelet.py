@@ -5,7 +5,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +17,7 @@ from harness.feed import ContainerState, Feed
 
 CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
 _CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
-# A forwarded port accepts and then stays silent until the guest has its lease: each attempt has a short end.
-_ATTEMPT_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 # kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
 _SHIPPED: Mapping[str, object] = {
@@ -48,7 +47,7 @@ class Credentials:
         authority = trustme.CA(organization_name="kios-e2e")
         client = folder / "kubelet-client.pem"
         client.touch(mode=0o600)
-        authority.issue_cert(common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(str(client))
+        authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(str(client))
         return cls(authority.cert_pem.bytes(), client)
 
     def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
@@ -64,7 +63,7 @@ class Credentials:
 
 
 class KubeletApi:
-    """The kubelet of one node, behind a forwarded port on 127.0.0.1."""
+    """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open."""
 
     def __init__(self, port: int, credentials: Credentials) -> None:
         self.port = port
@@ -73,25 +72,31 @@ class KubeletApi:
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE
         self._context.load_cert_chain(credentials.client)
+        self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=self._context)
 
-    def get(self, path: str, timeout: float = 30.0) -> bytes:
+    def get(self, path: str) -> bytes:
         """Returns the body of a GET; raises HarnessError unless the answer is 200, OSError while nobody answers."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self._context)
         try:
-            connection.request("GET", path)
-            response = connection.getresponse()
+            self._connection.request("GET", path)
+            response = self._connection.getresponse()
             body = response.read()
         except http.client.HTTPException as broken:
+            self.close()
             raise OSError(f"the kubelet broke off its answer to {path}: {broken!r}") from broken
-        finally:
-            connection.close()
+        except OSError:
+            self.close()
+            raise
         if response.status != 200:
             raise HarnessError(f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}")
         return body
 
-    def states(self, timeout: float = 30.0) -> list[ContainerState]:
+    def close(self) -> None:
+        """Closes the connection; the next request opens it again."""
+        self._connection.close()
+
+    def states(self) -> list[ContainerState]:
         """Returns the state of every container of every pod."""
-        pods = json.loads(self.get("/pods", timeout)).get("items") or []
+        pods = json.loads(self.get("/pods")).get("items") or []
         return [state for pod in pods for state in _states_of(pod)]
 
     def logs(self, namespace: str, pod: str, container: str) -> str:
@@ -100,10 +105,14 @@ class KubeletApi:
 
 
 class KubeletWatch:
-    """Publishes every change of a container's state, as soon as the kubelet can be asked."""
+    """Publishes every change of a container's state, from the time on at which the node can be reached."""
 
-    def __init__(self, api: KubeletApi, feed: Feed) -> None:
-        self._api, self._feed = api, feed
+    def __init__(self, api: KubeletApi, reachable: Callable[[], bool], feed: Feed) -> None:
+        """Takes an API of its own; `reachable` is asked until it is true, so that no request is lost on the way.
+
+        A lost one would not only be late: the kubelet writes about each, into a log that the scenarios read.
+        """
+        self._api, self._reachable, self._feed = api, reachable, feed
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet-watch", daemon=True)
         self._thread.start()
@@ -111,13 +120,16 @@ class KubeletWatch:
     def close(self) -> None:
         """Stops asking; returns once the thread has ended."""
         self._ended.set()
-        self._thread.join(timeout=2 * _ATTEMPT_SECONDS + 1)
+        self._thread.join(timeout=_ANSWER_SECONDS + 1)
+        self._api.close()
 
     def _run(self) -> None:
         known: dict[tuple[str, str], tuple[object, ...]] = {}
         while not self._ended.wait(_POLL_SECONDS):
+            if not known and not self._reachable():
+                continue
             try:
-                states = self._api.states(_ATTEMPT_SECONDS)
+                states = self._api.states()
             except (OSError, HarnessError, ValueError):
                 continue
             for state in states:

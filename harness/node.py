@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from harness import overlay, variables
 from harness.boot import Boot, Expectation
+from harness.capture import announced_address
 from harness.disk import Disk
 from harness.errors import HarnessError
 from harness.feed import Happening
@@ -77,7 +78,11 @@ class Node:
                 lambda channels: argv(self._host.qemu, self.order.machine, self._host.accelerator, files, channels),
                 artifacts,
                 self._host.credentials,
-                Expectation(self.order.pods, self._host.accelerator.slowness),
+                Expectation(
+                    self.order.pods,
+                    self._host.accelerator.slowness,
+                    lambda: announced_address(files.capture, self.order.machine.mac) is not None,
+                ),
             )
         )
 
@@ -94,7 +99,7 @@ class Node:
 
     def wait_until_ready(self) -> None:
         """Waits for the firmware, the kernel, both daemons and every container of every pod, each within its budget."""
-        for milestone in Expectation(self.order.pods, 1.0).milestones():
+        for milestone in self.boot.milestones:
             self.wait(milestone)
 
     def run(self, command: str) -> Result:

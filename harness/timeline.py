@@ -53,7 +53,7 @@ def container_running(pod: str, container: str) -> Callable[[Happening], bool]:
 
 
 FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot"), 60)
-KERNEL = Milestone("kernel", line_matching(r"\] Linux version \d"), 90)
+KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
 INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
 CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
 KUBELET = Milestone("kubelet", line_matching(r"kiOS: started kubelet"), 180)

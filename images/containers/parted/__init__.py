@@ -12,7 +12,6 @@ _OPTIONS = (
     "--disable-shared",
     "--disable-device-mapper",
     "--disable-nls",
-    "--disable-debug",
     "--disable-dependency-tracking",
     "--without-readline",
 )

@@ -1,0 +1,137 @@
+"""The data partition and its filesystem grow to the whole disk (kiOS documentation, Static Pods: Resize Disk).
+
+The node pod is the page's own, completed so that it runs; what was done is read from the disk after an orderly power-off.
+"""
+
+import hashlib
+import random
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness.disk import Disk
+from harness.errors import NodeFailure
+from harness.node import Node
+from harness.plugin import NewNode
+from harness.pods import load
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+TIB = 1 << 40
+# Files that must come through the resize unharmed: small, empty, and larger than the journal.
+KEEPSAKES = {
+    PurePosixPath(f"/meta/etc/keepsakes/{size}"): random.Random(size).randbytes(size) for size in (0, 1, 4096, 5_000_000)
+}
+
+
+@pytest.mark.parametrize("times", [2, 4, 16])
+def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, times: int) -> None:
+    """Without it a user's disk stays as small as the image, whatever its size, and the node runs full."""
+    node = new_node(image, [NODE_POD], disk_size=times * image.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    assert_kernel_sees_a_full_disk(node)
+    assert_grown_to_the_whole_disk(node.power_off(), image)
+
+
+def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -> None:
+    """Without it a node on a disk with nothing to grow would never get past its init containers."""
+    node = new_node(image, [NODE_POD], disk_size=image.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    assert_grown_to_the_whole_disk(node.power_off(), image)
+
+
+def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None:
+    """Without it a node would come up once, and never again after its first reboot."""
+    node = new_node(image, [NODE_POD], disk_size=4 * image.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    grown = node.power_off()
+    node.start()
+    node.wait_until_ready()
+    again = node.power_off()
+    assert again.table == grown.table
+    assert again.superblock().blocks == grown.superblock().blocks
+    assert_grown_to_the_whole_disk(again, image)
+
+
+def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
+    """Without it large volumes, past the 32-bit limit of the protective MBR, would fail or stay small."""
+    node = new_node(image, [NODE_POD], disk_size=2 * TIB, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    assert_kernel_sees_a_full_disk(node)
+    assert_grown_to_the_whole_disk(node.power_off(), image)
+
+
+def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
+    """Without it nodes on drives with native 4K blocks would not grow, or lose their partition table."""
+    node = new_node(image_4k, [NODE_POD], disk_size=4 * image_4k.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    assert_kernel_sees_a_full_disk(node)
+    assert_grown_to_the_whole_disk(node.power_off(), image_4k)
+
+
+def test_without_parted_the_partition_is_named(new_node: NewNode, image: Disk) -> None:
+    """Without it a node pod that lost its parted container would pass for one that grows the disk."""
+    node = new_node(image, [NODE_POD.without("parted")], disk_size=4 * image.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    disk = node.power_off()
+    with pytest.raises(AssertionError, match="partition 2 did not grow"):
+        assert_grown_to_the_whole_disk(disk, image)
+
+
+def test_without_resize2fs_the_filesystem_is_named(new_node: NewNode, image: Disk) -> None:
+    """Without it a grown partition around a small filesystem would pass for room that a user can use."""
+    node = new_node(image, [NODE_POD.without("resize2fs")], disk_size=4 * image.size, files=KEEPSAKES)
+    node.start()
+    node.wait_until_ready()
+    disk = node.power_off()
+    with pytest.raises(AssertionError, match="filesystem did not grow"):
+        assert_grown_to_the_whole_disk(disk, image)
+
+
+def test_wrong_partition_number_fails_the_container(new_node: NewNode, image: Disk) -> None:
+    """Without it a typing error in the manifest would be waited for until the deadline, and explained by nothing."""
+    pod = NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"])
+    node = new_node(image, [pod], disk_size=4 * image.size)
+    node.start()
+    with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):
+        node.wait_until_ready()
+
+
+def assert_grown_to_the_whole_disk(disk: Disk, image: Disk) -> None:
+    """From outside: the table fits the disk, p2 ends at the last usable sector, ext4 fills p2, and nothing was lost."""
+    before, after = image.data, disk.data
+    assert after.last == disk.table.last_usable and not disk.table_problems(), (
+        f"partition 2 did not grow to the last usable sector: it ends at {after.last} of {disk.size} bytes; "
+        f"{'; '.join(disk.table_problems()) or 'its table is valid'}"
+    )
+    assert (after.number, after.first, after.type_guid, after.guid) == (
+        before.number,
+        before.first,
+        before.type_guid,
+        before.guid,
+    ), "partition 2 was grown, but is not the same partition any more"
+    superblock = disk.superblock()
+    partition_size = after.sectors * disk.table.sector_size
+    assert 0 <= partition_size - superblock.size < superblock.smallest_group, (
+        f"the filesystem did not grow: {superblock.size} bytes in a partition of {partition_size}"
+    )
+    assert superblock.clean, "the data partition was not unmounted clean"
+    disk.check_filesystem()
+    for path, content in KEEPSAKES.items():
+        assert hashlib.sha256(disk.file(path)).digest() == hashlib.sha256(content).digest(), f"{path} changed in the resize"
+
+
+def assert_kernel_sees_a_full_disk(node: Node) -> None:
+    """From inside: the running kernel's sizes of the disk, of p2 and of the mounted filesystem."""
+    sectors = node.run("cat /sys/class/block/nvme0n1/size /sys/class/block/nvme0n1p2/start /sys/class/block/nvme0n1p2/size")
+    disk, start, size = (512 * int(word) for word in sectors.text.split())
+    assert disk == node.order.machine.disk_size, f"the kernel sees a disk of {disk} bytes"
+    assert disk - (start + size) < 1 << 20, f"the kernel sees partition 2 end {disk - (start + size)} bytes before the disk's end"
+    blocks, block_size = map(int, node.run("stat -f -c '%b %S' /host/var/log").text.split())
+    # What ext4 takes for itself is not counted: at most 1/16, the inode tables.
+    assert blocks * block_size > 0.93 * size, f"the kernel sees {blocks * block_size} bytes of filesystem in {size} of partition"
