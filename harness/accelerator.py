@@ -43,7 +43,7 @@ def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path) -> Acce
     key = _host_key(wish, qemu, firmware)
     remembered = _remembered(memory_file).get(key)
     if remembered is not None:
-        return Accelerator(**remembered)
+        return remembered
     chosen = _prove(wish, qemu, firmware)
     _remember(memory_file, key, chosen)
     return chosen
@@ -156,17 +156,16 @@ def _host_key(wish: str, qemu: Path, firmware: Firmware) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _remembered(memory_file: Path) -> dict[str, dict[str, object]]:
+def _remembered(memory_file: Path) -> dict[str, Accelerator]:
     try:
-        content = json.loads(memory_file.read_text())
-    except (OSError, ValueError):
+        return {key: Accelerator(**entry) for key, entry in json.loads(memory_file.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _remember(memory_file: Path, key: str, accelerator: Accelerator) -> None:
     memory_file.parent.mkdir(parents=True, exist_ok=True)
-    content = {**_remembered(memory_file), key: vars(accelerator)}
+    content = {name: vars(entry) for name, entry in {**_remembered(memory_file), key: accelerator}.items()}
     with tempfile.NamedTemporaryFile("w", dir=memory_file.parent, delete=False) as file:
         json.dump(content, file, indent=1)
     Path(file.name).rename(memory_file)

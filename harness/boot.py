@@ -112,7 +112,12 @@ class Boot:
         outcome = judge.wait(self.feed, _switched_off_by_guest, patience)
         if not isinstance(outcome, Met):
             raise self._failure(outcome, "power-off by the guest")
-        outcome = judge.wait(self.feed, _qemu_ended, Patience(_QMP_WITHIN, _QMP_WITHIN), start=self.feed.position_of(outcome.happening) + 1)
+        outcome = judge.wait(
+            self.feed,
+            _qemu_ended,
+            Patience(_QMP_WITHIN, _QMP_WITHIN),
+            start=self.feed.position_of(outcome.happening) + 1,
+        )
         if not isinstance(outcome, Met) or not isinstance(outcome.happening, QemuExit) or outcome.happening.status:
             raise self._failure(outcome, "QEMU's end after the power-off")
 

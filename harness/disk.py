@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from harness import ext4, gpt
 from harness.errors import HarnessError, NodeFailure
-from harness.gpt import Partition, Table
 from harness.ext4 import Superblock
+from harness.gpt import Partition, Table
 
 _ESP = 1
 

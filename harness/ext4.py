@@ -31,7 +31,8 @@ class Superblock:
     """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
 
     `smallest_group`: bytes that a last group needs for itself; a shorter rest of a partition cannot be filled, and resize2fs
-    leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system does not have yet.
+    leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system
+    does not have yet.
     """
 
     block_size: int

@@ -81,7 +81,9 @@ class Patience:
     silence: float
 
 
-def wait(feed: Feed, goal: Callable[[Happening], bool], patience: Patience, *, start: int = 0, doomed: Sequence[str] = ()) -> Outcome:
+def wait(
+    feed: Feed, goal: Callable[[Happening], bool], patience: Patience, *, start: int = 0, doomed: Sequence[str] = ()
+) -> Outcome:
     """Waits until the goal is met by a happening at or behind position `start`, or can no longer be.
 
     `doomed` are the names of pods on which the goal depends: a container of theirs that cannot run ends the wait. What
@@ -111,7 +113,9 @@ def explain(outcome: Outcome, what: str, feed: Feed, reached: Sequence[str]) -> 
     """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words."""
     lines = [happening.text for happening in feed.since(0) if isinstance(happening, ConsoleLine) and happening.text.strip()]
     stage = f"reached: {', '.join(reached)}" if reached else "reached: nothing, not even the firmware's first words"
-    return "\n".join([f"{what}: {_cause(outcome)}", stage, "last words on the console:", *(f"  | {line}" for line in lines[-8:])])
+    return "\n".join(
+        [f"{what}: {_cause(outcome)}", stage, "last words on the console:", *(f"  | {line}" for line in lines[-8:])]
+    )
 
 
 def _cause(outcome: Outcome) -> str:
@@ -153,7 +157,9 @@ def _verdict_on(happening: Happening, doomed: Sequence[str]) -> Outcome | None:
 
 def _verdict_on_container(state: ContainerState) -> Outcome | None:
     if state.state == "terminated" and state.exit_code:
-        return Contradicted(f"container {state.container} of pod {state.pod} ended with status {state.exit_code}: {state.reason}")
+        return Contradicted(
+            f"container {state.container} of pod {state.pod} ended with status {state.exit_code}: {state.reason}"
+        )
     if state.state == "waiting" and state.reason.partition(":")[0] in _WORST_WAITING:
         return Contradicted(f"container {state.container} of pod {state.pod} cannot run: {state.reason}")
     return None

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import trustme
 import yaml
@@ -47,7 +48,9 @@ class Credentials:
         authority = trustme.CA(organization_name="kios-e2e")
         client = folder / "kubelet-client.pem"
         client.touch(mode=0o600)
-        authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(str(client))
+        authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(
+            str(client)
+        )
         return cls(authority.cert_pem.bytes(), client)
 
     def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
@@ -139,22 +142,18 @@ class KubeletWatch:
                     self._feed.publish(state)
 
 
-def _states_of(pod: dict[str, dict[str, object]]) -> list[ContainerState]:
+def _states_of(pod: dict[str, Any]) -> list[ContainerState]:
     status = pod.get("status") or {}
-    entries: list[dict[str, object]] = []
-    for key in ("initContainerStatuses", "containerStatuses"):
-        listed = status.get(key)
-        entries += listed if isinstance(listed, list) else []
-    return [_state_of(str(pod["metadata"]["name"]), entry) for entry in entries]
+    entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return [_state_of(pod["metadata"]["name"], entry) for entry in entries]
 
 
-def _state_of(pod: str, entry: dict[str, object]) -> ContainerState:
-    states = entry.get("state")
-    name, details = next(iter(states.items()), ("waiting", {})) if isinstance(states, dict) else ("waiting", {})
+def _state_of(pod: str, entry: dict[str, Any]) -> ContainerState:
+    name, details = next(iter((entry.get("state") or {"waiting": {}}).items()))
     reason, message = details.get("reason") or "", details.get("message") or ""
     return ContainerState(
         pod=pod,
-        container=str(entry["name"]),
+        container=entry["name"],
         state=name,
         reason=f"{reason}: {message}" if message else reason,
         exit_code=details.get("exitCode"),

@@ -87,7 +87,10 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
         *("-rtc", "base=utc"),
         *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={_value(files.code)}"),
         *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={_value(files.variables)}"),
-        *("-blockdev", f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={_value(files.disk)}"),
+        *(
+            "-blockdev",
+            f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={_value(files.disk)}",
+        ),
         *("-device", _nvme(machine)),
         *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{_KUBELET_PORT}"),
         *("-device", f"{machine.nic},netdev=net,mac={machine.mac}"),

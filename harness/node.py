@@ -63,9 +63,7 @@ class Node:
             )
         overlay.create(image.path, self._overlay, order.machine.disk_size)
         self._inject()
-        variables.write(
-            host.firmware.variables, self._folder / "variables.fd", image.esp, order.machine.kernel_arguments
-        )
+        variables.write(host.firmware.variables, self._folder / "variables.fd", image.esp, order.machine.kernel_arguments)
 
     def start(self) -> None:
         """Switches the machine on; raises HarnessError if it is."""

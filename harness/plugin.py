@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -16,7 +16,7 @@ from harness.disk import Disk
 from harness.errors import HarnessError
 from harness.keeper import Keeper
 from harness.kubelet import Credentials
-from harness.machine import MIB, Machine
+from harness.machine import Machine
 from harness.node import Host, Node, Order
 from harness.pods import StaticPod, load
 
@@ -32,18 +32,42 @@ NewNode = Callable[..., Node]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the harness's options."""
     group = parser.getgroup("kios", "kiOS end-to-end harness")
-    group.addoption("--kios-image", type=Path, metavar="FILE", help="raw disk image to test (default: the reference image, built if missing)")
+    group.addoption(
+        "--kios-image",
+        type=Path,
+        metavar="FILE",
+        help="raw disk image to test (default: the reference image, built if missing)",
+    )
     group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
-    group.addoption("--disk-size", metavar="SIZE", help="size of a node's disk where the scenario names none, as 2G (default: twice the image)")
+    group.addoption(
+        "--disk-size",
+        metavar="SIZE",
+        help="size of a node's disk where the scenario names none, as 2G (default: twice the image)",
+    )
     group.addoption("--memory", default="1G", metavar="SIZE", help="memory of a node (default: %(default)s)")
-    group.addoption("--accelerator", choices=WISHES, default="auto", help="what runs the guest's instructions (default: what is proven to work)")
+    group.addoption(
+        "--accelerator",
+        choices=WISHES,
+        default="auto",
+        help="what runs the guest's instructions (default: what is proven to work)",
+    )
     group.addoption("--qemu", default="qemu-system-x86_64", metavar="PROGRAM", help="QEMU 10 or newer (default: %(default)s)")
-    group.addoption("--artifacts", type=Path, default=Path("artifacts"), metavar="DIR", help="logs of every node, by test (default: %(default)s)")
-    group.addoption("--keep-on-failure", action="store_true", help="keep the disk and the UEFI variables of a failed test's nodes with its artifacts")
+    group.addoption(
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="DIR",
+        help="logs of every node, by test (default: %(default)s)",
+    )
+    group.addoption(
+        "--keep-on-failure",
+        action="store_true",
+        help="keep the disk and the UEFI variables of a failed test's nodes with its artifacts",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Notes a failure for the fixtures' end, and puts the way to the artifacts into its report."""
     report = yield
     if report.failed:
@@ -70,7 +94,9 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
     program = qemu.find(pytestconfig.getoption("qemu"))
     code = firmware.find()
-    chosen = accelerator.choose(pytestconfig.getoption("accelerator"), program, code, _cache(pytestconfig) / "accelerators.json")
+    chosen = accelerator.choose(
+        pytestconfig.getoption("accelerator"), program, code, _cache(pytestconfig) / "accelerators.json"
+    )
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
@@ -101,7 +127,8 @@ def image_4k(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Dis
 @pytest.fixture
 def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
     """An empty folder for what is left of this test."""
-    folder = pytestconfig.getoption("artifacts").absolute() / request.path.stem / re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+    root: Path = pytestconfig.getoption("artifacts").absolute()
+    folder = root / request.path.stem / re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,8 @@ _LARGEST = 1 << 20
 _FIRST_CONTAINER_WITHIN = 180.0
 _NEXT_CONTAINER_WITHIN = 60.0
 
-Manifest = dict[str, object]
+# As PyYAML makes it of a file that a user wrote: its shape is checked before anything is done with it.
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,7 @@ class StaticPod:
 
     @property
     def name(self) -> str:
-        metadata = self.manifest["metadata"]
-        assert isinstance(metadata, dict)
-        return str(metadata["name"])
+        return str(self.manifest["metadata"]["name"])
 
     @property
     def init_containers(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def load(file: Path) -> StaticPod:
     try:
         size = file.stat().st_size
         if size > _LARGEST:
-            raise HarnessError(f"{file}: {size} bytes are no manifest: the largest that is read is {_LARGEST}.")
+            raise HarnessError(f"{file}: {size} bytes are no manifest: the largest one read has {_LARGEST}.")
         documents = [document for document in yaml.safe_load_all(file.read_text("utf-8")) if document is not None]
     except OSError as missing:
         raise HarnessError(f"{file}: cannot be read: {missing.strerror}.") from missing
@@ -97,7 +97,7 @@ def _checked(file: Path, manifest: object) -> Manifest:
     if not isinstance(manifest, dict) or manifest.get("kind") != "Pod":
         kind = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise HarnessError(
-            f"{file}: is a {kind}; a static pod is `kind: Pod`: no Deployment, DaemonSet, StatefulSet or other kind is supported."
+            f"{file}: is a {kind}; a static pod is `kind: Pod`: Deployments, DaemonSets, StatefulSets etc. are not supported."
         )
     metadata, spec = manifest.get("metadata"), manifest.get("spec")
     if not isinstance(metadata, dict) or not metadata.get("name"):
@@ -116,17 +116,17 @@ def _checked(file: Path, manifest: object) -> Manifest:
             seen.add(name)
             for mount in container.get("volumeMounts") or ():
                 if mount.get("name") not in declared:
-                    raise HarnessError(f"{file}: container {name} mounts the volume {mount.get('name')}, which is not declared.")
+                    raise HarnessError(
+                        f"{file}: container {name} mounts the volume {mount.get('name')}, which is not declared."
+                    )
     return manifest
 
 
-def _groups(manifest: Manifest) -> list[list[dict[str, object]]]:
+def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:
     spec = manifest["spec"]
-    assert isinstance(spec, dict)
     return [spec[key] for key in ("initContainers", "containers") if spec.get(key)]
 
 
 def _names(manifest: Manifest, key: str) -> list[str]:
     spec = manifest["spec"]
-    assert isinstance(spec, dict)
     return [str(container["name"]) for container in spec.get(key) or ()]

@@ -19,7 +19,9 @@ def find(program: str) -> Path:
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
     match = re.search(r"QEMU emulator version (\d+)\.", said.stdout)
     if match is None:
-        raise HarnessError(f"{found} is no QEMU: asked for its version, it says {(said.stdout or said.stderr).strip()[:200]!r}.")
+        raise HarnessError(
+            f"{found} is no QEMU: asked for its version, it says {(said.stdout or said.stderr).strip()[:200]!r}."
+        )
     if int(match[1]) < _OLDEST:
         raise HarnessError(
             f"{said.stdout.splitlines()[0]} is too old: below {_OLDEST}, QEMU crashes guest kernels. "

@@ -97,7 +97,7 @@ def source(package: str, cache: Cache) -> tuple[str, Path]:
 def _mirror() -> str:
     targets = _apt(["indextargets", "--format", "$(CODENAME) $(LABEL) $(SITE)", "Created-By: Packages"])
     for line in targets.splitlines():
-        codename, label, site = (line.split(maxsplit=2) + ["", ""])[:3]
+        codename, label, site = [*line.split(maxsplit=2), "", ""][:3]
         if codename == suite() and label == "Debian":
             return site
     raise BuildError(f"apt has no source for Debian {suite()}.", "Add one to /etc/apt/sources.list.d and run apt-get update.")
@@ -145,5 +145,6 @@ def _apt(arguments: Sequence[str]) -> str:
         return command.capture(["apt-get", *arguments])
     except BuildError as failed:
         raise BuildError(
-            f"apt cannot do {shlex.join(arguments[-3:])}: {failed}", "Refresh its lists and try again: sudo apt-get update"
+            f"apt cannot do {shlex.join(arguments[-3:])}: {failed}",
+            "Refresh its lists and try again: sudo apt-get update",
         ) from failed

@@ -45,7 +45,8 @@ def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path) -> No
     disk_size = extents[-1].start + data_size + _MIB
     if disk_size >= _LARGEST:
         raise BuildError(
-            f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.", "Leave containers out of it."
+            f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.",
+            "Leave containers out of it.",
         )
     parts = (image.with_suffix(".p1"), image.with_suffix(".p2"))
     _make_esp(efi, parts[0], esp_size, sector_size, log)
@@ -72,7 +73,24 @@ def _make_data(data: Path, part: Path, size: int, log: Path) -> None:
     identity = str(uuid.uuid5(DATA_TYPE, "reference node"))
     # fakeroot: the files belong to whoever builds, and to root on the node
     command.run(
-        ["fakeroot", "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "datapart", "-U", identity, "-m", "1", "-d", data, part],
+        [
+            "fakeroot",
+            "mke2fs",
+            "-q",
+            "-t",
+            "ext4",
+            "-b",
+            "4096",
+            "-L",
+            "datapart",
+            "-U",
+            identity,
+            "-m",
+            "1",
+            "-d",
+            data,
+            part,
+        ],
         log=log,
         env={"SOURCE_DATE_EPOCH": "0"},
     )

@@ -59,4 +59,6 @@ def _find(name: str, system: Path, wanted_by: Path) -> Path:
         candidate = system / folder / name
         if candidate.exists():
             return candidate.resolve()
-    raise BuildError(f"{wanted_by.name} needs {name}, which none of its packages has.", "Add the package that has it to the recipe.")
+    raise BuildError(
+        f"{wanted_by.name} needs {name}, which none of its packages has.", "Add the package that has it to the recipe."
+    )

@@ -11,7 +11,7 @@ QEMU_NEEDED=10
 # python: the virtual environment. test: what the unit tests run. image: what builds the reference image.
 # run: what boots it. test and run need QEMU_PACKAGES too, image needs Go: these have to have a certain version.
 PYTHON=(python3 python3-venv)
-TEST=("${PYTHON[@]}" e2fsprogs fdisk util-linux)
+TEST=("${PYTHON[@]}" busybox e2fsprogs fdisk ovmf util-linux)
 IMAGE=(
     bc binutils bison ca-certificates cpio dosfstools dpkg-dev e2fsprogs fakeroot fdisk flex gcc kmod libc6-dev libelf-dev
     libseccomp-dev libsqlite3-dev libssl-dev lz4 make mtools patch pkg-config rsync uuid-dev xz-utils zlib1g-dev

@@ -109,9 +109,7 @@ def test_a_damaged_primary_is_refused(disk: Path, at: int, value: bytes, says: s
         ("entry_size", 192, "128 entries of 192 bytes"),
     ],
 )
-def test_a_primary_with_right_sums_and_wrong_fields_is_refused(
-    tmp_path: Path, field: str, value: int, says: str
-) -> None:
+def test_a_primary_with_right_sums_and_wrong_fields_is_refused(tmp_path: Path, field: str, value: int, says: str) -> None:
     path = _write(tmp_path / "disk", 512, (), primary={field: value})
     with pytest.raises(GptError, match=re.escape(says)):
         gpt.read(path, 512)

@@ -79,9 +79,7 @@ def relay(terminal: int, guest: socket.socket, line: Line) -> None:
 
 
 @contextmanager
-def guest(
-    folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: list[str] = SHELLS[0]
-) -> Iterator[Shell]:
+def guest(folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: list[str] = SHELLS[0]) -> Iterator[Shell]:
     with ExitStack() as stack:
         terminal, slave = pty.openpty()
         stack.callback(os.close, terminal)
@@ -117,10 +115,7 @@ def test_commands_come_back_whole(tmp_path: Path, line: Line, argv: list[str]) -
         assert shell.run("true", 5).output == b""
         result = shell.run("echo out; echo err >&2; exit 7", 5)
         assert (result.status, result.text) == (7, "out\nerr\n")
-        assert (
-            shell.run("printf '\\001\\377\\n\\033[1m'; echo \"it's $((6 * 7))\"", 5).output
-            == b"\x01\xff\n\x1b[1mit's 42\n"
-        )
+        assert shell.run("printf '\\001\\377\\n\\033[1m'; echo \"it's $((6 * 7))\"", 5).output == b"\x01\xff\n\x1b[1mit's 42\n"
         assert shell.run("seq 20000", 5).output == "".join(f"{n}\n" for n in range(1, 20001)).encode()
         assert shell.run("cat", 5).output == b""
         assert shell.run("echo 'unbalanced", 5).status == 2

@@ -53,7 +53,7 @@ def _from_source(name: str, path: str) -> Install:
 
     def install(materials: Materials, root: Path) -> None:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        argv = ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-o", root / path]
+        argv: list[str | Path] = ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-o", root / path]
         command.run([*argv, _HERE / name / f"{name}.c"], log=materials.log)
 
     return install

@@ -13,7 +13,19 @@ def part(cache: Cache) -> Part:
 
     def make(place: Path) -> None:
         command.run(
-            ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-o", place / "init", _HERE / "init.c"],
+            [
+                "gcc",
+                "-std=gnu11",
+                "-Os",
+                "-static",
+                "-s",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-o",
+                place / "init",
+                _HERE / "init.c",
+            ],
             log=cache.logs / "init.log",
         )
 

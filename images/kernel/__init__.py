@@ -19,7 +19,11 @@ def part(cache: Cache, initramfs: Path) -> Part:
     """`Bootx64.efi`, `config`, `version` and `modules/VERSION/`, from a fragment over allnoconfig and an initramfs."""
     source = debian.single(_SOURCE, cache)
     compiler = command.capture(["gcc", "-dumpfullversion"]).strip()
-    tree_inputs = {"source": f"{source.file} {source.digest}", "fragment": digest_of(_HERE / "fragment.config"), "gcc": compiler}
+    tree_inputs = {
+        "source": f"{source.file} {source.digest}",
+        "fragment": digest_of(_HERE / "fragment.config"),
+        "gcc": compiler,
+    }
     # Only what compiled objects depend on names the tree: a changed initramfs is linked in without compiling again.
     tree = Part("kernel-tree", tree_inputs, lambda _: None)
 
@@ -28,7 +32,12 @@ def part(cache: Cache, initramfs: Path) -> Part:
 
     return Part(
         "kernel",
-        {**tree_inputs, "version": source.version, "initramfs": digest_of(initramfs), "recipe": digest_of(Path(__file__))},
+        {
+            **tree_inputs,
+            "version": source.version,
+            "initramfs": digest_of(initramfs),
+            "recipe": digest_of(Path(__file__)),
+        },
         make,
     )
 
@@ -40,7 +49,7 @@ def _build(cache: Cache, source: debian.Archive, name: str, initramfs: Path, pla
     objects = workspace / "objects"
     objects.mkdir(exist_ok=True)
     shutil.copyfile(initramfs, objects / "initramfs.cpio")
-    make = ["make", "-s", "-C", tree, f"O={objects}"]
+    make: list[str | Path] = ["make", "-s", "-C", tree, f"O={objects}"]
     # Equal inputs give equal bytes, whoever builds and when.
     env = {"KBUILD_BUILD_TIMESTAMP": "1970-01-01", "KBUILD_BUILD_USER": "kios", "KBUILD_BUILD_HOST": "images"}
     if not (objects / ".config").exists():
@@ -82,7 +91,8 @@ def _check_fragment(config: Path) -> None:
     if lost:
         config.unlink()
         raise BuildError(
-            f"This kernel source does not take {', '.join(lost)}.", "An option was renamed or lacks a dependency: mend the fragment."
+            f"This kernel source does not take {', '.join(lost)}.",
+            "An option was renamed or lacks a dependency: mend the fragment.",
         )
 
 

@@ -27,7 +27,18 @@ def part(cache: Cache) -> Part:
         command.run(["patch", "-p1", "-d", module, "-i", _HERE / "static-pod-name.patch"], log=log)
         shutil.copyfile(_HERE / "inhibitor/inhibit_linux.go", module / _INHIBITOR)
         command.run(
-            [compiler, "build", "-mod=vendor", "-trimpath", go.parallel(), "-ldflags", _stamp(version), "-o", place / "kubelet", "."],
+            [
+                compiler,
+                "build",
+                "-mod=vendor",
+                "-trimpath",
+                go.parallel(),
+                "-ldflags",
+                _stamp(version),
+                "-o",
+                place / "kubelet",
+                ".",
+            ],
             cwd=work,
             env={**go.environment(), "CGO_ENABLED": "0"},
             log=log,

@@ -9,7 +9,19 @@ from images.cache import Cache, Part, digest_of
 _HERE = Path(__file__).parent
 _PACKAGES = ("busybox-static", "conmon", "crun", "libseccomp2", "libsqlite3-0")
 _BUSYBOX_NAMES = ("modprobe", "mount", "umount", "nsenter")
-_MOUNT_POINTS = ("dev", "proc", "sys", "run", "tmp", "var/cache", "var/tmp", "var/run", "var/log", "lib/modules", "datapart")
+_MOUNT_POINTS = (
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+    "var/cache",
+    "var/tmp",
+    "var/run",
+    "var/log",
+    "lib/modules",
+    "datapart",
+)
 _STATE = ("var/lib/kubelet", "var/lib/containers/storage")
 
 
