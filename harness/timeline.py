@@ -1,10 +1,14 @@
 """Milestones of a node's way up, and when each was passed."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.feed import ConsoleLine, ContainerState, Happening
+
+
+# How printk stamps a line: seconds of the guest's own clock.
+_STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,34 @@ FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot
 KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
 INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
 CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
-KUBELET = Milestone("kubelet", line_matching(r"kiOS: started kubelet"), 180)
+KUBELET = Milestone("kubelet", line_matching(r"kiOS: starting kubelet"), 180)
 BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
 
 
-def passed(milestones: Iterable[Milestone], happenings: Iterable[Happening], start: float) -> list[Passed]:
-    """Returns the milestones passed so far in the order of time, each once.
+def passed(milestones: Iterable[Milestone], happenings: Sequence[Happening], start: float) -> list[Passed]:
+    """Returns the milestones passed so far in the order of time, each once, in seconds from `start`.
 
-    A container's own times, which the kubelet gives in whole seconds of the wall clock, count as when they were heard.
+    A line of the kernel's counts from when the kernel stamped it: it may print one late, behind the work of other processes.
+    A container's state counts from when it was heard of.
     """
+    booted = _guest_clock_started(happenings)
     open_ones = list(milestones)
     found = []
     for happening in happenings:
         for milestone in [m for m in open_ones if m.passed(happening)]:
             open_ones.remove(milestone)
-            found.append(Passed(milestone.name, happening.at - start))
-    return found
+            stamp = _stamp_of(happening)
+            at = happening.at if stamp is None else min(happening.at, booted + stamp)
+            found.append(Passed(milestone.name, at - start))
+    return sorted(found, key=lambda entry: entry.after)
+
+
+def _guest_clock_started(happenings: Iterable[Happening]) -> float:
+    """When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells."""
+    differences = [happening.at - stamp for happening in happenings if (stamp := _stamp_of(happening)) is not None]
+    return min(differences, default=0.0)
+
+
+def _stamp_of(happening: Happening) -> float | None:
+    match = _STAMP.match(happening.text) if isinstance(happening, ConsoleLine) else None
+    return float(match[1]) if match else None

@@ -293,6 +293,7 @@ static void apply_hostname(void)
 
 static void start(struct daemon *daemon)
 {
+	say("starting %s", daemon->name);
 	daemon->started = now_ms();
 	daemon->start_at = -1;
 	daemon->pid = fork();
@@ -312,8 +313,6 @@ static void start(struct daemon *daemon)
 		execv(daemon->argv[0], daemon->argv);
 		say("cannot execute %s: %s", daemon->argv[0], strerror(errno));
 		_exit(127);
-	} else {
-		say("started %s as process %d", daemon->name, daemon->pid);
 	}
 }
 
