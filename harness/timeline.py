@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from harness.feed import ConsoleLine, ContainerState, Happening
 
-
 # How printk stamps a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
 
