@@ -80,6 +80,7 @@ class Boot:
         `within` is in seconds on the reference host. Raises NodeFailure as soon as it can no longer happen, HarnessError
         when QEMU itself died.
         """
+        __tracebackhide__ = True
         match goal:
             case Milestone(name=name, passed=met, within=budget):
                 what = f"milestone {name}"

@@ -93,10 +93,12 @@ class Node:
 
     def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
         """See `Boot.wait`."""
+        __tracebackhide__ = True
         return self.boot.wait(goal, within)
 
     def wait_until_ready(self) -> None:
         """Waits for the firmware, the kernel, both daemons and every container of every pod, each within its budget."""
+        __tracebackhide__ = True
         for milestone in self.boot.milestones:
             self.wait(milestone)
 

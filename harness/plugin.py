@@ -66,6 +66,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses options that no node could be made from, before anything is collected."""
+    try:
+        if config.getoption("kios_image"):
+            disk.open_image(config.getoption("kios_image"))
+        Machine(_bytes(config.getoption("disk_size") or "1G"), memory=_bytes(config.getoption("memory")))
+    except HarnessError as refused:
+        raise pytest.UsageError(str(refused)) from refused
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Generator[None, object, object]:
+    """Ends a test whose node cannot be had with the reason alone: where in the harness it was found helps nobody."""
+    try:
+        return (yield)
+    except HarnessError as impossible:
+        reason = f"the harness cannot make this node: {impossible}"
+    pytest.fail(reason, pytrace=False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Notes a failure for the fixtures' end, and puts the way to the artifacts into its report."""
@@ -97,9 +117,7 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
     chosen = accelerator.choose(
         pytestconfig.getoption("accelerator"), program, code, _cache(pytestconfig) / "accelerators.json"
     )
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
+    _tell(pytestconfig, f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
     return Host(program, code, chosen, Credentials.make(run_folder))
 
 
@@ -171,6 +189,16 @@ def new_node(
         node.close()
 
 
+def _tell(config: pytest.Config, words: str) -> None:
+    """Puts a line into the run's output, past the capture of the test it comes up in."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if capture is not None and reporter is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line("")
+            reporter.write_line(words)
+
+
 def _cache(config: pytest.Config) -> Path:
     """The cache folder: that of the option, else the one that `images` has by itself."""
     named = config.getoption("image_cache")
@@ -202,5 +230,5 @@ def _bytes(size: str) -> int:
     """`512M`, `2G` or plain bytes to bytes."""
     match = re.fullmatch(r"(\d+)([KMGT]?)", size.upper())
     if match is None:
-        raise pytest.UsageError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
+        raise HarnessError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
     return int(match[1]) << (10 * " KMGT".index(match[2] or " "))
