@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import judge
+from harness import judge, migration
 from harness.console import Console
 from harness.errors import HarnessError, NodeFailure
-from harness.feed import Feed, Happening, QemuExit, QmpEvent
+from harness.feed import Feed, Happening, QemuExit, QmpEvent, Restored
 from harness.judge import Met, Patience
 from harness.kubelet import Credentials, KubeletApi, KubeletWatch
 from harness.machine import Channels
@@ -43,6 +43,14 @@ class Expectation:
         return (*BOOT, *(milestone for pod in self.pods for milestone in pod.milestones()))
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What a run goes on from instead of the firmware: a machine's state, and the milestones that it had passed."""
+
+    state: Path
+    milestones: tuple[Passed, ...]
+
+
 class Boot:
     """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
 
@@ -52,24 +60,38 @@ class Boot:
         artifacts: Path,
         credentials: Credentials,
         expectation: Expectation,
+        admitted: contextlib.ExitStack,
+        frozen: Frozen | None = None,
     ) -> None:
-        """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost."""
+        """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost.
+
+        `admitted` is left when QEMU has ended.
+        """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
         self.feed = Feed()
         self.milestones = expectation.milestones()
         self._expectation = expectation
-        self._closing = contextlib.ExitStack()
+        self._frozen = frozen
+        self._closing = admitted
         try:
             qmp_end, console_end = self._spawn(argv)
             self.console = Console(console_end, self.feed, artifacts / "console.log")
             self._closing.callback(self.console.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
-            self._connect(credentials)
+            port = self._connect()
+            self.kubelet = KubeletApi(port, credentials)
+            self._closing.callback(self.kubelet.close)
             self.shell = Shell(self.console, self._reason_to_stop)
             self.started = time.monotonic()
+            if frozen:
+                self._thaw(frozen)
             self.qmp.execute("cont")
+            self._watch = KubeletWatch(KubeletApi(port, credentials), expectation.reachable, self.feed)
+            self._closing.callback(self._watch.close)
+            if frozen:
+                self._set_clock()
         except BaseException:
             self.close()
             raise
@@ -83,7 +105,7 @@ class Boot:
         __tracebackhide__ = True
         match goal:
             case Milestone(name=name, passed=met, within=budget):
-                what = f"milestone {name}"
+                what, met = f"milestone {name}", _passed_here_or_before(name, met)
             case str():
                 what, met, budget = f"console line {goal!r}", line_matching(goal), _COMMAND_WITHIN
             case _:
@@ -100,8 +122,16 @@ class Boot:
         return self.shell.run(command, within * self._expectation.slowness)
 
     def timeline(self) -> list[Passed]:
-        """The milestones passed so far, in seconds from QEMU's start."""
-        return passed(self.milestones, self.feed.since(0), self.started)
+        """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
+        before = self._frozen.milestones if self._frozen else ()
+        return [*before, *passed(self.milestones, self.feed.since(0), self.started)]
+
+    def freeze(self, state: Path) -> None:
+        """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""
+        self._watch.close()
+        self.kubelet.close()
+        migration.freeze(self.qmp, self.feed, state)
+        self.close()
 
     def press_power_button(self) -> None:
         """As a short press on the machine's button (ACPI)."""
@@ -141,17 +171,24 @@ class Boot:
         self._closing.callback(self.process.kill)
         return qmp_ours, console_ours
 
-    def _connect(self, credentials: Credentials) -> None:
+    def _connect(self) -> int:
+        """Returns the port on 127.0.0.1 behind which the kubelet will be."""
         self.qmp.connect(_QMP_WITHIN)
         described = str(self.qmp.execute("human-monitor-command", {"command-line": "info usernet"}))
         forward = _FORWARD.search(described)
         if forward is None:
             raise HarnessError(f"QEMU forwards no port to the kubelet; it says: {described.strip()}")
-        port = int(forward["port"])
-        self.kubelet = KubeletApi(port, credentials)
-        self._closing.callback(self.kubelet.close)
-        watch = KubeletWatch(KubeletApi(port, credentials), self._expectation.reachable, self.feed)
-        self._closing.callback(watch.close)
+        return int(forward["port"])
+
+    def _thaw(self, frozen: Frozen) -> None:
+        migration.restore(self.qmp, self.feed, frozen.state)
+        self.feed.publish(Restored(tuple(entry.name for entry in frozen.milestones)))
+
+    def _set_clock(self) -> None:
+        """A restored guest goes on from the time at which it was frozen: certificates and logs need today's."""
+        done = self.run(f"date -u -s @{time.time():.0f}")
+        if done.status:
+            raise HarnessError(f"The node's clock cannot be set: {done.text.strip()}")
 
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
@@ -168,6 +205,10 @@ class Boot:
     def _explain(self, outcome: judge.Outcome, what: str) -> str:
         words = judge.explain(outcome, what, self.feed, [entry.name for entry in self.timeline()])
         return f"{words}\nartifacts: {self.artifacts}"
+
+
+def _passed_here_or_before(name: str, met: Callable[[Happening], bool]) -> Callable[[Happening], bool]:
+    return lambda happening: met(happening) or (isinstance(happening, Restored) and name in happening.milestones)
 
 
 def _switched_off_by_guest(happening: Happening) -> bool:

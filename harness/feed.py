@@ -50,7 +50,15 @@ class ContainerState:
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState
+@dataclass(frozen=True)
+class Restored:
+    """The node went on from a frozen one: the milestones that that one had passed."""
+
+    milestones: tuple[str, ...]
+    at: float = field(default_factory=time.monotonic)
+
+
+Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | Restored
 
 
 class Feed:

@@ -1,5 +1,6 @@
 """UEFI firmware, found by the descriptor files that distributions install (QEMU's docs/interop/firmware.json)."""
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -26,8 +27,14 @@ class Firmware:
     variables: Path
 
 
-def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS) -> Firmware:
-    """Returns the first UEFI firmware for x86-64 without Secure Boot; raises HarnessError if there is none."""
+def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS, first: Path | None = None) -> Firmware:
+    """Returns the first UEFI firmware for x86-64 without Secure Boot; raises HarnessError if there is none.
+
+    A folder that comes `first` is searched before all others.
+    """
+    if first is not None and first.is_dir():
+        with contextlib.suppress(HarnessError):
+            return find(machine_type, (first,))
     for descriptor in _descriptors(folders):
         firmware = _firmware_of(descriptor, machine_type)
         if firmware is not None:

@@ -37,21 +37,30 @@ _SHIPPED: Mapping[str, object] = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """A certificate authority made for one run, and a client certificate of it in a file that holds its key too."""
+    """A certificate authority that nothing else trusts and a client certificate of it, in a folder."""
 
-    authority: bytes
-    client: Path
+    folder: Path
 
     @classmethod
     def make(cls, folder: Path) -> "Credentials":
-        """Makes both; the client's file goes into `folder`."""
+        """Makes both; the authority's key is thrown away."""
+        made = cls(folder)
         authority = trustme.CA(organization_name="kios-e2e")
-        client = folder / "kubelet-client.pem"
-        client.touch(mode=0o600)
-        authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e").private_key_and_cert_chain_pem.write_to_path(
-            str(client)
-        )
-        return cls(authority.cert_pem.bytes(), client)
+        authority.cert_pem.write_to_path(str(folder / "kubelet-ca.pem"))
+        made.client.touch(mode=0o600)
+        issued = authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(made.client))
+        return made
+
+    @property
+    def authority(self) -> bytes:
+        """The authority's certificate, as PEM."""
+        return (self.folder / "kubelet-ca.pem").read_bytes()
+
+    @property
+    def client(self) -> Path:
+        """A PEM file with the client's key and certificate."""
+        return self.folder / "kubelet-client.pem"
 
     def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
         """What the data partition needs so that the kubelet knows the authority; anonymous access stays off.

@@ -56,13 +56,34 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class SharedMemory:
+    """Guest memory in a file that the machine writes to, so that it is there when the machine is frozen."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class FrozenMemory:
+    """Guest memory mapped from a file that other machines map too: what this one writes stays its own.
+
+    A machine with it waits for the rest of its state (`migrate-incoming`) instead of starting at its reset vector.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Files:
-    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture."""
+    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture.
+
+    `memory` is None for memory without a file.
+    """
 
     code: Path
     variables: Path
     disk: Path
     capture: Path
+    memory: SharedMemory | FrozenMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,8 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
     return [
         str(qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
-        *("-machine", "q35,pflash0=code,pflash1=variables"),
+        *("-machine", "q35,pflash0=code,pflash1=variables" + (",memory-backend=ram" if files.memory else "")),
+        *_memory(machine, files.memory),
         *("-accel", accelerator.name, "-cpu", accelerator.cpu),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M"),
         *("-rtc", "base=utc"),
@@ -104,6 +126,20 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
 def _nvme(machine: Machine) -> str:
     size = machine.sector_size
     return f"nvme,serial=kios-e2e,drive=disk,logical_block_size={size},physical_block_size={size}"
+
+
+def _memory(machine: Machine, memory: SharedMemory | FrozenMemory | None) -> list[str]:
+    match memory:
+        case None:
+            return []
+        case SharedMemory(path):
+            return ["-object", f"{_memory_file(machine, path)},share=on"]
+        case FrozenMemory(path):
+            return ["-object", f"{_memory_file(machine, path)},share=off,readonly=on,rom=off", "-incoming", "defer"]
+
+
+def _memory_file(machine: Machine, path: Path) -> str:
+    return f"memory-backend-file,id=ram,size={machine.memory},mem-path={_value(path)}"
 
 
 def _value(path: Path) -> str:

@@ -3,20 +3,24 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness import overlay, variables
-from harness.boot import Boot, Expectation
+from harness.admission import Admission, Need
+from harness.boot import Boot, Expectation, Frozen
 from harness.capture import announced_address
 from harness.disk import Disk
 from harness.errors import HarnessError
 from harness.feed import Happening
 from harness.firmware import Firmware
 from harness.kubelet import CONFIG, Credentials
-from harness.machine import Accelerator, Files, Machine, argv
+from harness.machine import Accelerator, Files, FrozenMemory, Machine, SharedMemory, argv
 from harness.pods import StaticPod
+from harness.qemu import Qemu
 from harness.shell import Result
+from harness.template import Template
 from harness.timeline import Milestone, Passed
 
 # The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
@@ -25,16 +29,21 @@ _HOSTS = b"127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
 _HOSTS_FILE = PurePosixPath("/meta/etc/hosts")
 # kiOS's grace periods sum up to 30 s; then everything is ended and unmounted.
 _POWER_OFF_WITHIN = 120.0
+# Other nodes of the same run end before.
+_ADMISSION_WITHIN = 1800.0
+# Measured: QEMU's own memory beside the guest's, and what a clone that works for a minute does not share.
+_QEMU_ITSELF = 400 << 20
+_CLONE = 300 << 20
 
 
 @dataclass(frozen=True)
 class Host:
-    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the run's credentials."""
+    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the gate in front of memory and CPUs."""
 
-    qemu: Path
+    qemu: Qemu
     firmware: Firmware
     accelerator: Accelerator
-    credentials: Credentials
+    admission: Admission
 
 
 @dataclass(frozen=True)
@@ -46,43 +55,97 @@ class Order:
     files: Mapping[PurePosixPath, bytes]
 
 
-class Node:
-    """A node that was prepared and can be started, more than once. `image` is never written to."""
+@dataclass(frozen=True)
+class Place:
+    """Where a node's own files live while it does, and where what is to be read afterwards stays."""
 
-    def __init__(self, image: Disk, order: Order, host: Host, folder: Path, artifacts: Path) -> None:
-        """Makes the node's own disk and variable store in `folder`; `artifacts` keeps what is to be read afterwards."""
-        self.image, self.order, self.artifacts = image, order, artifacts
-        self._host, self._folder = host, folder
+    folder: Path
+    artifacts: Path
+
+
+class Node:
+    """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is."""
+
+    def __init__(self, order: Order, host: Host, credentials: Credentials, place: Place) -> None:
+        """For `prepare` and `clone`, which make the node's files."""
+        self.order, self.artifacts = order, place.artifacts
+        self._host, self._credentials, self._folder = host, credentials, place.folder
         self._boots: list[Boot] = []
-        folder.mkdir(parents=True)
-        artifacts.mkdir(parents=True, exist_ok=True)
+        self._memory: SharedMemory | FrozenMemory | None = None
+        self._frozen: Frozen | None = None
+        place.folder.mkdir(parents=True)
+        place.artifacts.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def prepare(cls, image: Disk, order: Order, host: Host, credentials: Credentials, place: Place) -> "Node":
+        """Makes a node that has never run: its disk an overlay on the image, with what was ordered put on it."""
         if order.machine.sector_size != image.table.sector_size:
             raise HarnessError(
                 f"{image.path} is made for blocks of {image.table.sector_size} bytes, not {order.machine.sector_size}: "
                 "the firmware would not find its partitions."
             )
-        overlay.create(image.path, self._overlay, order.machine.disk_size)
-        self._inject()
-        variables.write(host.firmware.variables, self._folder / "variables.fd", image.esp, order.machine.kernel_arguments)
+        node = cls(order, host, credentials, place)
+        overlay.create(image.path, node.overlay, order.machine.disk_size)
+        node._inject(image)
+        variables.write(host.firmware.variables, node.variables, image.esp, order.machine.kernel_arguments)
+        return node
+
+    @classmethod
+    def clone(cls, template: Template, order: Order, host: Host, place: Place) -> "Node":
+        """Makes a node that goes on from a frozen one, with memory, disk and variables of its own."""
+        node = cls(order, host, template.credentials, place)
+        overlay.stack(template.disk, node.overlay)
+        shutil.copyfile(template.variables, node.variables)
+        node._memory = FrozenMemory(template.memory)
+        node._frozen = Frozen(template.state, template.milestones)
+        return node
+
+    @property
+    def overlay(self) -> Path:
+        """The node's disk."""
+        return self._folder / "disk.qcow2"
+
+    @property
+    def variables(self) -> Path:
+        """The node's UEFI variable store."""
+        return self._folder / "variables.fd"
 
     def start(self) -> None:
-        """Switches the machine on; raises HarnessError if it is."""
+        """Switches the machine on, or lets it go on from where it was frozen; raises HarnessError if it runs."""
         if self._boots and self._boots[-1].process.running():
             raise HarnessError("The node runs already.")
         artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
-        files = Files(self._host.firmware.code, self._folder / "variables.fd", self._overlay, artifacts / "wire.pcap")
+        capture = artifacts / "wire.pcap"
+        files = Files(self._host.firmware.code, self.variables, self.overlay, capture, self._memory)
+        # What was frozen is gone on from once; switched on again, the machine starts with its firmware.
+        frozen, self._frozen, self._memory = self._frozen, None, None
+
+        admitted = ExitStack()
+        admitted.enter_context(self._host.admission.held(_need(self.order.machine, frozen), _ADMISSION_WITHIN))
+
+        def reachable() -> bool:
+            return frozen is not None or announced_address(capture, self.order.machine.mac) is not None
+
         self._boots.append(
             Boot(
-                lambda channels: argv(self._host.qemu, self.order.machine, self._host.accelerator, files, channels),
+                lambda channels: argv(self._host.qemu.path, self.order.machine, self._host.accelerator, files, channels),
                 artifacts,
-                self._host.credentials,
-                Expectation(
-                    self.order.pods,
-                    self._host.accelerator.slowness,
-                    lambda: announced_address(files.capture, self.order.machine.mac) is not None,
-                ),
+                self._credentials,
+                Expectation(self.order.pods, self._host.accelerator.slowness, reachable),
+                admitted,
+                frozen,
             )
         )
+
+    def start_freezable(self, memory: Path) -> None:
+        """Switches the machine on with its memory in a file, so that the run can be frozen."""
+        self._memory = SharedMemory(memory)
+        self.start()
+
+    def freeze(self, state: Path) -> Sequence[Passed]:
+        """Freezes the running node for good; returns the milestones that it had passed."""
+        self.boot.freeze(state)
+        return self.timeline()
 
     @property
     def boot(self) -> Boot:
@@ -90,6 +153,11 @@ class Node:
         if not self._boots:
             raise HarnessError("The node was never started.")
         return self._boots[-1]
+
+    @property
+    def was_started(self) -> bool:
+        """Whether there is a run to speak of."""
+        return bool(self._boots)
 
     def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
         """See `Boot.wait`."""
@@ -106,7 +174,7 @@ class Node:
         """Runs a command in the console container's shell; the host's files are under /host there."""
         return self.boot.run(command)
 
-    def timeline(self) -> list[Passed]:
+    def timeline(self) -> Sequence[Passed]:
         """The milestones of the last run."""
         return self.boot.timeline()
 
@@ -123,47 +191,46 @@ class Node:
             raise HarnessError("The disk of a running node changes while it is read: power it off first.")
         raw = self._folder / "disk.raw"
         raw.unlink(missing_ok=True)
-        overlay.flatten(self._overlay, raw)
+        overlay.flatten(self.overlay, raw)
         return Disk.read(raw, self.order.machine.sector_size)
 
-    @property
-    def was_started(self) -> bool:
-        """Whether there is a run to speak of."""
-        return bool(self._boots)
-
     def keep_disk(self) -> None:
-        """Moves the node's disk and variable store to its artifacts, once it does not run; the disk needs its image."""
-        for boot in self._boots:
-            boot.close()
-        for file in (self._overlay, self._folder / "variables.fd"):
+        """Ends the node and moves its disk and variables to its artifacts; the disk needs the image it lies on."""
+        self._end()
+        for file in (self.overlay, self.variables):
             if file.exists():
                 shutil.move(file, self.artifacts / file.name)
 
     def close(self) -> None:
         """Ends the node and removes its files, but for the artifacts."""
-        for boot in self._boots:
-            boot.close()
+        self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    @property
-    def _overlay(self) -> Path:
-        return self._folder / "disk.qcow2"
+    def _end(self) -> None:
+        for boot in self._boots:
+            boot.close()
 
-    def _inject(self) -> None:
-        data = self.image.data
+    def _inject(self, image: Disk) -> None:
+        size = image.table.sector_size
         files = {
             _HOSTS_FILE: _HOSTS,
-            **self._host.credentials.files(self.image.file_if_there(CONFIG)),
+            **self._credentials.files(image.file_if_there(CONFIG)),
             **{pod.place: pod.text() for pod in self.order.pods},
             **self.order.files,
         }
-        size = self.image.table.sector_size
         overlay.inject(
-            self._overlay, self.image.path, data.first * size, data.sectors * size, files, self._folder / "scratch.raw"
+            self.overlay, image.path, image.data.first * size, image.data.sectors * size, files, self._folder / "scratch"
         )
+        manifests = self.artifacts / "manifests"
+        manifests.mkdir(exist_ok=True)
         for pod in self.order.pods:
-            manifests = self.artifacts / "manifests"
-            manifests.mkdir(exist_ok=True)
             (manifests / pod.file).write_bytes(pod.text())
         listed = {str(path): len(content) for path, content in files.items()}
         (self.artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+
+def _need(machine: Machine, frozen: Frozen | None) -> Need:
+    """A booting node keeps its CPUs busy; a clone idles between what it is asked."""
+    if frozen is not None:
+        return Need(_CLONE, machine.cpus / 2)
+    return Need(machine.memory + _QEMU_ITSELF, machine.cpus)

@@ -34,6 +34,12 @@ def create(base: Path, overlay: Path, size: int) -> None:
     tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute(), str(size))
 
 
+def stack(frozen: Path, overlay: Path) -> None:
+    """Makes `overlay`, a qcow2 disk that reads as the qcow2 disk `frozen` and keeps what is written to it."""
+    backing = ("-F", "qcow2", "-b", frozen.resolve())
+    tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute())
+
+
 def inject(
     overlay: Path,
     base: Path,

@@ -1,32 +1,34 @@
 """The pytest plugin: options, fixtures named by what they give, and the artifacts of every node."""
 
+import contextlib
+import functools
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
-from harness import accelerator, disk, firmware, qemu
+from harness import accelerator, admission, disk, firmware, qemu
 from harness.accelerator import WISHES
+from harness.admission import Admission
 from harness.disk import Disk
 from harness.errors import HarnessError
 from harness.keeper import Keeper
-from harness.kubelet import Credentials
 from harness.machine import Machine
-from harness.node import Host, Node, Order
-from harness.pods import StaticPod, load
+from harness.maker import NewNode, NodeMaker
+from harness.node import Host, Node
+from harness.template import Templates
 
-_CONSOLE_POD = Path(__file__).parent / "manifests/console.yaml"
+# A template of a node with 1 GiB of memory takes half of it on the disk.
+_TEMPLATES_LIMIT = 8 << 30
 # The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
 _EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
-
-NewNode = Callable[..., Node]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="what runs the guest's instructions (default: what is proven to work)",
     )
-    group.addoption("--qemu", default="qemu-system-x86_64", metavar="PROGRAM", help="QEMU 10 or newer (default: %(default)s)")
+    group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
     group.addoption(
         "--artifacts",
         type=Path,
@@ -67,7 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuses options that no node could be made from, before anything is collected."""
+    """Declares the marks, and refuses options that no node could be made from before anything is collected."""
+    config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     try:
         if config.getoption("kios_image"):
             disk.open_image(config.getoption("kios_image"))
@@ -110,15 +114,14 @@ def run_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
+def host(pytestconfig: pytest.Config) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
-    program = qemu.find(pytestconfig.getoption("qemu"))
-    code = firmware.find()
-    chosen = accelerator.choose(
-        pytestconfig.getoption("accelerator"), program, code, _cache(pytestconfig) / "accelerators.json"
-    )
+    cache = _cache(pytestconfig)
+    program = qemu.find(pytestconfig.getoption("qemu"), cache / "qemu")
+    code = firmware.find(first=program.firmware)
+    chosen = accelerator.choose(pytestconfig.getoption("accelerator"), program.path, code, cache / "accelerators.json")
     _tell(pytestconfig, f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
-    return Host(program, code, chosen, Credentials.make(run_folder))
+    return Host(program, code, chosen, Admission(cache / "admission", admission.capacity()))
 
 
 @pytest.fixture(scope="session")
@@ -153,40 +156,41 @@ def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Pa
 
 
 @pytest.fixture
-def new_node(
+def makers(
     request: pytest.FixtureRequest, pytestconfig: pytest.Config, host: Host, run_folder: Path, artifacts: Path
-) -> Iterator[NewNode]:
+) -> Iterator[NodeMaker]:
+    """Makes the nodes of one test, and ends them with it."""
+    maker = NodeMaker(host, run_folder, artifacts, _machine(pytestconfig))
+    request.node.stash[_NODES] = maker.nodes
+    with contextlib.closing(maker):
+        yield maker
+        if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
+            maker.keep_disks()
+
+
+@pytest.fixture
+def new_node(makers: NodeMaker) -> NewNode:
     """Makes nodes that are prepared and not yet started; each ends with the test.
 
-    `new_node(image, pods, disk_size=None, files={})`: pods are manifest files or static pods; the console pod is added.
+    `new_node(image, pods, disk_size=None, files=None)`: pods are manifest files or static pods; the console pod is added.
     """
-    nodes: list[Node] = []
-    request.node.stash[_NODES] = nodes
+    return makers.prepare
 
-    def make(
-        image: Disk,
-        pods: Sequence[StaticPod | Path],
-        disk_size: int | None = None,
-        files: Mapping[PurePosixPath, bytes] | None = None,
-    ) -> Node:
-        machine = Machine(
-            disk_size=disk_size or _disk_size(pytestconfig, image),
-            sector_size=image.table.sector_size,
-            memory=_bytes(pytestconfig.getoption("memory")),
-            kernel_arguments=_EARLY_CONSOLE,
-        )
-        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in (*pods, _CONSOLE_POD)]
-        name = f"node-{len(nodes) + 1}"
-        folder = Path(tempfile.mkdtemp(dir=run_folder)) / name
-        node = Node(image, Order(machine, loaded, files or {}), host, folder, artifacts / name)
-        nodes.append(node)
-        return node
 
-    yield make
-    for node in nodes:
-        if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
-            node.keep_disk()
-        node.close()
+@pytest.fixture
+def ready_node(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, makers: NodeMaker, host: Host, run_folder: Path
+) -> NewNode:
+    """Makes nodes on which every pod runs, with the arguments of `new_node`: clones of one that was booted once.
+
+    With `--cold`, the mark `cold`, or a QEMU that cannot freeze a node, each is booted.
+    """
+    why_cold = _why_cold(request, pytestconfig, host)
+    if why_cold:
+        _tell(pytestconfig, f"every node is booted cold: {why_cold}")
+        return makers.boot
+    templates = Templates(_cache(pytestconfig) / "templates", _TEMPLATES_LIMIT, run_folder)
+    return functools.partial(makers.clone, templates)
 
 
 def _tell(config: pytest.Config, words: str) -> None:
@@ -197,6 +201,30 @@ def _tell(config: pytest.Config, words: str) -> None:
         with capture.global_and_fixture_disabled():
             reporter.write_line("")
             reporter.write_line(words)
+
+
+def _why_cold(request: pytest.FixtureRequest, config: pytest.Config, host: Host) -> str:
+    if config.getoption("cold"):
+        return "asked for with --cold"
+    if request.node.get_closest_marker("cold"):
+        return "this test is about booting"
+    if not host.qemu.can_freeze:
+        return f"QEMU {'.'.join(map(str, host.qemu.version))} cannot freeze an NVMe disk, 11.1 can (setup/qemu.sh)"
+    return ""
+
+
+def _machine(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
+    """What a node's machine is, by its image and the disk size that the scenario asks for."""
+
+    def machine(image: Disk, disk_size: int | None) -> Machine:
+        return Machine(
+            disk_size=disk_size or _disk_size(config, image),
+            sector_size=image.table.sector_size,
+            memory=_bytes(config.getoption("memory")),
+            kernel_arguments=_EARLY_CONSOLE,
+        )
+
+    return machine
 
 
 def _cache(config: pytest.Config) -> Path:

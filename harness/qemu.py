@@ -3,28 +3,55 @@
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
 
 # 7.2 crashes guest kernels, as measured; 10.0 never did.
-_OLDEST = 10
+_OLDEST = (10, 0)
+# Before, QEMU refuses: "non-migratable device nvme".
+_MIGRATES_NVME = (11, 1)
 
 
-def find(program: str) -> Path:
-    """Returns the path of a QEMU for x86-64; raises HarnessError if it is missing, does not run or is older than 10."""
-    found = shutil.which(program)
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU for x86-64: its path, its version, and folders with the descriptors of firmware that came with it."""
+
+    path: Path
+    version: tuple[int, int]
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether a node with its NVMe disk can be frozen and cloned."""
+        return self.version >= _MIGRATES_NVME
+
+    @property
+    def firmware(self) -> Path:
+        """Where an unpacked QEMU has the descriptors of its firmware."""
+        return self.path.parent.parent / "share/qemu/firmware"
+
+
+def find(program: str | None, unpacked: Path) -> Qemu:
+    """Returns the QEMU named, else the one that the set-up unpacked in a folder, else the system's.
+
+    Raises HarnessError if it is missing, does not run or is older than 10.
+    """
+    named = program or str(unpacked / "bin/qemu-system-x86_64")
+    found = shutil.which(named) or (None if program else shutil.which("qemu-system-x86_64"))
     if found is None:
-        raise HarnessError(f"There is no {program}. Bring QEMU: setup/debian.sh run, or name another with --qemu.")
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    match = re.search(r"QEMU emulator version (\d+)\.", said.stdout)
-    if match is None:
         raise HarnessError(
-            f"{found} is no QEMU: asked for its version, it says {(said.stdout or said.stderr).strip()[:200]!r}."
+            f"There is no {program or 'qemu-system-x86_64'}. Bring it: setup/debian.sh run, or name one with --qemu."
         )
-    if int(match[1]) < _OLDEST:
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"QEMU emulator version (\d+)\.(\d+)", said.stdout)
+    if match is None:
+        words = (said.stdout or said.stderr).strip()[:200]
+        raise HarnessError(f"{found} is no QEMU: asked for its version, it says {words!r}.")
+    version = (int(match[1]), int(match[2]))
+    if version < _OLDEST:
         raise HarnessError(
-            f"{said.stdout.splitlines()[0]} is too old: below {_OLDEST}, QEMU crashes guest kernels. "
+            f"{said.stdout.splitlines()[0]} is too old: below {_OLDEST[0]}, QEMU crashes guest kernels. "
             "Bring a newer one: setup/debian.sh run"
         )
-    return Path(found)
+    return Qemu(Path(found), version)

@@ -24,10 +24,14 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Passed:
-    """A milestone that was passed, `after` seconds after QEMU's start."""
+    """A milestone that was passed, `after` seconds after QEMU's start.
+
+    `frozen`: it was passed by the node that this one was cloned from, in seconds from that one's start.
+    """
 
     name: str
     after: float
+    frozen: bool = False
 
 
 def line_matching(pattern: str) -> Callable[[Happening], bool]:

@@ -11,8 +11,8 @@ import pytest
 
 from harness.disk import Disk
 from harness.errors import NodeFailure
+from harness.maker import NewNode
 from harness.node import Node
-from harness.plugin import NewNode
 from harness.pods import load
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")

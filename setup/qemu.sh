@@ -48,7 +48,7 @@ give_up() {
 
 [ "$(uname -m)" = x86_64 ] || give_up "it is for x86_64 only"
 command -v apt-get >/dev/null && [ -e $KEYRING ] || give_up "this is no Debian"
-mkdir -p "$CACHE/apt" 2>/dev/null && : 2>/dev/null >"$LOG" || give_up "$CACHE cannot be written to"
+if ! { mkdir -p "$CACHE/apt" && : >"$LOG"; } 2>/dev/null; then give_up "$CACHE cannot be written to"; fi
 
 # One at a time: the second one finds what the first one brought.
 exec 9>"$CACHE/apt/qemu.lock"
@@ -99,10 +99,13 @@ for package in "$making"/archives/*.deb; do
     rm "$package"
 done
 
-# Of all that only what is used is taken: a third.
+# Of all that only what a node's machine uses is taken: a third.
 cd "$making/unpacked"
-used=("$LOADER" "${PROGRAMS[@]/#/usr/bin/}" $LIBRARIES/qemu usr/share/{qemu,seabios,OVMF})
-for program in "${PROGRAMS[@]/#/usr/bin/}" $LIBRARIES/qemu/*.so; do
+used=(
+    "$LOADER" "${PROGRAMS[@]/#/usr/bin/}" "$LIBRARIES/qemu" usr/share/OVMF/OVMF_{CODE,VARS}_4M.fd
+    usr/share/seabios usr/share/qemu/{*.rom,keymaps,kvmvapic.bin,{linuxboot,multiboot}_dma.bin,pvh.bin}
+)
+for program in "${PROGRAMS[@]/#/usr/bin/}" "$LIBRARIES"/qemu/*.so; do
     "$LOADER" --library-path $LIBRARIES --list "$program" >"$making/list" 2>>"$LOG"
     if grep 'not found' "$making/list" >>"$LOG"; then exit 1; fi
     while read -r library; do used+=("$library"); done < <(sed -n "s|.*=> \($LIBRARIES/[^ ]*\) .*|\1|p" "$making/list")
@@ -126,13 +129,13 @@ done
 
 # The firmware's descriptors (QEMU's docs/interop/firmware.json), of those images that are there.
 place=$(printf '%s' "$TARGET/root" | sed 's/[\\&|]/\\&/g')
-for descriptor in root/usr/share/qemu/firmware/*.json; do
+for descriptor in "$making"/unpacked/usr/share/qemu/firmware/*.json; do
     grep -q '"x86_64"' "$descriptor" || continue
     while read -r image; do [ -e "root$image" ] || continue 2; done \
         < <(sed -n 's/.*"filename": *"\([^"]*\)".*/\1/p' "$descriptor")
     sed "s|\(\"filename\": *\"\)/|\1$place/|" "$descriptor" >"share/qemu/firmware/${descriptor##*/}"
 done
-rm -r root/usr/share/qemu/firmware
+compgen -G 'share/qemu/firmware/*.json' >/dev/null
 
 why="it does not run here"
 works "$making/qemu"

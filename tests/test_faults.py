@@ -13,7 +13,7 @@ import pytest
 
 from harness import disk
 from harness.errors import HarnessError, NodeFailure
-from harness.plugin import NewNode
+from harness.maker import NewNode
 from harness.timeline import KERNEL
 
 pytestmark = pytest.mark.skipif(

@@ -1,0 +1,96 @@
+"""How many nodes run at once on this host: as many as its memory and its CPUs carry, whoever starts them.
+
+Each running node holds a file with what it needs; the file's lock, which the kernel drops with its process, says that the node
+lives. So a killed run reserves nothing.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError
+
+_LOOK_AGAIN_SECONDS = 0.2
+# The rest is for the operating system and for pytest.
+_SHARE_OF_MEMORY = 0.8
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a node takes: bytes of memory, and CPUs."""
+
+    memory: int
+    cpus: float
+
+
+def capacity() -> Need:
+    """What this host has for nodes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Need(int(memory * _SHARE_OF_MEMORY), float(len(os.sched_getaffinity(0))))
+
+
+class Admission:
+    """The gate through which every node goes; all processes with the same folder share it."""
+
+    def __init__(self, folder: Path, limit: Need) -> None:
+        self._folder, self._limit = folder, limit
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def held(self, need: Need, within: float) -> Iterator[None]:
+        """Waits until there is room beside the nodes that run, and keeps it; the only node is always let in.
+
+        Raises HarnessError when there is none within so many seconds.
+        """
+        mine = self._folder / f"{uuid.uuid4().hex}.need"
+        with self._wait(mine, need, within):
+            try:
+                yield
+            finally:
+                mine.unlink(missing_ok=True)
+
+    def _wait(self, mine: Path, need: Need, within: float) -> IO[str]:
+        deadline, pause = time.monotonic() + within, threading.Event()
+        while True:
+            with (self._folder / "gate").open("w") as gate:
+                fcntl.flock(gate, fcntl.LOCK_EX)
+                if self._fits(self._living(), need):
+                    return _write_locked(mine, need)
+            if time.monotonic() >= deadline:
+                raise HarnessError(f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s.")
+            pause.wait(_LOOK_AGAIN_SECONDS)
+
+    def _fits(self, others: list[Need], need: Need) -> bool:
+        memory = need.memory + sum(other.memory for other in others)
+        cpus = need.cpus + sum(other.cpus for other in others)
+        return not others or (memory <= self._limit.memory and cpus <= self._limit.cpus)
+
+    def _living(self) -> list[Need]:
+        """The needs of nodes that live; files of dead ones are removed."""
+        needs = []
+        for file in self._folder.glob("*.need"):
+            with contextlib.suppress(FileNotFoundError), file.open() as content:
+                try:
+                    fcntl.flock(content, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    needs.append(Need(**json.loads(content.read())))
+                else:
+                    file.unlink(missing_ok=True)
+        return needs
+
+
+def _write_locked(mine: Path, need: Need) -> IO[str]:
+    """Nobody looks meanwhile: whoever looks holds the gate."""
+    file = mine.open("x")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    json.dump(asdict(need), file)
+    file.flush()
+    return file

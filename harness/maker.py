@@ -1,0 +1,121 @@
+"""Makes the nodes of one test: prepared, booted, or cloned from a template."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from harness.disk import Disk
+from harness.kubelet import Credentials
+from harness.machine import Machine
+from harness.node import Host, Node, Order, Place
+from harness.pods import StaticPod, load
+from harness.template import Templates
+from harness.timeline import Passed
+
+_HERE = Path(__file__).parent
+_CONSOLE_POD = _HERE / "manifests/console.yaml"
+
+Pods = Sequence[StaticPod | Path]
+MoreFiles = Mapping[PurePosixPath, bytes]
+
+
+class NewNode(Protocol):
+    """What makes a node of an image for a scenario.
+
+    `pods` are manifest files or static pods, to which the console pod is added; `disk_size` is in bytes; `files` are more
+    files for the data partition.
+    """
+
+    def __call__(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node: ...
+
+
+class NodeMaker:
+    """Remembers every node that it made, so that all of them end with the test."""
+
+    def __init__(self, host: Host, run_folder: Path, artifacts: Path, machine: Callable[[Disk, int | None], Machine]) -> None:
+        self.nodes: list[Node] = []
+        self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
+        self._in_use = ExitStack()
+
+    def prepare(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node:
+        """A node that was not started yet."""
+        place = self._place(f"node-{len(self.nodes) + 1}")
+        credentials = Credentials.make(place.folder.parent)
+        return self._remember(Node.prepare(image, self._order(image, pods, disk_size, files), self._host, credentials, place))
+
+    def boot(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node:
+        """A node on which every pod runs, booted for it."""
+        node = self.prepare(image, pods, disk_size, files)
+        node.start()
+        node.wait_until_ready()
+        return node
+
+    def clone(
+        self, templates: Templates, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None
+    ) -> Node:
+        """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
+        order = self._order(image, pods, disk_size, files)
+
+        def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
+            place = self._place("template")
+            node = self._remember(Node.prepare(image, order, self._host, credentials, place))
+            node.start_freezable(folder / "memory")
+            node.wait_until_ready()
+            milestones = node.freeze(folder / "state")
+            shutil.move(node.overlay, folder / "disk.qcow2")
+            shutil.move(node.variables, folder / "variables.fd")
+            return milestones
+
+        template = self._in_use.enter_context(templates.get(_facts(image, order, self._host), make))
+        node = self._remember(Node.clone(template, order, self._host, self._place(f"node-{len(self.nodes) + 1}")))
+        node.start()
+        return node
+
+    def keep_disks(self) -> None:
+        """Ends the nodes and keeps their disks with their artifacts."""
+        for node in self.nodes:
+            node.keep_disk()
+
+    def close(self) -> None:
+        """Ends every node."""
+        for node in self.nodes:
+            node.close()
+        self._in_use.close()
+
+    def _remember(self, node: Node) -> Node:
+        self.nodes.append(node)
+        return node
+
+    def _place(self, name: str) -> Place:
+        return Place(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
+
+    def _order(self, image: Disk, pods: Pods, disk_size: int | None, files: MoreFiles | None) -> Order:
+        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in (*pods, _CONSOLE_POD)]
+        return Order(self._machine(image, disk_size), loaded, files or {})
+
+
+def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:
+    """Everything on which a frozen node depends."""
+    code = host.firmware.code.stat()
+    return {
+        "image": _digest_of([image.path]),
+        "machine": repr(order.machine),
+        "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.pods),
+        "files": " ".join(f"{path} {hashlib.sha256(content).hexdigest()}" for path, content in order.files.items()),
+        "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",
+        "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
+        "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",
+        "harness": _digest_of(sorted(_HERE.rglob("*.py"))),
+    }
+
+
+def _digest_of(files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()

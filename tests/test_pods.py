@@ -1,0 +1,190 @@
+"""Static pod manifests: what the kubelet would refuse is refused by name, and variants leave the original alone."""
+
+import copy
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.feed import ContainerState
+from harness.pods import StaticPod, load
+
+PROJECT = Path(__file__).parents[1]
+_POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: small
+spec:
+  initContainers:
+  - {name: first, image: i, args: ["-a", "8250"]}
+  - {name: second, image: i}
+  containers:
+  - name: main
+    image: i
+    volumeMounts:
+    - {name: data, mountPath: /data}
+  - {name: side, image: i}
+  volumes:
+  - {name: data, emptyDir: {}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pod.yaml"
+
+
+@pytest.fixture
+def pod(file: Path) -> StaticPod:
+    file.write_text(_POD)
+    return load(file)
+
+
+def test_the_node_pod_of_the_scenarios_loads() -> None:
+    pod = load(PROJECT / "scenarios/manifests/node.yaml")
+    assert (pod.file, pod.name) == ("node.yaml", "node")
+    assert pod.init_containers == ("modprobe", "dhcpcd", "parted", "resize2fs")
+    assert pod.containers == ("crio", "kubelet")
+    assert pod.place == PurePosixPath("/meta/etc/kubernetes/manifests/node.yaml")
+
+
+def test_the_harness_own_pod_loads() -> None:
+    pod = load(PROJECT / "harness/manifests/console.yaml")
+    assert (pod.name, pod.init_containers, pod.containers) == ("console", (), ("console",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("kind: Pod", "kind: Deployment", "is a Deployment; a static pod is `kind: Pod`"),
+        ("kind: Pod", "", "is a None"),
+        (_POD, "- kind: Pod", "is a list"),
+        (_POD, "Pod", "is a str"),
+        (_POD, _POD + "---\n" + _POD, "holds 2 documents; the kubelet reads one"),
+        (_POD, "", "holds 0 documents"),
+        (_POD, "# nothing\n---\n", "holds 0 documents"),
+        ("  name: small", "\tname: small", "is no YAML in UTF-8.*tab|is no YAML in UTF-8.*\\\\t"),
+        ("  name: small", "  namespace: kube-system", "metadata.name is missing"),
+        ("metadata:\n  name: small\n", "", "metadata.name is missing"),
+        ("  name: small", '  name: ""', "metadata.name is missing"),
+        ("name: main", "other: main", "lacks its name or image"),
+        ("    image: i\n", "", "lacks its name or image: .*main"),
+        ("{name: second, image: i}", "{image: i}", "lacks its name or image"),
+        ("{name: side, image: i}", "{name: main, image: i}", "two containers are named main"),
+        ("{name: side, image: i}", "{name: first, image: i}", "two containers are named first"),
+        ("- {name: data, emptyDir: {}}", "- {name: date, emptyDir: {}}", "main mounts the volume data, which is not declared"),
+        ("  volumes:\n  - {name: data, emptyDir: {}}\n", "", "main mounts the volume data, which is not declared"),
+        (_POD, "kind: Pod\nmetadata: {name: a}\nspec: {containers: []}", "spec.containers is missing"),
+        (_POD, "kind: Pod\nmetadata: {name: a}", "spec.containers is missing"),
+    ],
+)
+def test_what_the_kubelet_would_refuse_or_ignore_is_named(file: Path, old: str, new: str, says: str) -> None:
+    assert _POD.count(old) == 1
+    file.write_text(_POD.replace(old, new))
+    with pytest.raises(HarnessError, match=f"(?s)pod\\.yaml: .*({says})"):
+        load(file)
+
+
+def test_what_is_not_utf_8_is_named(file: Path) -> None:
+    file.write_bytes(_POD.replace("small", "größer").encode("latin-1"))
+    with pytest.raises(HarnessError, match=r"pod\.yaml: is no YAML in UTF-8"):
+        load(file)
+
+
+def test_a_missing_file_or_a_folder_is_named(file: Path) -> None:
+    with pytest.raises(HarnessError, match=r"pod\.yaml: cannot be read: No such file"):
+        load(file)
+    file.mkdir()
+    with pytest.raises(HarnessError, match=r"pod\.yaml: cannot be read: Is a directory"):
+        load(file)
+
+
+def test_a_manifest_of_more_than_1_mib_is_refused_unread(file: Path) -> None:
+    file.write_bytes(bytes(1 << 20))
+    with pytest.raises(HarnessError, match="is no YAML"):
+        load(file)
+    file.write_text(_POD.ljust((1 << 20) + 1))
+    with pytest.raises(HarnessError, match="1048577 bytes are no manifest"):
+        load(file)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=(ValueError, AttributeError, TypeError), reason="load() lets other errors than its own out"
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _POD.replace("name: small", "name: small\n  labels: {day: 2024-13-45}"),
+        "kind: Pod\nmetadata: {name: a}\nspec: {containers: [c]}",
+        "kind: Pod\nmetadata: {name: a}\nspec: {containers: {name: c, image: i}}",
+        "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: i}], volumes: [v]}",
+        "kind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: [c], image: i}]}",
+    ],
+    ids=["no-date", "text-for-container", "mapping-for-containers", "text-for-volume", "list-for-name"],
+)
+def test_a_manifest_of_another_shape_is_named(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(HarnessError):
+        load(file)
+
+
+def test_without_takes_one_container_out_of_a_copy(pod: StaticPod) -> None:
+    before = copy.deepcopy(pod.manifest)
+    assert pod.without("first").init_containers == ("second",)
+    assert pod.without("first").containers == ("main", "side")
+    assert pod.without("side").containers == ("main",)
+    assert pod.manifest == before
+
+
+def test_with_args_changes_one_containers_arguments_in_a_copy(pod: StaticPod) -> None:
+    before = copy.deepcopy(pod.manifest)
+    changed = pod.with_args("first", ("-v", "2"))
+    assert [entry.get("args") for entry in changed.manifest["spec"]["initContainers"]] == [["-v", "2"], None]
+    assert changed.manifest["spec"]["containers"] == before["spec"]["containers"]
+    assert pod.with_args("main", ["x"]).manifest["spec"]["containers"][0]["args"] == ["x"]
+    assert pod.manifest == before
+
+
+@pytest.mark.parametrize("variant", [lambda pod: pod.without("side"), lambda pod: pod.with_args("side", ["x"])])
+def test_variants_share_nothing_with_the_original(pod: StaticPod, variant: object) -> None:
+    assert callable(variant)
+    before = copy.deepcopy(pod.manifest)
+    changed = variant(pod)
+    changed.manifest["metadata"]["name"] = "other"
+    changed.manifest["spec"]["volumes"].clear()
+    assert pod.manifest == before
+    assert changed.file == pod.file
+
+
+def test_milestones_are_init_containers_done_in_order_and_then_the_others_running(pod: StaticPod) -> None:
+    milestones = pod.milestones()
+    assert [milestone.name for milestone in milestones] == ["small/first", "small/second", "small/main", "small/side"]
+    assert [milestone.within for milestone in milestones] == sorted({milestone.within for milestone in milestones})
+    done = ContainerState("small", "first", "terminated", exit_code=0)
+    running = ContainerState("small", "main", "running")
+    assert [milestone.passed(done) for milestone in milestones] == [True, False, False, False]
+    assert [milestone.passed(running) for milestone in milestones] == [False, False, True, False]
+    assert not milestones[0].passed(ContainerState("small", "first", "running"))
+
+
+@pytest.mark.parametrize("path", ["scenarios/manifests/node.yaml", "harness/manifests/console.yaml"])
+def test_text_reads_back_as_the_same_pod(path: str, tmp_path: Path) -> None:
+    pod = load(PROJECT / path)
+    written = tmp_path / pod.file
+    written.write_bytes(pod.text())
+    assert load(written) == pod
+
+
+@pytest.mark.parametrize("word", ["8250", "on", "0x1f", "1:30", "null", "100%", "a: b", "größer", "", " x ", "two\nlines"])
+def test_text_keeps_an_argument_a_string(pod: StaticPod, word: str) -> None:
+    read = yaml.safe_load(pod.with_args("main", [word]).text())
+    assert read["spec"]["containers"][0]["args"] == [word]
+
+
+@pytest.mark.xfail(strict=True, reason="PyYAML leaves plain what the kubelet's YAML (go-yaml: YAML 1.2) takes for a number")
+@pytest.mark.parametrize("word", ["1e3", "0o17", "5E2"])
+def test_text_quotes_what_is_a_number_to_the_kubelet(pod: StaticPod, word: str) -> None:
+    text = pod.with_args("main", [word]).text().decode()
+    assert f"- {word}\n" not in text
