@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 PACKAGES := packages-python packages-test packages-image packages-run
-.PHONY: help scenario image test lint format lock clean venv $(PACKAGES)
+.PHONY: help scenario bench qemu image test lint format lock clean venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,13 +19,19 @@ LOCK_HASH = $(firstword $(shell sha256sum requirements.lock))
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-scenario: packages-run image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
-	$(BIN)/python -m pytest $(SCENARIO) $(PYTEST_FLAGS)
+scenario: packages-run qemu image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
+	$(BIN)/python -m pytest $(SCENARIO) -n auto $(PYTEST_FLAGS)
+
+bench: packages-run qemu image ## Measure the harness on this host
+	$(BIN)/python -m bench
+
+qemu: packages-run
+	@setup/qemu.sh
 
 image: packages-image venv ## Build the reference image; what is built stays in ~/.cache/kios-e2e
 	$(BIN)/python -m images build
 
-test: packages-test lint ## Check style and types, run the unit tests
+test: packages-test qemu lint ## Check style and types, run the unit tests
 	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)
 
 lint: venv ## Check style and types

@@ -31,6 +31,13 @@ class Need:
     cpus: float
 
 
+@dataclass(frozen=True)
+class _Held(Need):
+    """What a running node takes, and which process runs it."""
+
+    pid: int
+
+
 def capacity() -> Need:
     """What this host has for nodes."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -46,7 +53,9 @@ class Admission:
 
     @contextlib.contextmanager
     def held(self, need: Need, within: float) -> Iterator[None]:
-        """Waits until there is room beside the nodes that run, and keeps it; the only node is always let in.
+        """Waits until there is room beside the nodes that run, and keeps it.
+
+        A node is always let in where all others are of this very process: none of them could end while it waits.
 
         Raises HarnessError when there is none within so many seconds.
         """
@@ -68,12 +77,13 @@ class Admission:
                 raise HarnessError(f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s.")
             pause.wait(_LOOK_AGAIN_SECONDS)
 
-    def _fits(self, others: list[Need], need: Need) -> bool:
-        memory = need.memory + sum(other.memory for other in others)
-        cpus = need.cpus + sum(other.cpus for other in others)
-        return not others or (memory <= self._limit.memory and cpus <= self._limit.cpus)
+    def _fits(self, living: list[_Held], need: Need) -> bool:
+        memory = need.memory + sum(held.memory for held in living)
+        cpus = need.cpus + sum(held.cpus for held in living)
+        foreign = any(held.pid != os.getpid() for held in living)
+        return not foreign or (memory <= self._limit.memory and cpus <= self._limit.cpus)
 
-    def _living(self) -> list[Need]:
+    def _living(self) -> list[_Held]:
         """The needs of nodes that live; files of dead ones are removed."""
         needs = []
         for file in self._folder.glob("*.need"):
@@ -81,7 +91,7 @@ class Admission:
                 try:
                     fcntl.flock(content, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    needs.append(Need(**json.loads(content.read())))
+                    needs.append(_Held(**json.loads(content.read())))
                 else:
                     file.unlink(missing_ok=True)
         return needs
@@ -91,6 +101,6 @@ def _write_locked(mine: Path, need: Need) -> IO[str]:
     """Nobody looks meanwhile: whoever looks holds the gate."""
     file = mine.open("x")
     fcntl.flock(file, fcntl.LOCK_EX)
-    json.dump(asdict(need), file)
+    json.dump(asdict(_Held(need.memory, need.cpus, os.getpid())), file)
     file.flush()
     return file

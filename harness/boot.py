@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import judge, migration
 from harness.console import Console
 from harness.errors import HarnessError, NodeFailure
-from harness.feed import Feed, Happening, QemuExit, QmpEvent, Restored
+from harness.feed import Feed, Happening, QemuExit, QmpEvent, Restored, ShellAnswer
 from harness.judge import Met, Patience
 from harness.kubelet import Credentials, KubeletApi, KubeletWatch
 from harness.machine import Channels
@@ -20,12 +20,11 @@ from harness.pods import StaticPod
 from harness.process import QemuProcess
 from harness.qmp import Qmp
 from harness.shell import Result, Shell
-from harness.timeline import BOOT, Milestone, Passed, line_matching, passed
+from harness.timeline import BOOT, SHELL, Milestone, Passed, line_matching, passed
 
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<port>\d+)")
 # Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
 _SILENCE = 90.0
-_SHELL_WITHIN = 180.0
 _COMMAND_WITHIN = 60.0
 _QMP_WITHIN = 30.0
 
@@ -74,6 +73,7 @@ class Boot:
         self._expectation = expectation
         self._frozen = frozen
         self._closing = admitted
+        self.started = time.monotonic()
         try:
             qmp_end, console_end = self._spawn(argv)
             self.console = Console(console_end, self.feed, artifacts / "console.log")
@@ -84,7 +84,6 @@ class Boot:
             self.kubelet = KubeletApi(port, credentials)
             self._closing.callback(self.kubelet.close)
             self.shell = Shell(self.console, self._reason_to_stop)
-            self.started = time.monotonic()
             if frozen:
                 self._thaw(frozen)
             self.qmp.execute("cont")
@@ -118,13 +117,14 @@ class Boot:
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container's shell, once that answers."""
-        self.shell.wait_ready(_SHELL_WITHIN * self._expectation.slowness)
+        self.shell.wait_ready(SHELL.within * self._expectation.slowness)
+        self.feed.publish(ShellAnswer())
         return self.shell.run(command, within * self._expectation.slowness)
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
         before = self._frozen.milestones if self._frozen else ()
-        return [*before, *passed(self.milestones, self.feed.since(0), self.started)]
+        return [*before, *passed([*self.milestones, SHELL], self.feed.since(0), self.started)]
 
     def freeze(self, state: Path) -> None:
         """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""
@@ -155,9 +155,8 @@ class Boot:
     def close(self) -> None:
         """Ends QEMU, however it is, and everything that listens to it; writes the timeline. Does nothing the second time."""
         with self._closing.pop_all():
-            if hasattr(self, "started"):
-                entries = [vars(entry) for entry in self.timeline()]
-                (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
+            entries = [vars(entry) for entry in self.timeline()]
+            (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
 
     def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket]:
         qmp_ours, qmp_theirs = socket.socketpair()

@@ -58,7 +58,14 @@ class Restored:
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | Restored
+@dataclass(frozen=True)
+class ShellAnswer:
+    """The shell on the serial port answered."""
+
+    at: float = field(default_factory=time.monotonic)
+
+
+Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | Restored | ShellAnswer
 
 
 class Feed:

@@ -137,18 +137,20 @@ class KubeletWatch:
 
     def _run(self) -> None:
         known: dict[tuple[str, str], tuple[object, ...]] = {}
-        while not self._ended.wait(_POLL_SECONDS):
-            if not known and not self._reachable():
-                continue
-            try:
-                states = self._api.states()
-            except (OSError, HarnessError, ValueError):
-                continue
-            for state in states:
-                facts = (state.state, state.reason, state.exit_code, state.started)
-                if known.get((state.pod, state.container)) != facts:
-                    known[state.pod, state.container] = facts
-                    self._feed.publish(state)
+        while not self._ended.is_set():
+            if known or self._reachable():
+                for state in self._states_now():
+                    facts = (state.state, state.reason, state.exit_code, state.started)
+                    if known.get((state.pod, state.container)) != facts:
+                        known[state.pod, state.container] = facts
+                        self._feed.publish(state)
+            self._ended.wait(_POLL_SECONDS)
+
+    def _states_now(self) -> list[ContainerState]:
+        try:
+            return self._api.states()
+        except (OSError, HarnessError, ValueError):
+            return []
 
 
 def _states_of(pod: dict[str, Any]) -> list[ContainerState]:

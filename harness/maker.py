@@ -1,5 +1,6 @@
 """Makes the nodes of one test: prepared, booted, or cloned from a template."""
 
+import functools
 import hashlib
 import shutil
 import tempfile
@@ -114,8 +115,14 @@ def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:
 
 
 def _digest_of(files: Sequence[Path]) -> str:
+    return _digest_as_of(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.lru_cache
+def _digest_as_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read again only when a size or a time of change differs: an image is large, and a test asks for many nodes of it."""
     total = hashlib.sha256()
-    for file in files:
+    for file, _, _ in files:
         with file.open("rb") as content:
             total.update(hashlib.file_digest(content, "sha256").digest())
     return total.hexdigest()

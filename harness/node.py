@@ -232,5 +232,5 @@ class Node:
 def _need(machine: Machine, frozen: Frozen | None) -> Need:
     """A booting node keeps its CPUs busy; a clone idles between what it is asked."""
     if frozen is not None:
-        return Need(_CLONE, machine.cpus / 2)
+        return Need(_CLONE, machine.cpus / 5)
     return Need(machine.memory + _QEMU_ITSELF, machine.cpus)

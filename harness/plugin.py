@@ -29,6 +29,7 @@ _TEMPLATES_LIMIT = 8 << 30
 _EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
+_TOLD = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,7 +118,7 @@ def run_folder() -> Iterator[Path]:
 def host(pytestconfig: pytest.Config) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
     cache = _cache(pytestconfig)
-    program = qemu.find(pytestconfig.getoption("qemu"), cache / "qemu")
+    program = qemu.find(pytestconfig.getoption("qemu"), Path(_images(["cache"])) / "qemu")
     code = firmware.find(first=program.firmware)
     chosen = accelerator.choose(pytestconfig.getoption("accelerator"), program.path, code, cache / "accelerators.json")
     _tell(pytestconfig, f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
@@ -194,13 +195,30 @@ def ready_node(
 
 
 def _tell(config: pytest.Config, words: str) -> None:
-    """Puts a line into the run's output, past the capture of the test it comes up in."""
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if capture is not None and reporter is not None:
-        with capture.global_and_fixture_disabled():
-            reporter.write_line("")
-            reporter.write_line(words)
+    """Has a line stand once in the run's summary."""
+    told = config.stash.setdefault(_TOLD, [])
+    if words not in told:
+        told.append(words)
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Sends what a worker of pytest-xdist has to tell to the process that has the terminal."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["kios-e2e"] = session.config.stash.get(_TOLD, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Takes what a worker had to tell."""
+    for words in getattr(node, "workeroutput", {}).get("kios-e2e", []):
+        _tell(node.config, words)  # type: ignore[attr-defined] # xdist's WorkerController has it
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says on what the nodes ran."""
+    for words in config.stash.get(_TOLD, []):
+        terminalreporter.write_line(words)
 
 
 def _why_cold(request: pytest.FixtureRequest, config: pytest.Config, host: Host) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -20,6 +21,8 @@ from harness.errors import HarnessError
 from harness.feed import Feed, QmpEvent
 
 _CLOSE_SECONDS = 10.0
+# What the library logs as errors are the ends that `connect` and `execute` raise, and that callers may expect.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 class _Client(QMPClient):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.feed import ConsoleLine, ContainerState, Happening
+from harness.feed import ConsoleLine, ContainerState, Happening, ShellAnswer
 
 # How printk stamps a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
@@ -64,6 +64,8 @@ KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
 INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
 CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
 KUBELET = Milestone("kubelet", line_matching(r"kiOS: starting kubelet"), 180)
+# Passed when somebody first asks: no part of what every boot is waited for.
+SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
 BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
 
 

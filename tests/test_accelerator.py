@@ -14,15 +14,14 @@ from harness.machine import Accelerator, Channels
 _FAILS = "print('first', file=sys.stderr); print('qemu: no such machine', file=sys.stderr); sys.exit(1)"
 # Greets, takes the capabilities and `cont`, and then lets the firmware speak.
 _RUNS = """
-import json, re, socket, time
+import json, re, socket
 qmp, console = (socket.socket(fileno=int(number)) for number in re.findall(r"fd=(\\d+)", " ".join(sys.argv)))
 qmp.sendall(b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 8}, "package": ""}, "capabilities": []}}\\r\\n')
-for line in qmp.makefile():
+while line := qmp.recv(4096):
     command = json.loads(line)
     qmp.sendall(json.dumps({"return": {}, "id": command.get("id")}).encode() + b"\\r\\n")
     if command["execute"] == "cont":
         console.sendall(b"BdsDxe: loading Boot0000\\n")
-time.sleep(10)
 """
 
 

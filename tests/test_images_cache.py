@@ -93,7 +93,7 @@ def test_a_killed_build_leaves_nothing_that_is_trusted_later(parts: Cache) -> No
 
 
 def test_two_builds_at_once_make_a_part_once(parts: Cache) -> None:
-    program = "open(root / 'made', 'a').write('x'); time.sleep(0.3); place.joinpath('content').write_text('x')"
+    program = "open(root / 'made', 'a').write('x'); time.sleep(0.15); place.joinpath('content').write_text('x')"
     builds = [started(parts.root, program) for _ in range(2)]
     assert [build.wait(5) for build in builds] == [0, 0]
     assert (parts.root / "made").read_text() == "x"

@@ -249,6 +249,9 @@ def test_a_disk_image_reads_back(tmp_path: Path, sector_size: int) -> None:
     assert image.stat().st_size == table.disk_sectors * sector_size
     assert {part.first * sector_size % _MIB for part in table.partitions} == {0}
 
+    with image.open("rb") as file:
+        file.seek(table.partition(1).first * sector_size + 11)
+        assert int.from_bytes(file.read(2), "little") == sector_size  # FAT: bytes per sector
     loader = tmp_path / "loader"
     tools.run("mcopy", "-i", f"{image}@@{table.partition(1).first * sector_size}", "::EFI/Boot/Bootx64.efi", loader)
     assert loader.read_bytes() == (tmp_path / "efi").read_bytes()

@@ -41,7 +41,7 @@ def says(text: str) -> Callable[[Happening], bool]:
 
 
 @contextmanager
-def published_later(feed: Feed, *happenings: Callable[[], Happening], every: float = 0.1) -> Iterator[list[float]]:
+def published_later(feed: Feed, *happenings: Callable[[], Happening], every: float = 0.06) -> Iterator[list[float]]:
     """Publishes from another thread; yields the list of the times at which it did."""
     times: list[float] = []
 
@@ -197,27 +197,27 @@ def test_what_is_published_meanwhile_ends_the_wait_at_once(make: Callable[[], Ha
 
 def test_silence_is_a_stall() -> None:
     began = time.monotonic()
-    outcome = wait(fed(ConsoleLine("a")), never, Patience(within=30, silence=0.2))
+    outcome = wait(fed(ConsoleLine("a")), never, Patience(within=30, silence=0.1))
     assert isinstance(outcome, Stalled)
-    assert 0.2 <= outcome.silent < 0.7
+    assert 0.1 <= outcome.silent < 0.7
     assert time.monotonic() - began < 0.7
 
 
 def test_a_node_that_talks_to_the_end_is_too_late_and_not_stalled() -> None:
     feed = Feed()
     with published_later(feed, *[lambda: ConsoleLine("tick")] * 4):
-        outcome = wait(feed, never, Patience(within=0.35, silence=0.25))
-    assert outcome == TooLate(0.35)
+        outcome = wait(feed, never, Patience(within=0.2, silence=0.15))
+    assert outcome == TooLate(0.2)
 
 
 def test_silence_counts_from_the_last_word() -> None:
     feed = Feed()
-    with published_later(feed, *[lambda: ConsoleLine("tick")] * 3) as times:
-        outcome = wait(feed, never, Patience(within=30, silence=0.25))
+    with published_later(feed, *[lambda: ConsoleLine("tick")] * 2) as times:
+        outcome = wait(feed, never, Patience(within=30, silence=0.15))
         ended = time.monotonic()
     assert isinstance(outcome, Stalled)
-    assert len(times) == 3
-    assert ended - times[-1] == pytest.approx(0.25, abs=0.15)
+    assert len(times) == 2
+    assert ended - times[-1] == pytest.approx(0.15, abs=0.12)
 
 
 @pytest.mark.parametrize(

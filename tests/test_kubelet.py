@@ -228,7 +228,7 @@ def test_an_answer_that_ends_early_is_an_os_error(server: Kubelet, credentials: 
 
     server.body = Short(b"{}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kubelet, "_ANSWER_SECONDS", 0.2)
+        patch.setattr(kubelet, "_ANSWER_SECONDS", 0.1)
         api = KubeletApi(server.port, credentials)
     with pytest.raises(OSError):  # noqa: PT011 (as above)
         api.get("/pods")
@@ -236,7 +236,7 @@ def test_an_answer_that_ends_early_is_an_os_error(server: Kubelet, credentials: 
 
 
 def test_silence_is_an_os_error(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubelet, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(kubelet, "_ANSWER_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         api = KubeletApi(mute.getsockname()[1], credentials)
         began = time.monotonic()
@@ -249,7 +249,7 @@ def test_silence_is_an_os_error(credentials: Credentials, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubelet, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(kubelet, "_POLL_SECONDS", 0.01)
 
 
 def states(feed: Feed) -> list[tuple[str, str]]:
@@ -318,5 +318,5 @@ def test_close_ends_the_thread_and_the_questions(server: Kubelet, api: KubeletAp
     watch.close()
     assert "kubelet-watch" not in [thread.name for thread in threading.enumerate()]
     asked = len(server.requests)
-    time.sleep(0.1)
+    time.sleep(0.05)
     assert len(server.requests) == asked

@@ -1,0 +1,1 @@
+"""What the harness costs, measured on this host: `make bench`."""

@@ -1,0 +1,123 @@
+"""The figures: each function makes its measurement and yields what it found."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.lab import NODE_POD, Lab
+from harness.feed import ContainerState, Happening
+from harness.node import Node
+
+_ROOT = Path(__file__).parent.parent
+_REPEATS = 5
+_CLONES = 10
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value, in `unit`, that should be at most (or, where so named, at least) its goal; None: told only."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    at_least: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """`ok`, `MISS`, or nothing where there is no goal."""
+        if self.goal is not None:
+            return "ok" if self.value <= self.goal else "MISS"
+        if self.at_least is not None:
+            return "ok" if self.value >= self.at_least else "MISS"
+        return ""
+
+    def row(self) -> str:
+        """A line of the table."""
+        goal = f"<= {self.goal:g}" if self.goal is not None else f">= {self.at_least:g}" if self.at_least is not None else ""
+        return f"{self.name:<58} {self.value:>10.3f} {self.unit:<6} {goal:>9}  {self.verdict}"
+
+
+def commands(lab: Lab) -> Iterator[Figure]:
+    """What a developer waits for before anything boots."""
+    del lab
+    yield Figure("import harness.plugin", _median_of("-c", "import harness.plugin") - _median_of("-c", "pass"), "s")
+    yield Figure("import harness", _median_of("-c", "import harness") - _median_of("-c", "pass"), "s", goal=0.15)
+    yield Figure(
+        "pytest --collect-only scenarios", _median_of("-m", "pytest", "--collect-only", "-q", "scenarios"), "s", goal=1
+    )
+
+
+def preparation(lab: Lab) -> Iterator[Figure]:
+    """Overlay, injection and variable store of a node."""
+    times = []
+    for _ in range(_REPEATS):
+        with closing(lab.maker()) as maker:
+            began = time.monotonic()
+            maker.prepare(lab.image, [NODE_POD])
+            times.append(time.monotonic() - began)
+    yield Figure("overlay, injection and variables of a node", statistics.median(times), "s", goal=0.2)
+
+
+def cold_and_warm(lab: Lab) -> Iterator[Figure]:
+    """One cold boot with its milestones, the power-off, and clones beside it."""
+    with closing(lab.maker()) as maker:
+        node = maker.boot(lab.image, [NODE_POD])
+        for passed in node.timeline():
+            yield Figure(f"cold boot: {passed.name}", passed.after, "s")
+        cold = node.timeline()[-1].after
+        yield Figure("cold boot to grown disk and all pods running", cold, "s", goal=45)
+        cold_memory = _pss(node)
+    if not lab.host.qemu.can_freeze:
+        return
+    with closing(lab.maker()) as maker:
+        maker.clone(lab.templates(), lab.image, [NODE_POD])
+    shells, apis = [], []
+    for _ in range(_REPEATS):
+        with closing(lab.maker()) as maker:
+            shell, api = _answers(maker.clone(lab.templates(), lab.image, [NODE_POD]))
+            shells.append(shell)
+            apis.append(api)
+    yield Figure("clone: first answer of the shell", statistics.median(shells), "s", goal=0.5)
+    yield Figure("clone: first answer of the kubelet's API", statistics.median(apis), "s", goal=1)
+    yield Figure("cold boot / clone's shell", cold / statistics.median(shells), "x", at_least=100)
+    with closing(lab.maker()) as maker:
+        clones = [maker.clone(lab.templates(), lab.image, [NODE_POD]) for _ in range(_CLONES)]
+        memory = sum(_pss(clone) for clone in clones)
+    yield Figure("cold node's memory", cold_memory / (1 << 20), "MiB")
+    yield Figure(f"{_CLONES} clones' memory / a cold node's", memory / cold_memory, "x", goal=3)
+
+
+ALL: tuple[Callable[[Lab], Iterator[Figure]], ...] = (commands, preparation, cold_and_warm)
+
+
+def _median_of(*arguments: str) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        began = time.monotonic()
+        subprocess.run([sys.executable, *arguments], cwd=_ROOT, stdout=subprocess.DEVNULL, check=True)
+        times.append(time.monotonic() - began)
+    return statistics.median(times)
+
+
+def _answers(node: Node) -> tuple[float, float]:
+    """Seconds from the start of the clone's QEMU to its shell's first answer, and to the kubelet's."""
+    node.wait(_kubelet_answers)
+    own = [passed for passed in node.timeline() if not passed.frozen]
+    return next(p.after for p in own if p.name == "shell"), min(p.after for p in own if "/" in p.name)
+
+
+def _kubelet_answers(happening: Happening) -> bool:
+    """the kubelet's first answer"""
+    return isinstance(happening, ContainerState)
+
+
+def _pss(node: Node) -> int:
+    """Bytes of memory that are this QEMU's share: what it shares with others counts in part (proc(5), smaps_rollup)."""
+    rollup = Path(f"/proc/{node.boot.process.pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
