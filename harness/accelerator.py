@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.feed import ConsoleLine, Feed, Happening
 from harness.firmware import Firmware
 from harness.judge import Met, Outcome, Patience, QemuDied, wait
-from harness.machine import Accelerator, Channels
+from harness.machine import Accelerator, Channels, option_value
 from harness.process import QemuProcess
 from harness.qmp import Qmp
 
@@ -118,8 +118,8 @@ def proof_argv(qemu: Path, firmware: Firmware, variables: Path, name: str, cpu: 
         str(qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S", "-m", "256M"),
         *("-machine", "q35,pflash0=code,pflash1=variables", "-accel", name, "-cpu", cpu),
-        *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={firmware.code}"),
-        *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={variables}"),
+        *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={option_value(firmware.code)}"),
+        *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={option_value(variables)}"),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={channels.console}", "-serial", "chardev:console"),
     ]

@@ -35,8 +35,11 @@ def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS
     if first is not None and first.is_dir():
         with contextlib.suppress(HarnessError):
             return find(machine_type, (first,))
-    for descriptor in _descriptors(folders):
-        firmware = _firmware_of(descriptor, machine_type)
+    for file, descriptor in _descriptors(folders):
+        try:
+            firmware = _firmware_of(descriptor, machine_type)
+        except (AttributeError, KeyError, TypeError) as odd:
+            raise HarnessError(f"The firmware descriptor {file} is not shaped as QEMU's firmware.json says.") from odd
         if firmware is not None:
             return firmware
     raise HarnessError(
@@ -45,7 +48,7 @@ def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS
     )
 
 
-def _descriptors(folders: tuple[Path, ...]) -> Iterator[dict[str, object]]:
+def _descriptors(folders: tuple[Path, ...]) -> Iterator[tuple[Path, dict[str, object]]]:
     by_name: dict[str, Path] = {}
     for folder in reversed(folders):
         by_name.update({file.name: file for file in folder.glob("*.json")})
@@ -54,7 +57,7 @@ def _descriptors(folders: tuple[Path, ...]) -> Iterator[dict[str, object]]:
             content = json.loads(by_name[name].read_text())
         except (OSError, ValueError) as broken:
             raise HarnessError(f"The firmware descriptor {by_name[name]} cannot be read: {broken}") from broken
-        yield content
+        yield by_name[name], content
 
 
 def _firmware_of(descriptor: dict[str, object], machine_type: str) -> Firmware | None:

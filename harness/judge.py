@@ -22,7 +22,7 @@ _WORST_WAITING = frozenset(
 # Words after which a guest does not come back to what it was doing.
 _FATAL = re.compile(
     r"Kernel panic - not syncing|\bOops: |BUG: (unable to handle|soft lockup)|Unable to mount root|"
-    r"Out of memory: Killed process|kiOS: (cannot|no data partition)"
+    r"Out of memory: Killed process|kiOS: cannot mount the data partition"
 )
 _NO_SYSTEM = re.compile(r"UEFI Interactive Shell|^Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000")
 

@@ -63,11 +63,14 @@ class Credentials:
         return self.folder / "kubelet-client.pem"
 
     def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
-        """What the data partition needs so that the kubelet knows the authority; anonymous access stays off.
+        """What the data partition needs so that the kubelet knows the authority; the rest stays as it was shipped.
 
         `shipped` is the configuration that the data partition holds already, None if it holds none.
         """
-        config = dict(yaml.safe_load(shipped) if shipped else _SHIPPED)
+        loaded = yaml.safe_load(shipped) if shipped else _SHIPPED
+        if not isinstance(loaded, Mapping):
+            raise HarnessError(f"{CONFIG} on the data partition is no kubelet configuration: it holds {loaded!r:.60}.")
+        config = dict(loaded)
         authentication = dict(config.get("authentication") or {})
         authentication["x509"] = {"clientCAFile": "/etc/kubernetes/" + _CLIENT_CA.name}
         config["authentication"] = authentication
@@ -149,7 +152,8 @@ class KubeletWatch:
     def _states_now(self) -> list[ContainerState]:
         try:
             return self._api.states()
-        except (OSError, HarnessError, ValueError):
+        except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError):
+            # Nobody answers, or something that is no list of pods: it is asked again.
             return []
 
 

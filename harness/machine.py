@@ -107,16 +107,16 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
         *("-accel", accelerator.name, "-cpu", accelerator.cpu),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M"),
         *("-rtc", "base=utc"),
-        *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={_value(files.code)}"),
-        *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={_value(files.variables)}"),
+        *("-blockdev", f"driver=raw,node-name=code,read-only=on,file.driver=file,file.filename={option_value(files.code)}"),
+        *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={option_value(files.variables)}"),
         *(
             "-blockdev",
-            f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={_value(files.disk)}",
+            f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
         *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{_KUBELET_PORT}"),
         *("-device", f"{machine.nic},netdev=net,mac={machine.mac}"),
-        *("-object", f"filter-dump,id=capture,netdev=net,file={_value(files.capture)}"),
+        *("-object", f"filter-dump,id=capture,netdev=net,file={option_value(files.capture)}"),
         *("-device", "VGA"),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={channels.console}", "-serial", "chardev:console"),
@@ -139,9 +139,9 @@ def _memory(machine: Machine, memory: SharedMemory | FrozenMemory | None) -> lis
 
 
 def _memory_file(machine: Machine, path: Path) -> str:
-    return f"memory-backend-file,id=ram,size={machine.memory},mem-path={_value(path)}"
+    return f"memory-backend-file,id=ram,size={machine.memory},mem-path={option_value(path)}"
 
 
-def _value(path: Path) -> str:
+def option_value(path: Path) -> str:
     """A path inside a comma-separated option, where QEMU wants commas doubled."""
     return str(path).replace(",", ",,")

@@ -21,6 +21,18 @@ _NEXT_CONTAINER_WITHIN = 60.0
 Manifest = dict[str, Any]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that begins as a number: the kubelet reads YAML 1.2, to which `1e3` is one, PyYAML writes 1.1."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if text[:1] in set("+-.0123456789") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 @dataclass(frozen=True)
 class StaticPod:
     """A pod manifest as the kubelet reads it from a file: `file` is the file's name on the node."""
@@ -49,23 +61,28 @@ class StaticPod:
 
     def text(self) -> bytes:
         """The manifest as YAML."""
-        return yaml.safe_dump(self.manifest, sort_keys=False).encode()
+        return yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
 
     def without(self, container: str) -> "StaticPod":
-        """The same pod without one of its containers."""
-        changed = copy.deepcopy(self.manifest)
+        """The same pod without one of its containers; raises HarnessError if it has none of that name."""
+        changed = self._copy_with(container)
         for group in _groups(changed):
             group[:] = [entry for entry in group if entry["name"] != container]
         return StaticPod(self.file, changed)
 
     def with_args(self, container: str, args: Sequence[str]) -> "StaticPod":
-        """The same pod with other arguments for one of its containers."""
-        changed = copy.deepcopy(self.manifest)
+        """The same pod with other arguments for one of its containers; raises HarnessError if it has none of that name."""
+        changed = self._copy_with(container)
         for group in _groups(changed):
             for entry in group:
                 if entry["name"] == container:
                     entry["args"] = list(args)
         return StaticPod(self.file, changed)
+
+    def _copy_with(self, container: str) -> Manifest:
+        if container not in (*self.init_containers, *self.containers):
+            raise HarnessError(f"Pod {self.name} has no container {container}.")
+        return copy.deepcopy(self.manifest)
 
     def milestones(self) -> tuple[Milestone, ...]:
         """Each container's: init containers done in their order, then the others running."""
@@ -86,11 +103,16 @@ def load(file: Path) -> StaticPod:
         documents = [document for document in yaml.safe_load_all(file.read_text("utf-8")) if document is not None]
     except OSError as missing:
         raise HarnessError(f"{file}: cannot be read: {missing.strerror}.") from missing
-    except (UnicodeDecodeError, yaml.YAMLError) as broken:
+    except (ValueError, yaml.YAMLError) as broken:
         raise HarnessError(f"{file}: is no YAML in UTF-8: {broken}") from broken
     if len(documents) != 1:
         raise HarnessError(f"{file}: holds {len(documents)} documents; the kubelet reads one pod from a file.")
-    return StaticPod(file.name, _checked(file, documents[0]))
+    try:
+        return StaticPod(file.name, _checked(file, documents[0]))
+    except (AttributeError, TypeError) as odd:
+        raise HarnessError(
+            f"{file}: is not shaped as a Pod: a list, a mapping or a text stands where another belongs."
+        ) from odd
 
 
 def _checked(file: Path, manifest: object) -> Manifest:

@@ -23,6 +23,7 @@ def write(template: Path, store: Path, esp: Partition, kernel_arguments: tuple[s
     if kernel_arguments:
         options = bytes(ucs16.from_string(" ".join(kernel_arguments)))
         variables.set_boot_entry(0, "kiOS", _path_to(esp), optdata=options)
+        variables.pop("BootOrder", None)
         variables.append_boot_order(0)
     # As its write_varstore does, which pads byte by byte and takes most of a second for it.
     entries = template_store.bytes_varlist(variables).ljust(template_store.end - template_store.start, b"\xff")

@@ -78,7 +78,8 @@ class Cache:
 
     def _make(self, part: Part, place: Path) -> None:
         making = place.with_name(f".{place.name}.making")
-        shutil.rmtree(making, ignore_errors=True)
+        for left in place.parent.glob(f".{part.name}-{'?' * 16}.making"):
+            shutil.rmtree(left, ignore_errors=True)
         making.mkdir()
         say(f"{part.name}: building")
         start = time.monotonic()

@@ -20,12 +20,14 @@ _SIMPLE = frozenset(".0123456789abcdefghijklmnopqrstuvwxyz")
 
 def preload(images: Sequence[Built], store: Path) -> None:
     """Fills `store`, the folder that is `/var/lib/containers/storage` on the node, with images."""
-    layers, records = [], []
+    layers: dict[str, dict[str, object]] = {}
+    records = []
     (store / "overlay/l").mkdir(parents=True)
     for built in images:
-        layers.append(_add_layer(built, store))
+        if built.layer.digest not in layers:
+            layers[built.layer.digest] = _add_layer(built, store)
         records.append(_add_image(built, store))
-    _write_json(store / "overlay-layers/layers.json", layers)
+    _write_json(store / "overlay-layers/layers.json", list(layers.values()))
     _write_json(store / "overlay-images/images.json", records)
     for lock in ("storage.lock", "overlay-layers/layers.lock", "overlay-images/images.lock"):
         (store / lock).touch()
@@ -36,7 +38,6 @@ def _add_layer(built: Built, store: Path) -> dict[str, object]:
     link = sha256(f"link {identity}".encode()).hexdigest()[:26].upper()
     folder = store / "overlay" / identity
     shutil.copytree(built.root, folder / "diff", symlinks=True)
-    (folder / "diff").chmod(0o555)
     (folder / "work").mkdir()
     (folder / "empty").mkdir()
     (folder / "link").write_text(link)

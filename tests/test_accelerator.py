@@ -143,7 +143,6 @@ def test_the_proof_needs_no_disk_and_no_network(qemu: Qemu) -> None:
     assert [word for word in words if "fd=" in word] == ["socket,id=qmp,fd=3", "socket,id=console,fd=4"]
 
 
-@pytest.mark.xfail(strict=True, reason="proof_argv() does not double commas, as argv() of harness.machine does")
 def test_commas_in_the_proofs_paths_are_doubled(qemu: Qemu) -> None:
     firmware = Firmware(Path("/a,b/code.fd"), Path("/a,b/vars.fd"))
     text = " ".join(proof_argv(qemu.path, firmware, Path("/c,d/v.fd"), "tcg", "max", Channels(3, 4)))

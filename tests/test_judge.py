@@ -82,7 +82,7 @@ def test_what_was_before_the_start_does_not_count() -> None:
         "[    3.1] BUG: unable to handle page fault for address: 0000000000001000",
         "[   30.1] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
         "[    9.9] Out of memory: Killed process 88 (kubelet)",
-        "[    2.2] kiOS: no data partition",
+        "[    2.2] kiOS: cannot mount the data partition /dev/nvme0n1p2: Invalid argument",
         "[    2.2] kiOS: cannot mount the data partition",
         "UEFI Interactive Shell v2.2",
         "Shell> ",

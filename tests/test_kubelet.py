@@ -320,3 +320,8 @@ def test_close_ends_the_thread_and_the_questions(server: Kubelet, api: KubeletAp
     asked = len(server.requests)
     time.sleep(0.05)
     assert len(server.requests) == asked
+
+
+def test_a_configuration_that_is_none_is_named(credentials: Credentials) -> None:
+    with pytest.raises(HarnessError, match="no kubelet configuration"):
+        credentials.files(b"hello")
