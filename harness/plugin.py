@@ -21,6 +21,7 @@ from harness.keeper import Keeper
 from harness.machine import Machine
 from harness.maker import NewNode, NodeMaker
 from harness.node import Host, Node
+from harness.shard import Shard
 from harness.template import Templates
 
 # A template of a node with 1 GiB of memory takes half of it on the disk.
@@ -56,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
+    group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; together the parts are all of them")
     group.addoption(
         "--artifacts",
         type=Path,
@@ -76,9 +78,19 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         if config.getoption("kios_image"):
             disk.open_image(config.getoption("kios_image"))
+        if config.getoption("shard"):
+            Shard.parse(config.getoption("shard"))
         Machine(_bytes(config.getoption("disk_size") or "1G"), memory=_bytes(config.getoption("memory")))
     except HarnessError as refused:
         raise pytest.UsageError(str(refused)) from refused
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests of other shards out."""
+    if config.getoption("shard"):
+        shard = Shard.parse(config.getoption("shard"))
+        config.hook.pytest_deselected(items=[item for item in items if not shard.has(item.nodeid)])
+        items[:] = [item for item in items if shard.has(item.nodeid)]
 
 
 @pytest.hookimpl(wrapper=True)

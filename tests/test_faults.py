@@ -75,13 +75,16 @@ def test_quit_of_qemu_is_not_taken_for_a_power_off(new_node: NewNode, blank_imag
         node.wait(KERNEL)
 
 
+_START = "new_node(image, []).start()"
+# As a template is started, before it is frozen.
+_START_FREEZABLE = 'new_node(image, []).start_freezable(run_folder / "memory")'
 _INNER = """
 import time
 from pathlib import Path
 
 
 def test_inner(new_node, image, run_folder):
-    new_node(image, []).start()
+    {start}
     Path("started").write_text(str(run_folder))
     {then}
 """
@@ -90,7 +93,8 @@ def test_inner(new_node, image, run_folder):
 @pytest.fixture
 def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     """A pytest of its own that has started a QEMU, then does what the test's parameter says."""
-    (tmp_path / "test_inner.py").write_text(_INNER.format(then=request.param))
+    start, then = request.param
+    (tmp_path / "test_inner.py").write_text(_INNER.format(start=start, then=then))
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     (tmp_path / "tmp").mkdir()
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", "--kios-image", str(blank_image)]
@@ -137,14 +141,19 @@ def _assert_nothing_left_soon(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inner_run", "status"), [("pass", 0), ("assert False", 1)], ids=["success", "failure"], indirect=["inner_run"]
+    ("inner_run", "status"),
+    [((_START, "pass"), 0), ((_START, "assert False"), 1)],
+    ids=["success", "failure"],
+    indirect=["inner_run"],
 )
 def test_nothing_is_left_after_the_end(inner_run: subprocess.Popen[bytes], tmp_path: Path, status: int) -> None:
     assert inner_run.wait(120) == status, (tmp_path / "output").read_text()
     assert _left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("inner_run", ["time.sleep(600)"], ids=["asleep"], indirect=True)
+@pytest.mark.parametrize(
+    "inner_run", [(_START, "time.sleep(600)"), (_START_FREEZABLE, "time.sleep(600)")], ids=["boot", "template"], indirect=True
+)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_nothing_is_left_after_a_signal(inner_run: subprocess.Popen[bytes], tmp_path: Path, sent: signal.Signals) -> None:
     _wait_for_start(inner_run, tmp_path)
