@@ -1,5 +1,8 @@
 """The figures: each function makes its measurement and yields what it found."""
 
+import json
+import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -16,6 +19,8 @@ from harness.node import Node
 _ROOT = Path(__file__).parent.parent
 _REPEATS = 5
 _CLONES = 10
+_PAIRS = 3
+_GROWN = "resized filesystem to"
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,50 @@ def cold_and_warm(lab: Lab) -> Iterator[Figure]:
     yield Figure(f"{_CLONES} clones' memory / a cold node's", memory / cold_memory, "x", goal=3)
 
 
-ALL: tuple[Callable[[Lab], Iterator[Figure]], ...] = (commands, preparation, cold_and_warm)
+def overhead(lab: Lab) -> Iterator[Figure]:
+    """The same boot through the harness and bare, in turn: to the line that says that the filesystem was resized."""
+    through, bare = [], []
+    for _ in range(_PAIRS):
+        with closing(lab.maker()) as maker:
+            node = maker.prepare(lab.image, [NODE_POD])
+            node.start()
+            node.wait(_GROWN, within=300)
+            through.append(time.monotonic() - node.boot.started)
+            argv = json.loads((node.boot.artifacts / "argv.json").read_text())
+        with closing(lab.maker()) as maker:
+            twin = maker.prepare(lab.image, [NODE_POD])
+            bare.append(_bare(_with_files_of(argv, twin), lab.folder / "bare.pcap"))
+    yield Figure("boot to grown disk: through the harness", statistics.median(through), "s")
+    yield Figure("boot to grown disk: bare QEMU and a loop on its serial port", statistics.median(bare), "s")
+    yield Figure("through the harness / bare", statistics.median(through) / statistics.median(bare), "x", goal=1.05)
+
+
+def _with_files_of(argv: list[str], node: Node) -> list[str]:
+    """A command line with another node's disk and variables in the place of its own."""
+    own = {"disk.qcow2": node.overlay, "variables.fd": node.variables}
+    return [re.sub(r"(?<=filename=)\S+/(disk\.qcow2|variables\.fd)$", lambda m: str(own[m[1]]), word) for word in argv]
+
+
+def _bare(argv: list[str], capture: Path) -> float:
+    """Seconds from QEMU's start to the line, with nothing around it but what starts it and reads its serial port."""
+    ours, theirs = socket.socketpair()
+    qmp, qmp_theirs = socket.socketpair()
+    fds = {"qmp": qmp_theirs.fileno(), "console": theirs.fileno()}
+    argv = [re.sub(r"^(socket,id=(qmp|console),fd=)\d+", lambda m: m[1] + str(fds[m[2]]), word) for word in argv]
+    argv = [re.sub(r"(?<=,file=)\S+\.pcap$", str(capture), word) for word in argv]
+    began = time.monotonic()
+    with subprocess.Popen(argv, pass_fds=fds.values(), stderr=subprocess.DEVNULL) as process, ours, qmp, theirs, qmp_theirs:
+        for command in ("qmp_capabilities", "cont"):
+            qmp.sendall(json.dumps({"execute": command}).encode())
+        heard = b""
+        while _GROWN.encode() not in heard:
+            heard += ours.recv(65536)
+        seconds = time.monotonic() - began
+        process.kill()
+    return seconds
+
+
+ALL: tuple[Callable[[Lab], Iterator[Figure]], ...] = (commands, preparation, cold_and_warm, overhead)
 
 
 def _median_of(*arguments: str) -> float:

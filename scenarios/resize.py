@@ -78,6 +78,8 @@ def test_without_parted_the_partition_is_named(new_node: NewNode, image: Disk) -
     node = new_node(image, [NODE_POD.without("parted")], disk_size=4 * image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
+    with pytest.raises(AssertionError, match="the kernel sees partition 2 end"):
+        assert_kernel_sees_a_full_disk(node)
     disk = node.power_off()
     with pytest.raises(AssertionError, match="partition 2 did not grow"):
         assert_grown_to_the_whole_disk(disk, image)
@@ -88,6 +90,8 @@ def test_without_resize2fs_the_filesystem_is_named(new_node: NewNode, image: Dis
     node = new_node(image, [NODE_POD.without("resize2fs")], disk_size=4 * image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
+    with pytest.raises(AssertionError, match="bytes of filesystem in"):
+        assert_kernel_sees_a_full_disk(node)
     disk = node.power_off()
     with pytest.raises(AssertionError, match="filesystem did not grow"):
         assert_grown_to_the_whole_disk(disk, image)
