@@ -73,6 +73,7 @@ class Boot:
         self._expectation = expectation
         self._frozen = frozen
         self._closing = admitted
+        self._looked_at = 0
         self.started = time.monotonic()
         try:
             qmp_end, console_end = self._spawn(argv)
@@ -193,9 +194,13 @@ class Boot:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
 
     def _reason_to_stop(self) -> str | None:
-        """Why no command can be answered any more; None while one can."""
-        outcome = judge.wait(self.feed, lambda _: False, Patience(0, _SILENCE))
-        return None if isinstance(outcome, judge.TooLate) else self._explain(outcome, "a command in the node's shell")
+        """Why no command can be answered any more; None while one can. Looks only at what is new since it was asked last."""
+        position = self.feed.position()
+        outcome = judge.wait(self.feed, lambda _: False, Patience(0, _SILENCE), start=self._looked_at)
+        if isinstance(outcome, judge.TooLate):
+            self._looked_at = position
+            return None
+        return self._explain(outcome, "a command in the node's shell")
 
     def _failure(self, outcome: judge.Outcome, what: str) -> Exception:
         kind = HarnessError if isinstance(outcome, judge.QemuDied) else NodeFailure

@@ -19,6 +19,8 @@ from harness.timeline import Passed
 
 _HERE = Path(__file__).parent
 _CONSOLE_POD = _HERE / "manifests/console.yaml"
+# The folder of artifacts of a node that was booted to be frozen.
+_TEMPLATE = "template"
 
 Pods = Sequence[StaticPod | Path]
 MoreFiles = Mapping[PurePosixPath, bytes]
@@ -44,7 +46,7 @@ class NodeMaker:
 
     def prepare(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node:
         """A node that was not started yet."""
-        place = self._place(f"node-{len(self.nodes) + 1}")
+        place = self._next_place()
         credentials = Credentials.make(place.folder.parent)
         return self._remember(Node.prepare(image, self._order(image, pods, disk_size, files), self._host, credentials, place))
 
@@ -62,7 +64,7 @@ class NodeMaker:
         order = self._order(image, pods, disk_size, files)
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
-            place = self._place("template")
+            place = self._place(_TEMPLATE)
             node = self._remember(Node.prepare(image, order, self._host, credentials, place))
             node.start_freezable(folder / "memory")
             node.wait_until_ready()
@@ -72,7 +74,7 @@ class NodeMaker:
             return milestones
 
         template = self._in_use.enter_context(templates.get(_facts(image, order, self._host), make))
-        node = self._remember(Node.clone(template, order, self._host, self._place(f"node-{len(self.nodes) + 1}")))
+        node = self._remember(Node.clone(template, order, self._host, self._next_place()))
         node.start()
         return node
 
@@ -90,6 +92,10 @@ class NodeMaker:
     def _remember(self, node: Node) -> Node:
         self.nodes.append(node)
         return node
+
+    def _next_place(self) -> Place:
+        nodes = [node for node in self.nodes if node.artifacts.name != _TEMPLATE]
+        return self._place(f"node-{len(nodes) + 1}")
 
     def _place(self, name: str) -> Place:
         return Place(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.feed import Feed, QmpEvent
+from harness.feed import Feed, QemuExit, QmpEvent
 from harness.qmp import Qmp
 
 _CAPABILITIES = {
@@ -41,6 +41,8 @@ def _wait_until_completed(qmp: Qmp, feed: Feed, position: int) -> None:
     while time.monotonic() < deadline:
         for happening in feed.since(position):
             position += 1
+            if isinstance(happening, QemuExit):
+                raise HarnessError(f"QEMU ended in a migration with status {happening.status}: {happening.words.strip()}")
             if isinstance(happening, QmpEvent) and happening.name == "MIGRATION":
                 if happening.data.get("status") == "completed":
                     return

@@ -16,7 +16,7 @@ IMAGE=(
     bc binutils bison ca-certificates cpio dosfstools dpkg-dev e2fsprogs fakeroot fdisk flex gcc kmod libc6-dev libelf-dev
     libseccomp-dev libsqlite3-dev libssl-dev lz4 make mtools patch pkg-config rsync uuid-dev xz-utils zlib1g-dev
 )
-RUN=(e2fsprogs iproute2 ovmf util-linux)
+RUN=(e2fsprogs ovmf util-linux)
 QEMU_PACKAGES=(qemu-system-x86 qemu-utils)
 
 HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
