@@ -1,0 +1,46 @@
+"""A clone is a whole node: what scenarios get in place of a boot behaves as if it had been booted for them."""
+
+import socket
+import time
+from pathlib import Path
+
+from harness.disk import Disk
+from harness.maker import NewNode
+
+NODE_POD = Path(__file__).parent / "manifests/node.yaml"
+
+
+def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
+    """Without it scenarios would judge a node of yesterday: its clock, its pods and its network as they once were."""
+    node = ready_node(image, [NODE_POD])
+    assert abs(int(node.run("date -u +%s").text) - time.time()) < 3
+    states = {f"{state.pod}/{state.container}": state.state for state in node.boot.kubelet.states()}
+    assert {states[name] for name in ("node/crio", "node/kubelet", "console/console")} == {"running"}
+    assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        # QEMU's user network has the host's loopback at 10.0.2.2. nc ends when this side does.
+        node.run(f"(echo from the node | nc 10.0.2.2 {listener.getsockname()[1]}) > /dev/null 2>&1 &")
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100) == b"from the node\n"
+
+
+def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
+    """Without it what one scenario does would be found by another."""
+    one, other = (ready_node(image, [NODE_POD]) for _ in range(2))
+    assert one.run("echo mine > /host/var/log/mine && echo mine > /host/run/mine && sync").status == 0
+    for place in ("/host/var/log/mine", "/host/run/mine"):
+        assert other.run(f"test -e {place}").status == 1
+
+
+def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Disk) -> None:
+    """Without it scenarios about power could not start from a node that is up."""
+    node = ready_node(image, [NODE_POD])
+    assert node.run("echo kept > /host/var/log/kept").status == 0
+    disk = node.power_off()
+    assert disk.superblock().clean
+    disk.check_filesystem()
+    node.start()
+    node.wait_until_ready()
+    assert node.run("cat /host/var/log/kept").text == "kept\n"
