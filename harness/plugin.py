@@ -140,7 +140,10 @@ def host(pytestconfig: pytest.Config) -> Host:
 @pytest.fixture(scope="session")
 def node_image(pytestconfig: pytest.Config) -> Path:
     """The folder of the reference node image, built now if it is missing."""
-    return _reference_image(_cache(pytestconfig))
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    # A first build takes many minutes, and says what it does.
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        return _reference_image(_cache(pytestconfig))
 
 
 @pytest.fixture(scope="session")
