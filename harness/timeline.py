@@ -72,7 +72,7 @@ BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
 def passed(milestones: Iterable[Milestone], happenings: Sequence[Happening], start: float) -> list[Passed]:
     """Returns the milestones passed so far in the order of time, each once, in seconds from `start`.
 
-    A line of the kernel's counts from when the kernel stamped it: it may print one late, behind the work of other processes.
+    A line of the kernel's counts from when the kernel stamped it: one written without a line end is printed with the next.
     A container's state counts from when it was heard of.
     """
     booted = _guest_clock_started(happenings)

@@ -75,8 +75,10 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
 	va_start(arguments, format);
-	vsnprintf(line + strlen(line), sizeof(line) - strlen(line), format, arguments);
+	vsnprintf(line + strlen(line), sizeof(line) - strlen(line) - 1, format, arguments);
 	va_end(arguments);
+	/* without its end, the kernel keeps a line back until the next one comes */
+	strcat(line, "\n");
 	if (log >= 0) {
 		(void)!write(log, line, strlen(line));
 		close(log);
