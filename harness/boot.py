@@ -8,38 +8,49 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from harness import judge, migration
 from harness.console import Console
+from harness.credentials import Credentials
 from harness.errors import HarnessError, NodeFailure
 from harness.feed import Feed, Happening, QemuExit, QmpEvent, Restored, ShellAnswer
 from harness.judge import Met, Patience
-from harness.kubelet import Credentials, KubeletApi, KubeletWatch
-from harness.machine import Channels
+from harness.kubelet import KubeletApi, KubeletWatch
+from harness.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.pods import StaticPod
 from harness.process import QemuProcess
 from harness.qmp import Qmp
 from harness.shell import Result, Shell
-from harness.timeline import BOOT, SHELL, Milestone, Passed, line_matching, passed
+from harness.timeline import BOOT, CONSOLE, SHELL, Milestone, Passed, line_matching, passed
 
-_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<port>\d+)")
+if TYPE_CHECKING:
+    import paramiko
+
+T = TypeVar("T")
+
+# A line of QEMU's table: the port on this host, then the guest's address and port.
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<here>\d+)\s+\S+\s+(?P<guest>\d+)")
+CAPTURE = "wire.pcap"
 # Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
+_ASK_AGAIN_SECONDS = 0.3
 _QMP_WITHIN = 30.0
+_EXIT_WITHIN = 1.0
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a run is known to bring: its pods, how much slower than the reference the host is, and when it is on the net."""
+    """What a run is known to bring: its pods, how much slower than the reference the host is, and when it is on the net.
+
+    `door` is the pod with the shell on the serial port, None where a pod of the scenario's has that port.
+    """
 
     pods: Sequence[StaticPod]
+    door: StaticPod | None
     slowness: float
     reachable: Callable[[], bool]
-
-    def milestones(self) -> tuple[Milestone, ...]:
-        """The node's own, then those of each pod."""
-        return (*BOOT, *(milestone for pod in self.pods for milestone in pod.milestones()))
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,11 @@ class Frozen:
 
     state: Path
     milestones: tuple[Passed, ...]
+
+    @property
+    def was_reachable(self) -> bool:
+        """Whether the kubelet could be asked: it is who tells of the containers, whose milestones are named POD/CONTAINER."""
+        return any("/" in entry.name for entry in self.milestones)
 
 
 class Boot:
@@ -69,8 +85,9 @@ class Boot:
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
         self.feed = Feed()
-        self.milestones = expectation.milestones()
         self._expectation = expectation
+        self._pods = list(expectation.pods)
+        self._credentials = credentials
         self._frozen = frozen
         self._closing = admitted
         self._looked_at = 0
@@ -81,20 +98,29 @@ class Boot:
             self._closing.callback(self.console.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
-            port = self._connect()
-            self.kubelet = KubeletApi(port, credentials)
+            self._ports = self._connect()
+            self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
             self.shell = Shell(self.console, self._reason_to_stop)
             if frozen:
                 self._thaw(frozen)
             self.qmp.execute("cont")
-            self._watch = KubeletWatch(KubeletApi(port, credentials), expectation.reachable, self.feed)
+            self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
             self._closing.callback(self._watch.close)
             if frozen:
                 self._set_clock()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        """The node's own, then those of each pod."""
+        return (*BOOT, *(milestone for pod in self._pods for milestone in pod.milestones()))
+
+    def expect(self, pod: StaticPod) -> None:
+        """Has a pod that was handed to the running node belong to it."""
+        self._pods.append(pod)
 
     def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
         """Waits for a milestone, a pattern on the console or a predicate, and returns what met it.
@@ -104,28 +130,73 @@ class Boot:
         """
         __tracebackhide__ = True
         match goal:
-            case Milestone(name=name, passed=met, within=budget):
-                what, met = f"milestone {name}", _passed_here_or_before(name, met)
+            case Milestone(name=name, within=budget):
+                what, met = f"milestone {name}", _any_of(name, self._proofs_of(goal))
             case str():
                 what, met, budget = f"console line {goal!r}", line_matching(goal), _COMMAND_WITHIN
             case _:
                 what, met, budget = getattr(goal, "__doc__", None) or repr(goal), goal, _COMMAND_WITHIN
         patience = self._patience(within if within is not None else budget)
-        outcome = judge.wait(self.feed, met, patience, doomed=[pod.name for pod in self._expectation.pods])
+        door = [self._expectation.door] if self._expectation.door else []
+        outcome = judge.wait(self.feed, met, patience, doomed=[pod.name for pod in (*self._pods, *door)])
         if isinstance(outcome, Met):
             return outcome.happening
         raise self._failure(outcome, what)
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container's shell, once that answers."""
+        self.wait_for_shell()
+        return self.shell.run(command, within * self._expectation.slowness)
+
+    def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN) -> T:
+        """Asks for a condition again and again, as the node goes on, until it is true, and returns it.
+
+        `what` names it in a failure, `within` is in seconds on the reference host. Raises NodeFailure when the time is over
+        or the node is.
+        """
+        __tracebackhide__ = True
+        deadline = time.monotonic() + within * self._expectation.slowness
+        while not (true := condition()):
+            if reason := self._reason_to_stop(what):
+                raise NodeFailure(reason)
+            if time.monotonic() >= deadline:
+                raise self._failure(judge.TooLate(within * self._expectation.slowness), what)
+            self.feed.wait_beyond(self.feed.position(), _ASK_AGAIN_SECONDS)
+        return true
+
+    @property
+    def capture(self) -> Path:
+        """What went over eth0's cable (see `capture.frames`)."""
+        return self.artifacts / CAPTURE
+
+    def wait_for_shell(self) -> None:
+        """Waits until the shell on the serial port answers; raises NodeFailure if none does."""
+        if self._expectation.door is None:
+            raise HarnessError("This node's serial port belongs to a pod of the scenario: no command can be run there.")
         self.shell.wait_ready(SHELL.within * self._expectation.slowness)
         self.feed.publish(ShellAnswer())
-        return self.shell.run(command, within * self._expectation.slowness)
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether the harness's own shell has the serial port."""
+        return self._expectation.door is not None
+
+    def ssh(self, user: Path | None = None) -> "paramiko.SSHClient":
+        """Logs in as root where a pod runs sshd, with the run's key or the private key in the file `user`.
+
+        For a `with` block; see `ssh.connect`.
+        """
+        # Imported here: no collection of scenarios needs paramiko, which takes long to import.
+        from harness import ssh
+
+        within = _COMMAND_WITHIN * self._expectation.slowness
+        host, user = self._credentials.ssh_host, user or self._credentials.ssh_user
+        return ssh.connect(self._ports[SSH_PORT], host, user, within, self._reason_to_stop)
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
         before = self._frozen.milestones if self._frozen else ()
-        return [*before, *passed([*self.milestones, SHELL], self.feed.since(0), self.started)]
+        return [*before, *passed([*self.milestones, CONSOLE, SHELL], self.feed.since(0), self.started)]
 
     def freeze(self, state: Path) -> None:
         """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""
@@ -171,14 +242,20 @@ class Boot:
         self._closing.callback(self.process.kill)
         return qmp_ours, console_ours
 
-    def _connect(self) -> int:
-        """Returns the port on 127.0.0.1 behind which the kubelet will be."""
-        self.qmp.connect(_QMP_WITHIN)
+    def _connect(self) -> dict[int, int]:
+        """Returns the ports on 127.0.0.1 by those of the guest that will be behind them."""
+        try:
+            self.qmp.connect(_QMP_WITHIN)
+        except HarnessError as hung_up:
+            outcome = judge.wait(self.feed, lambda _: False, Patience(_EXIT_WITHIN, _EXIT_WITHIN))
+            if isinstance(outcome, judge.QemuDied):
+                raise self._failure(outcome, "QEMU's greeting") from hung_up
+            raise
         described = str(self.qmp.execute("human-monitor-command", {"command-line": "info usernet"}))
-        forward = _FORWARD.search(described)
-        if forward is None:
-            raise HarnessError(f"QEMU forwards no port to the kubelet; it says: {described.strip()}")
-        return int(forward["port"])
+        ports = {int(forward["guest"]): int(forward["here"]) for forward in _FORWARD.finditer(described)}
+        if not ports.keys() >= {KUBELET_PORT, SSH_PORT}:
+            raise HarnessError(f"QEMU forwards no ports to the kubelet and to SSH; it says: {described.strip()}")
+        return ports
 
     def _thaw(self, frozen: Frozen) -> None:
         migration.restore(self.qmp, self.feed, frozen.state)
@@ -190,17 +267,23 @@ class Boot:
         if done.status:
             raise HarnessError(f"The node's clock cannot be set: {done.text.strip()}")
 
+    def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:
+        """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
+        if milestone not in BOOT:
+            return [milestone]
+        return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self._pods for later in pod.milestones())]
+
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
 
-    def _reason_to_stop(self) -> str | None:
-        """Why no command can be answered any more; None while one can. Looks only at what is new since it was asked last."""
+    def _reason_to_stop(self, what: str = "a command in the node's shell") -> str | None:
+        """Why `what` cannot be any more; None while it can. Looks only at what is new since it was asked last."""
         position = self.feed.position()
         outcome = judge.wait(self.feed, lambda _: False, Patience(0, _SILENCE), start=self._looked_at)
         if isinstance(outcome, judge.TooLate):
             self._looked_at = position
             return None
-        return self._explain(outcome, "a command in the node's shell")
+        return self._explain(outcome, what)
 
     def _failure(self, outcome: judge.Outcome, what: str) -> Exception:
         kind = HarnessError if isinstance(outcome, judge.QemuDied) else NodeFailure
@@ -211,8 +294,10 @@ class Boot:
         return f"{words}\nartifacts: {self.artifacts}"
 
 
-def _passed_here_or_before(name: str, met: Callable[[Happening], bool]) -> Callable[[Happening], bool]:
-    return lambda happening: met(happening) or (isinstance(happening, Restored) and name in happening.milestones)
+def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], bool]:
+    return lambda happening: (
+        any(proof.passed(happening) for proof in proofs) or (isinstance(happening, Restored) and name in happening.milestones)
+    )
 
 
 def _switched_off_by_guest(happening: Happening) -> bool:

@@ -30,6 +30,7 @@ _DEBUGFS_ENDS = (0, 1)  # 1: the file system could not be opened; its words say 
 class Superblock:
     """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
 
+    `free_blocks` counts root's reserve too, `free_inodes` is how many files more it can hold.
     `smallest_group`: bytes that a last group needs for itself; a shorter rest of a partition cannot be filled, and resize2fs
     leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system
     does not have yet.
@@ -37,6 +38,8 @@ class Superblock:
 
     block_size: int
     blocks: int
+    free_blocks: int
+    free_inodes: int
     uuid: uuid.UUID
     label: str
     clean: bool
@@ -48,6 +51,11 @@ class Superblock:
         """The length of the file system in bytes."""
         return self.block_size * self.blocks
 
+    @property
+    def free(self) -> int:
+        """The room for more content, in bytes."""
+        return self.block_size * self.free_blocks
+
 
 def read_superblock(path: Path, offset: int) -> Superblock:
     """Reads the primary superblock (kernel, Documentation/filesystems/ext4/super.rst); NodeFailure if there is none."""
@@ -57,12 +65,15 @@ def read_superblock(path: Path, offset: int) -> Superblock:
     if len(raw) < _SUPERBLOCK_SIZE or _u16(raw, 0x38) != _MAGIC:
         raise NodeFailure(f"{path} has no ext4 file system at byte {offset}: its superblock has no magic {_MAGIC:#x}")
     incompat = _u32(raw, 0x60)
+    wide = bool(incompat & _INCOMPAT_64BIT)
     needs_recovery = bool(incompat & _INCOMPAT_RECOVER)
     block_size = 1024 << _u32(raw, 0x18)
-    blocks = _u32(raw, 0x4) | (_u32(raw, 0x150) << 32 if incompat & _INCOMPAT_64BIT else 0)
+    blocks = _u32(raw, 0x4) | (_u32(raw, 0x150) << 32 if wide else 0)
     return Superblock(
         block_size=block_size,
         blocks=blocks,
+        free_blocks=_u32(raw, 0xC) | (_u32(raw, 0x158) << 32 if wide else 0),
+        free_inodes=_u32(raw, 0x10),
         uuid=uuid.UUID(bytes=raw[0x68:0x78]),
         label=raw[0x78:0x88].partition(b"\0")[0].decode(errors="replace"),
         clean=bool(_u16(raw, 0x3A) & _STATE_VALID) and not needs_recovery,
@@ -134,10 +145,17 @@ def replay_journal(path: Path, offset: int) -> None:
 
 
 def quote(name: str) -> str:
-    """Returns `name` as one word of a debugfs command; HarnessError for a name that debugfs would not take so."""
-    if not name.startswith("/") or '"' in name or not name.isprintable():
-        raise HarnessError(f"{name!r} is no path for debugfs: it must start with '/' and be printable, without '\"'")
-    return f'"{name}"'
+    """Returns the absolute path `name` as one word of a debugfs command; HarnessError where debugfs would misread it."""
+    if not name.startswith("/"):
+        raise HarnessError(f"{name!r} is no path for debugfs: it must start with '/'")
+    return word(name)
+
+
+def word(text: str) -> str:
+    """Returns `text` as one word of a debugfs command; HarnessError where debugfs would misread it."""
+    if not text or '"' in text or not text.isprintable():
+        raise HarnessError(f"{text!r} is no path for debugfs: it must be printable, without '\"', and not empty")
+    return f'"{text}"'
 
 
 def complaints(stderr: bytes) -> list[str]:

@@ -38,7 +38,10 @@ class QemuExit:
 
 @dataclass(frozen=True)
 class ContainerState:
-    """What the kubelet says of a container: `running`, `waiting` or `terminated`, with the reason it gives."""
+    """What the kubelet says of a container: `running`, `waiting` or `terminated`, with the reason it gives.
+
+    `started` and `finished` are seconds of the epoch, by the node's clock.
+    """
 
     pod: str
     container: str
@@ -47,6 +50,7 @@ class ContainerState:
     exit_code: int | None = None
     started: float | None = None
     finished: float | None = None
+    namespace: str = "default"
     at: float = field(default_factory=time.monotonic)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.door import state_in
 from harness.feed import ConsoleLine, ContainerState, Feed, Happening, QemuExit, QmpEvent
 
 _WORST_WAITING = frozenset(
@@ -150,9 +151,8 @@ def _verdict_on(happening: Happening, doomed: Sequence[str]) -> Outcome | None:
             return GuestDied("its CPUs were stopped: an internal error of the accelerator, or somebody paused it")
         case QemuExit(status=status, words=words):
             return QemuDied(status, words)
-        case ContainerState() if happening.pod in doomed:
-            return _verdict_on_container(happening)
-    return None
+    state = state_in(happening)
+    return _verdict_on_container(state) if state and state.pod in doomed else None
 
 
 def _verdict_on_container(state: ContainerState) -> Outcome | None:

@@ -5,76 +5,15 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
 from typing import Any
 
-import trustme
-import yaml
-
+from harness.credentials import Credentials
 from harness.errors import HarnessError
 from harness.feed import ContainerState, Feed
 
-CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
-_CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
-# kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
-_SHIPPED: Mapping[str, object] = {
-    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-    "kind": "KubeletConfiguration",
-    "staticPodPath": "/etc/kubernetes/manifests",
-    "containerRuntimeEndpoint": "unix:///var/run/crio/crio.sock",
-    "cgroupDriver": "cgroupfs",
-    "makeIPTablesUtilChains": False,
-    "shutdownGracePeriod": "30s",
-    "shutdownGracePeriodCriticalPods": "10s",
-    "authentication": {"webhook": {"enabled": False}},
-    "authorization": {"mode": "AlwaysAllow"},
-}
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A certificate authority that nothing else trusts and a client certificate of it, in a folder."""
-
-    folder: Path
-
-    @classmethod
-    def make(cls, folder: Path) -> "Credentials":
-        """Makes both; the authority's key is thrown away."""
-        made = cls(folder)
-        authority = trustme.CA(organization_name="kios-e2e")
-        authority.cert_pem.write_to_path(str(folder / "kubelet-ca.pem"))
-        made.client.touch(mode=0o600)
-        issued = authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e")
-        issued.private_key_and_cert_chain_pem.write_to_path(str(made.client))
-        return made
-
-    @property
-    def authority(self) -> bytes:
-        """The authority's certificate, as PEM."""
-        return (self.folder / "kubelet-ca.pem").read_bytes()
-
-    @property
-    def client(self) -> Path:
-        """A PEM file with the client's key and certificate."""
-        return self.folder / "kubelet-client.pem"
-
-    def files(self, shipped: bytes | None) -> dict[PurePosixPath, bytes]:
-        """What the data partition needs so that the kubelet knows the authority; the rest stays as it was shipped.
-
-        `shipped` is the configuration that the data partition holds already, None if it holds none.
-        """
-        loaded = yaml.safe_load(shipped) if shipped else _SHIPPED
-        if not isinstance(loaded, Mapping):
-            raise HarnessError(f"{CONFIG} on the data partition is no kubelet configuration: it holds {loaded!r:.60}.")
-        config = dict(loaded)
-        authentication = dict(config.get("authentication") or {})
-        authentication["x509"] = {"clientCAFile": "/etc/kubernetes/" + _CLIENT_CA.name}
-        config["authentication"] = authentication
-        return {CONFIG: yaml.safe_dump(config, sort_keys=False).encode(), _CLIENT_CA: self.authority}
 
 
 class KubeletApi:
@@ -109,10 +48,22 @@ class KubeletApi:
         """Closes the connection; the next request opens it again."""
         self._connection.close()
 
+    def pods(self) -> list[dict[str, Any]]:
+        """Returns every pod as the kubelet runs it (Kubernetes API, v1 Pod)."""
+        listed: list[dict[str, Any]] = json.loads(self.get("/pods")).get("items") or []
+        return listed
+
+    def answers(self) -> bool:
+        """Says whether the kubelet can be asked."""
+        try:
+            self.pods()
+        except (OSError, HarnessError):
+            return False
+        return True
+
     def states(self) -> list[ContainerState]:
         """Returns the state of every container of every pod."""
-        pods = json.loads(self.get("/pods")).get("items") or []
-        return [state for pod in pods for state in _states_of(pod)]
+        return [state for pod in self.pods() for state in _states_of(pod)]
 
     def logs(self, namespace: str, pod: str, container: str) -> str:
         """Returns the log of a container, as `kubectl logs` would."""
@@ -139,13 +90,14 @@ class KubeletWatch:
         self._api.close()
 
     def _run(self) -> None:
-        known: dict[tuple[str, str], tuple[object, ...]] = {}
+        known: dict[tuple[str, str, str], tuple[object, ...]] = {}
         while not self._ended.is_set():
             if known or self._reachable():
                 for state in self._states_now():
+                    name = (state.namespace, state.pod, state.container)
                     facts = (state.state, state.reason, state.exit_code, state.started)
-                    if known.get((state.pod, state.container)) != facts:
-                        known[state.pod, state.container] = facts
+                    if known.get(name) != facts:
+                        known[name] = facts
                         self._feed.publish(state)
             self._ended.wait(_POLL_SECONDS)
 
@@ -160,14 +112,15 @@ class KubeletWatch:
 def _states_of(pod: dict[str, Any]) -> list[ContainerState]:
     status = pod.get("status") or {}
     entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    return [_state_of(pod["metadata"]["name"], entry) for entry in entries]
+    return [_state_of(pod["metadata"], entry) for entry in entries]
 
 
-def _state_of(pod: str, entry: dict[str, Any]) -> ContainerState:
+def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
     name, details = next(iter((entry.get("state") or {"waiting": {}}).items()))
     reason, message = details.get("reason") or "", details.get("message") or ""
     return ContainerState(
-        pod=pod,
+        pod=pod["name"],
+        namespace=pod["namespace"],
         container=entry["name"],
         state=name,
         reason=f"{reason}: {message}" if message else reason,

@@ -8,7 +8,11 @@ from harness.errors import HarnessError
 MIB = 1 << 20
 NICS = ("virtio-net-pci", "e1000e", "e1000")
 _LEAST_MEMORY = 512 * MIB
-_KUBELET_PORT = 10250
+KUBELET_PORT = 10250
+SSH_PORT = 22
+# What QMP knows the other end of eth0's cable and the free slot for one more card by.
+NETWORK = "net"
+SLOT = "free-slot"
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Channels:
 def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, channels: Channels) -> list[str]:
     """Returns the command line of a machine that is stopped before its first instruction (`-S`).
 
-    The guest's kubelet port is forwarded from a port on 127.0.0.1 that the kernel chooses.
+    The guest's ports of the kubelet and of SSH are forwarded from ports on 127.0.0.1 that the kernel chooses.
     """
     return [
         str(qemu),
@@ -114,13 +118,18 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
             f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
-        *("-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:0-:{_KUBELET_PORT}"),
-        *("-device", f"{machine.nic},netdev=net,mac={machine.mac}"),
-        *("-object", f"filter-dump,id=capture,netdev=net,file={option_value(files.capture)}"),
+        *("-netdev", f"user,id={NETWORK}" + "".join(map(_forward, (KUBELET_PORT, SSH_PORT)))),
+        *("-device", f"{machine.nic},netdev={NETWORK},mac={machine.mac}"),
+        *("-object", f"filter-dump,id=capture,netdev={NETWORK},file={option_value(files.capture)}"),
+        *("-device", f"pcie-root-port,id={SLOT},chassis=1"),
         *("-device", "VGA"),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={channels.console}", "-serial", "chardev:console"),
     ]
+
+
+def _forward(port: int) -> str:
+    return f",hostfwd=tcp:127.0.0.1:0-:{port}"
 
 
 def _nvme(machine: Machine) -> str:

@@ -4,15 +4,17 @@ import functools
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
+from harness.credentials import Credentials
 from harness.disk import Disk
-from harness.kubelet import Credentials
+from harness.errors import HarnessError
 from harness.machine import Machine
 from harness.node import Host, Node, Order, Place
+from harness.overlay import Tree
 from harness.pods import StaticPod, load
 from harness.template import Templates
 from harness.timeline import Passed
@@ -23,14 +25,14 @@ _CONSOLE_POD = _HERE / "manifests/console.yaml"
 _TEMPLATE = "template"
 
 Pods = Sequence[StaticPod | Path]
-MoreFiles = Mapping[PurePosixPath, bytes]
+MoreFiles = Tree
 
 
 class NewNode(Protocol):
     """What makes a node of an image for a scenario.
 
-    `pods` are manifest files or static pods, to which the console pod is added; `disk_size` is in bytes; `files` are more
-    files for the data partition.
+    `pods` are manifest files or static pods, to which the harness adds its console pod unless one of them has that name;
+    `disk_size` is in bytes; `files` are more files for the data partition.
     """
 
     def __call__(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node: ...
@@ -62,6 +64,8 @@ class NodeMaker:
     ) -> Node:
         """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
         order = self._order(image, pods, disk_size, files)
+        if order.door is None:
+            raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
             place = self._place(_TEMPLATE)
@@ -101,8 +105,10 @@ class NodeMaker:
         return Place(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
 
     def _order(self, image: Disk, pods: Pods, disk_size: int | None, files: MoreFiles | None) -> Order:
-        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in (*pods, _CONSOLE_POD)]
-        return Order(self._machine(image, disk_size), loaded, files or {})
+        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
+        door = load(_CONSOLE_POD)
+        taken = door.name in [pod.name for pod in loaded]
+        return Order(self._machine(image, disk_size), loaded, None if taken else door, files or {})
 
 
 def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:
@@ -111,8 +117,8 @@ def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:
     return {
         "image": _digest_of([image.path]),
         "machine": repr(order.machine),
-        "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.pods),
-        "files": " ".join(f"{path} {hashlib.sha256(content).hexdigest()}" for path, content in order.files.items()),
+        "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
+        "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
         "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",
         "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
         "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",

@@ -1,28 +1,33 @@
 """A kiOS node under test: its disk, its static pods, and its runs. The one object that a scenario talks to."""
 
+import base64
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from harness import overlay, variables
 from harness.admission import Admission, Need
-from harness.boot import Boot, Expectation, Frozen
+from harness.boot import CAPTURE, Boot, Expectation, Frozen
 from harness.capture import announced_address
+from harness.credentials import KUBELET_CONFIG, Credentials
 from harness.disk import Disk
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NodeFailure
 from harness.feed import Happening
 from harness.firmware import Firmware
-from harness.kubelet import CONFIG, Credentials
 from harness.machine import Accelerator, Files, FrozenMemory, Machine, SharedMemory, argv
-from harness.pods import StaticPod
+from harness.overlay import Entry, File, Folder, Link, Tree
+from harness.pods import StaticPod, load
 from harness.qemu import Qemu
 from harness.shell import Result
 from harness.template import Template
 from harness.timeline import Milestone, Passed
+from harness.wire import Wire
 
+T = TypeVar("T")
 # The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
 # address at once instead of asking a DNS server that no test network has.
 _HOSTS = b"127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
@@ -48,11 +53,20 @@ class Host:
 
 @dataclass(frozen=True)
 class Order:
-    """A node to be: its machine, its static pods, and more files for its data partition (path on it to bytes)."""
+    """A node to be: its machine, its static pods, and more files for its data partition (path on it to bytes).
+
+    `door` is the harness's own pod with the shell on the serial port; None where one of `pods` has that port.
+    """
 
     machine: Machine
     pods: Sequence[StaticPod]
-    files: Mapping[PurePosixPath, bytes]
+    door: StaticPod | None
+    files: Tree
+
+    @property
+    def all_pods(self) -> Sequence[StaticPod]:
+        """Every pod whose manifest is put on the data partition."""
+        return (*self.pods, self.door) if self.door else self.pods
 
 
 @dataclass(frozen=True)
@@ -115,23 +129,24 @@ class Node:
         if self._boots and self._boots[-1].process.running():
             raise HarnessError("The node runs already.")
         artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
-        capture = artifacts / "wire.pcap"
+        capture = artifacts / CAPTURE
         files = Files(self._host.firmware.code, self.variables, self.overlay, capture, self._memory)
         # What was frozen is gone on from once; switched on again, the machine starts with its firmware.
         frozen, self._frozen, self._memory = self._frozen, None, None
 
         admitted = ExitStack()
-        admitted.enter_context(self._host.admission.held(_need(self.order.machine, frozen), _ADMISSION_WITHIN))
+        admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
 
         def reachable() -> bool:
-            return frozen is not None or announced_address(capture, self.order.machine.mac) is not None
+            was = frozen is not None and frozen.was_reachable
+            return was or announced_address(capture, self.order.machine.mac) is not None
 
         self._boots.append(
             Boot(
                 lambda channels: argv(self._host.qemu.path, self.order.machine, self._host.accelerator, files, channels),
                 artifacts,
                 self._credentials,
-                Expectation(self.order.pods, self._host.accelerator.slowness, reachable),
+                Expectation(self.order.pods, self.order.door, self._host.accelerator.slowness, reachable),
                 admitted,
                 frozen,
             )
@@ -164,11 +179,46 @@ class Node:
         __tracebackhide__ = True
         return self.boot.wait(goal, within)
 
+    def until(self, condition: Callable[[], T], what: str, within: float | None = None) -> T:
+        """See `Boot.until`."""
+        __tracebackhide__ = True
+        return self.boot.until(condition, what) if within is None else self.boot.until(condition, what, within)
+
     def wait_until_ready(self) -> None:
-        """Waits for the firmware, the kernel, both daemons and every container of every pod, each within its budget."""
+        """Waits for the firmware, the kernel, both daemons, every container of every pod, and the shell, each in its budget."""
         __tracebackhide__ = True
         for milestone in self.boot.milestones:
             self.wait(milestone)
+        if self.boot.has_shell:
+            self.boot.wait_for_shell()
+
+    def add(self, pod: StaticPod | Path) -> StaticPod:
+        """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
+        added = pod if isinstance(pod, StaticPod) else load(pod)
+        self.write(on_node(added.place), added.text())
+        self._keep_manifest(added)
+        self.boot.expect(added)
+        return added
+
+    def write(self, path: PurePosixPath, content: bytes) -> None:
+        """Writes a file on the running node, which becomes visible only when it is whole."""
+        there = Path("/host") / path.relative_to("/")
+        # Names that begin with a dot are no manifests to the kubelet (its file source).
+        making = there.with_name(f".{there.name}.making")
+        encoded = base64.encodebytes(content).decode()
+        done = self.run(f"mkdir -p {there.parent} && base64 -d > {making} <<'.' && mv {making} {there}\n{encoded}.")
+        if done.status:
+            raise NodeFailure(f"{path} cannot be written on the node: {done.text.strip()}")
+
+    @property
+    def slowness(self) -> float:
+        """This host's time over the reference's, by which every deadline is longer."""
+        return self._host.accelerator.slowness
+
+    @property
+    def wire(self) -> Wire:
+        """The network of the running machine."""
+        return Wire(self.boot.qmp)
 
     def run(self, command: str) -> Result:
         """Runs a command in the console container's shell; the host's files are under /host there."""
@@ -212,25 +262,44 @@ class Node:
 
     def _inject(self, image: Disk) -> None:
         size = image.table.sector_size
-        files = {
+        files: Tree = {
             _HOSTS_FILE: _HOSTS,
-            **self._credentials.files(image.file_if_there(CONFIG)),
-            **{pod.place: pod.text() for pod in self.order.pods},
+            **self._credentials.files(image.file_if_there(KUBELET_CONFIG)),
+            **{pod.place: pod.text() for pod in self.order.all_pods},
             **self.order.files,
         }
         overlay.inject(
             self.overlay, image.path, image.data.first * size, image.data.sectors * size, files, self._folder / "scratch"
         )
-        manifests = self.artifacts / "manifests"
-        manifests.mkdir(exist_ok=True)
-        for pod in self.order.pods:
-            (manifests / pod.file).write_bytes(pod.text())
-        listed = {str(path): len(content) for path, content in files.items()}
+        for pod in self.order.all_pods:
+            self._keep_manifest(pod)
+        listed = {str(path): _described(entry) for path, entry in files.items()}
         (self.artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
 
+    def _keep_manifest(self, pod: StaticPod) -> None:
+        manifests = self.artifacts / "manifests"
+        manifests.mkdir(exist_ok=True)
+        (manifests / pod.file).write_bytes(pod.text())
 
-def _need(machine: Machine, frozen: Frozen | None) -> Need:
-    """A booting node keeps its CPUs busy; a clone idles between what it is asked."""
-    if frozen is not None:
-        return Need(_CLONE, machine.cpus / 5)
-    return Need(machine.memory + _QEMU_ITSELF, machine.cpus)
+
+def _described(entry: Entry) -> object:
+    match entry:
+        case bytes():
+            return len(entry)
+        case File(content):
+            return len(content)
+        case Link(target):
+            return f"link to {target}"
+        case Folder():
+            return "folder"
+
+
+def on_node(path: PurePosixPath) -> PurePosixPath:
+    """Where a file of the data partition is at run time (kiOS contract: /meta/etc is /etc)."""
+    return PurePosixPath("/etc") / path.relative_to("/meta/etc")
+
+
+def _need(order: Order, frozen: Frozen | None) -> Need:
+    """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
+    memory = _CLONE if frozen else order.machine.memory + _QEMU_ITSELF
+    return Need(memory, order.machine.cpus / 5 if frozen and order.pods else order.machine.cpus)

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness import ext4, tools
@@ -12,14 +15,41 @@ from harness.errors import HarnessError, NodeFailure
 _CLUSTER = 64 << 10  # what qemu-img makes a qcow2 file of; a smaller write would have qemu-io read the base
 _CHUNK = 1 << 20
 
-# What debugfs complains of where there is nothing to replace, or a folder is there already.
-_EXPECTED = (
-    "rm: File not found by ext2_lookup while trying to resolve filename",
-    "ext2fs_mkdir: Ext2 directory already exists",
-    "mkdir: Ext2 directory already exists",
-)
+_STAT = re.compile(rb"Type: (\w+) +Mode: +(\d+).*?User: +(\d+) +Group: +(\d+)", re.DOTALL)
+_FAST_LINK = re.compile(rb'^Fast link dest: "(.*)"$', re.MULTILINE)
+_LONGEST_FAST_LINK = 59  # a longer target has a block of its own (kernel, Documentation/filesystems/ext4/ifork.rst)
+_DIRECTORY_ENTRY = 12  # bytes of one beside its name, at most (Documentation/filesystems/ext4/directory.rst)
 
 _Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file; `mode` holds its permission bits."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link; `target` may be relative, and need not be there."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with the permission bits `mode`: for one that stays empty, or is not 0755."""
+
+    mode: int = 0o755
+
+
+Entry = bytes | File | Link | Folder
+Tree = Mapping[PurePosixPath, Entry]
+"""What is put on a file system, by absolute path; bytes are a file of mode 0644."""
+
+_Node = File | Link | Folder
 
 
 def create(base: Path, overlay: Path, size: int) -> None:
@@ -45,15 +75,15 @@ def inject(
     base: Path,
     partition_offset: int,
     partition_size: int,
-    files: Mapping[PurePosixPath, bytes],
+    files: Tree,
     scratch: Path,
 ) -> None:
-    """Puts `files` (absolute path in the partition: content) on an ext4 partition of a disk that is not running.
+    """Puts `files` on an ext4 partition of a disk that is not running.
 
-    They belong to root with mode 0644, take the place of files of that name, and get the folders they need. The
-    partition is the range of `base` in bytes; `base` is only read. The result depends on `base` alone, so that one
-    overlay can take one injection only, and before its first boot. `scratch` is a path where a folder for the work can
-    be made; it is gone afterwards. HarnessError if a path is bad or the file system does not take a file.
+    They belong to root, take the place of files and links of that name, and get the folders they need. The partition is
+    the range of `base` in bytes; `base` is only read. The result depends on `base` alone, so that one overlay can take one
+    injection only, and before its first boot. `scratch` is a path where a folder for the work can be made; it is gone
+    afterwards. HarnessError if a path is bad, the file system has no room for the files, or does not take one of them.
     """
     for path in files:
         _check_path(path)
@@ -96,31 +126,143 @@ def _recover(partition: Path) -> None:
         ext4.replay_journal(partition, 0)
 
 
-def _write_files(partition: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+def _write_files(partition: Path, files: Tree) -> None:
     """Writes `files` with one run of debugfs, in the folder of `partition`, and reads each of them back."""
     folder = partition.parent
-    parents = dict.fromkeys(parent for path in files for parent in reversed(path.parents) if parent.name)
-    commands = [f"mkdir {ext4.quote(str(parent))}" for parent in parents]
-    for number, (path, content) in enumerate(files.items()):
-        (folder / f"in{number}").write_bytes(content)
-        name = ext4.quote(str(path))
-        commands += [
-            f"rm {name}",
-            f"write in{number} {name}",
-            # What the new inode gets from the source differs between the versions of debugfs.
-            f"sif {name} mode 0100644",
-            f"sif {name} uid 0",
-            f"sif {name} gid 0",
-            f"dump {name} out{number}",
-        ]
+    nodes: dict[PurePosixPath, _Node] = {
+        path: File(entry) if isinstance(entry, bytes) else entry for path, entry in files.items()
+    }
+    folders = _folders(nodes)
+    _check_room(ext4.read_superblock(partition, 0), nodes, folders)
+    there = _kinds(partition, [*folders, *nodes])
+    _check_kinds(nodes, folders, there)
+    commands = [f"mkdir {ext4.quote(str(path))}" for path in folders if path not in there]
+    commands += [f"rm {ext4.quote(str(path))}" for path in nodes if path in there and path not in folders]
+    for number, (path, node) in enumerate(nodes.items()):
+        if isinstance(node, File):
+            (folder / f"in{number}").write_bytes(node.content)
+        commands += _commands(number, ext4.quote(str(path)), node)
+    done = _debugfs(partition, commands, "-w")
+    if errors := ext4.complaints(done.stderr):
+        raise HarnessError(f"debugfs could not inject the files: {'; '.join(errors[:3])}")
+    for number, ((path, node), stat) in enumerate(zip(nodes.items(), _stats(done.stdout), strict=True)):
+        _check_written(path, node, stat, folder / f"out{number}")
+
+
+def _folders(nodes: Mapping[PurePosixPath, _Node]) -> Sequence[PurePosixPath]:
+    """The folders among the `nodes` and those that these need, each behind the one that it is in."""
+    lines = [[path, *path.parents] if isinstance(node, Folder) else path.parents for path, node in nodes.items()]
+    return list(dict.fromkeys(folder for line in lines for folder in reversed(line) if folder.name))
+
+
+def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath]) -> None:
+    """Raises HarnessError if there is no room for all: what is replaced or there already is not counted as room."""
+    block = superblock.block_size
+    entries = dict.fromkeys(folders, 0)
+    for path in {*nodes, *folders}:
+        if path.parent in entries:
+            entries[path.parent] += len(path.name.encode()) + _DIRECTORY_ENTRY
+    blocks = sum(-(-len(_blocks_of(node)) // block) for node in nodes.values())
+    blocks += sum(size // block + 1 for size in entries.values())
+    if blocks > superblock.free_blocks:
+        raise HarnessError(
+            f"the data partition has {superblock.free >> 20} MiB free and {-(-blocks * block >> 20)} MiB are wanted: "
+            "put less on it, or take an image with a larger one"
+        )
+    inodes = len({*nodes, *folders})
+    if inodes > superblock.free_inodes:
+        raise HarnessError(
+            f"the data partition has room for {superblock.free_inodes} files and {inodes} are wanted: "
+            "put fewer on it, or take an image with a larger one"
+        )
+
+
+def _kinds(partition: Path, paths: Sequence[PurePosixPath]) -> Mapping[PurePosixPath, bytes]:
+    """Tells of the `paths` that are there already what they are, in debugfs's words.
+
+    To ask first is needed: mkdir of debugfs 1.47 leaves a stray inode behind where the folder is there.
+    """
+    done = _debugfs(partition, [f"stat {ext4.quote(str(path))}" for path in paths])
+    found = ((path, _STAT.search(stat)) for path, stat in zip(paths, _stats(done.stdout), strict=True))
+    return {path: stat[1] for path, stat in found if stat}
+
+
+def _check_kinds(
+    nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath], there: Mapping[PurePosixPath, bytes]
+) -> None:
+    for path in folders:
+        if isinstance(nodes.get(path, Folder()), (File, Link)):
+            raise HarnessError(f"{path} cannot be injected as it is: other files are to lie under it")
+        # debugfs does not follow a link to the folder that it writes to.
+        if there.get(path, b"directory") != b"directory":
+            raise HarnessError(f"{path} cannot be a folder: it is a {there[path].decode()} in the file system")
+    for path in nodes.keys() - set(folders):
+        if there.get(path) == b"directory":
+            raise HarnessError(f"{path} cannot be injected: it is a folder in the file system")
+
+
+def _debugfs(partition: Path, commands: Iterable[str], *options: str) -> subprocess.CompletedProcess[bytes]:
     script = "".join(f"{command}\n" for command in commands).encode()
-    done = tools.run("debugfs", "-w", "-f", "-", partition.name, input=script, cwd=folder)
-    errors = [line for line in ext4.complaints(done.stderr) if not line.startswith(_EXPECTED)]
-    if errors:
-        raise HarnessError(f"debugfs could not inject the files: {'; '.join(errors)}")
-    for number, (path, content) in enumerate(files.items()):
-        if (folder / f"out{number}").read_bytes() != content:
-            raise HarnessError(f"{path} reads back from the file system with another content than was written")
+    return tools.run("debugfs", *options, "-f", "-", partition.name, input=script, cwd=partition.parent)
+
+
+def _stats(said: bytes) -> Sequence[bytes]:
+    """What debugfs says to each `stat`, in their order: a command stands before what it says."""
+    return [stat.partition(b"\ndebugfs: ")[0] for stat in (b"\n" + said).split(b"\ndebugfs: stat ")[1:]]
+
+
+def _commands(number: int, name: str, node: _Node) -> Sequence[str]:
+    """What makes one node and reads it back: files from `in<number>`, and what has blocks to `out<number>`."""
+    _, mode = _type_and_mode(node)
+    # What the new inode gets from the source differs between the versions of debugfs.
+    owned = [f"sif {name} mode 0{mode:o}", f"sif {name} uid 0", f"sif {name} gid 0"]
+    read = [f"dump {name} out{number}"] if isinstance(node, File) or _blocks_of(node) else []
+    return [*_making(number, name, node), *owned, *read, f"stat {name}"]
+
+
+def _making(number: int, name: str, node: _Node) -> Sequence[str]:
+    match node:
+        case File():
+            return [f"write in{number} {name}"]
+        case Link():
+            return [f"symlink {name} {ext4.word(node.target)}"]
+        case Folder():
+            return []
+
+
+def _check_written(path: PurePosixPath, node: _Node, stat: bytes, dumped: Path) -> None:
+    kind, mode = _type_and_mode(node)
+    found = _STAT.search(stat)
+    if not found or (found[1], int(found[2], 8), int(found[3]), int(found[4])) != (kind, mode & 0o7777, 0, 0):
+        said = " ".join(stat.decode(errors="replace").split())
+        raise HarnessError(f"{path} reads back from the file system as another thing than was written: {said:.200}")
+    link = _FAST_LINK.search(stat)
+    read = link[1] if link else dumped.read_bytes() if dumped.exists() else b""
+    if read != (node.target.encode() if isinstance(node, Link) else _blocks_of(node)):
+        raise HarnessError(f"{path} reads back from the file system with another content than was written")
+
+
+def _type_and_mode(node: _Node) -> tuple[bytes, int]:
+    """debugfs's word for what a node is, and the mode of its inode with the type in it (inode(7))."""
+    match node:
+        case File():
+            return b"regular", 0o100000 | node.mode
+        case Link():
+            return b"symlink", 0o120777
+        case Folder():
+            return b"directory", 0o040000 | node.mode
+
+
+def _blocks_of(node: _Node) -> bytes:
+    """What a node has in blocks of its own, beside a folder's entries."""
+    match node:
+        case File():
+            return node.content
+        case Link():
+            target = node.target.encode()
+            return target if len(target) > _LONGEST_FAST_LINK else b""
+        case Folder():
+            return b""
 
 
 def _changed(base: int, base_offset: int, copy: int, size: int) -> Iterator[_Range]:

@@ -1,4 +1,4 @@
-"""Static pod manifests: loaded, checked before anything boots, and varied for a scenario."""
+"""Static pods: loaded from their manifests, varied for a scenario, and what is to be seen of them."""
 
 import copy
 from collections.abc import Sequence
@@ -8,25 +8,23 @@ from typing import Any
 
 import yaml
 
+from harness import manifest
 from harness.errors import HarnessError
-from harness.timeline import Milestone, container_done, container_running
+from harness.manifest import Manifest
+from harness.timeline import Milestone, container_done, container_running, container_started
 
 _MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
-_LARGEST = 1 << 20
 # Reference TCG: the first container comes 10 s behind the kubelet, each further one 2 to 10 s behind the one before.
 _FIRST_CONTAINER_WITHIN = 180.0
 _NEXT_CONTAINER_WITHIN = 60.0
 
-# As PyYAML makes it of a file that a user wrote: its shape is checked before anything is done with it.
-Manifest = dict[str, Any]
-
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that begins as a number: the kubelet reads YAML 1.2, to which `1e3` is one, PyYAML writes 1.1."""
+    """Quotes every text that the kubelet would read as a number or a boolean, as `1e3` and `y`, and PyYAML would not."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if text[:1] in set("+-.0123456789") else None
+    style = '"' if text[:1] in set("+-.0123456789") or text in ("y", "Y", "n", "N") else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -85,9 +83,10 @@ class StaticPod:
         return copy.deepcopy(self.manifest)
 
     def milestones(self) -> tuple[Milestone, ...]:
-        """Each container's: init containers done in their order, then the others running."""
+        """Each container's: init containers done in their order, then the others running, or done where they may end."""
+        may_end = self.manifest["spec"].get("restartPolicy", "Always") != "Always"
         done = [(name, container_done(self.name, name)) for name in self.init_containers]
-        running = [(name, container_running(self.name, name)) for name in self.containers]
+        running = [(name, (container_started if may_end else container_running)(self.name, name)) for name in self.containers]
         return tuple(
             Milestone(f"{self.name}/{name}", passed, _FIRST_CONTAINER_WITHIN + _NEXT_CONTAINER_WITHIN * position)
             for position, (name, passed) in enumerate([*done, *running])
@@ -95,53 +94,8 @@ class StaticPod:
 
 
 def load(file: Path) -> StaticPod:
-    """Reads a manifest; raises HarnessError for what the kubelet would refuse or ignore, naming the file and the reason."""
-    try:
-        size = file.stat().st_size
-        if size > _LARGEST:
-            raise HarnessError(f"{file}: {size} bytes are no manifest: the largest one read has {_LARGEST}.")
-        documents = [document for document in yaml.safe_load_all(file.read_text("utf-8")) if document is not None]
-    except OSError as missing:
-        raise HarnessError(f"{file}: cannot be read: {missing.strerror}.") from missing
-    except (ValueError, yaml.YAMLError) as broken:
-        raise HarnessError(f"{file}: is no YAML in UTF-8: {broken}") from broken
-    if len(documents) != 1:
-        raise HarnessError(f"{file}: holds {len(documents)} documents; the kubelet reads one pod from a file.")
-    try:
-        return StaticPod(file.name, _checked(file, documents[0]))
-    except (AttributeError, TypeError) as odd:
-        raise HarnessError(
-            f"{file}: is not shaped as a Pod: a list, a mapping or a text stands where another belongs."
-        ) from odd
-
-
-def _checked(file: Path, manifest: object) -> Manifest:
-    if not isinstance(manifest, dict) or manifest.get("kind") != "Pod":
-        kind = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise HarnessError(
-            f"{file}: is a {kind}; a static pod is `kind: Pod`: Deployments, DaemonSets, StatefulSets etc. are not supported."
-        )
-    metadata, spec = manifest.get("metadata"), manifest.get("spec")
-    if not isinstance(metadata, dict) or not metadata.get("name"):
-        raise HarnessError(f"{file}: metadata.name is missing.")
-    if not isinstance(spec, dict) or not spec.get("containers"):
-        raise HarnessError(f"{file}: spec.containers is missing: a pod has at least one container.")
-    declared = {volume.get("name") for volume in spec.get("volumes") or ()}
-    seen: set[str] = set()
-    for group in _groups(manifest):
-        for container in group:
-            name = container.get("name")
-            if not name or not container.get("image"):
-                raise HarnessError(f"{file}: a container lacks its name or image: {container}.")
-            if name in seen:
-                raise HarnessError(f"{file}: two containers are named {name}.")
-            seen.add(name)
-            for mount in container.get("volumeMounts") or ():
-                if mount.get("name") not in declared:
-                    raise HarnessError(
-                        f"{file}: container {name} mounts the volume {mount.get('name')}, which is not declared."
-                    )
-    return manifest
+    """Reads a manifest; raises HarnessError with every reason for which it would not run as it is written, a line each."""
+    return StaticPod(file.name, manifest.read(file).manifest())
 
 
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:

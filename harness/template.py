@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.credentials import Credentials
 from harness.errors import HarnessError
-from harness.kubelet import Credentials
 from harness.timeline import Passed
 
 _FILES = ("disk.qcow2", "variables.fd", "memory", "state")

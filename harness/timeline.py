@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.door import state_in
 from harness.feed import ConsoleLine, ContainerState, Happening, ShellAnswer
 
 # How printk stamps a line: seconds of the guest's own clock.
@@ -41,22 +42,27 @@ def line_matching(pattern: str) -> Callable[[Happening], bool]:
 
 
 def container_done(pod: str, container: str) -> Callable[[Happening], bool]:
-    """Recognises a container that did its work: it ended with status 0, as the kubelet says."""
-    return lambda happening: (
-        isinstance(happening, ContainerState)
-        and (happening.pod, happening.container) == (pod, container)
-        and happening.state == "terminated"
-        and happening.exit_code == 0
-    )
+    """Recognises a container that did its work: it ended with status 0, as the kubelet or the console pod says."""
+
+    def done(happening: Happening) -> bool:
+        state = state_in(happening)
+        return state is not None and (state.pod, state.container, state.exit_code) == (pod, container, 0)
+
+    return done
 
 
 def container_running(pod: str, container: str) -> Callable[[Happening], bool]:
     """Recognises a container that runs, as the kubelet says."""
     return lambda happening: (
         isinstance(happening, ContainerState)
-        and (happening.pod, happening.container) == (pod, container)
-        and happening.state == "running"
+        and (happening.pod, happening.container, happening.state) == (pod, container, "running")
     )
+
+
+def container_started(pod: str, container: str) -> Callable[[Happening], bool]:
+    """Recognises a container that runs or has done its work already."""
+    runs, did = container_running(pod, container), container_done(pod, container)
+    return lambda happening: runs(happening) or did(happening)
 
 
 FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot"), 60)
@@ -66,6 +72,8 @@ CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
 KUBELET = Milestone("kubelet", line_matching(r"kiOS: starting kubelet"), 180)
 # Passed when somebody first asks: no part of what every boot is waited for.
 SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
+# Told by the harness's console pod as it starts.
+CONSOLE = Milestone("console", line_matching(r"^kios-e2e: the console is open"), 180)
 BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
 
 

@@ -1,26 +1,24 @@
-"""The kubelet's API over real TLS on this host: credentials made for the run, states as it tells them, changes once."""
+"""The kubelet's API over real TLS on this host: states as it tells them, changes once."""
 
 import http.server
 import json
 import socket
 import ssl
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import trustme
-import yaml
 
 from harness import kubelet
+from harness.credentials import Credentials
 from harness.errors import HarnessError
 from harness.feed import ContainerState, Feed
-from harness.kubelet import CONFIG, Credentials, KubeletApi, KubeletWatch
+from harness.kubelet import KubeletApi, KubeletWatch
 
-_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
 _PODS = {
     "items": [
         {
@@ -47,7 +45,7 @@ _PODS = {
                 ],
             },
         },
-        {"metadata": {"name": "young"}, "status": {}},
+        {"metadata": {"name": "young", "namespace": "default"}, "status": {}},
     ]
 }
 
@@ -96,7 +94,7 @@ class Kubelet:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def say(self, *containers: dict[str, Any]) -> None:
-        pod = {"metadata": {"name": "node"}, "status": {"containerStatuses": list(containers)}}
+        pod = {"metadata": {"name": "node", "namespace": "kube-system"}, "status": {"containerStatuses": list(containers)}}
         self.body = json.dumps({"items": [pod]}).encode()
 
     def close(self) -> None:
@@ -128,49 +126,6 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_the_clients_key_is_its_owners_alone(credentials: Credentials) -> None:
-    assert stat.S_IMODE(credentials.client.stat().st_mode) == 0o600
-    assert b"PRIVATE KEY" in credentials.client.read_bytes()
-    assert b"PRIVATE KEY" not in credentials.authority
-
-
-def test_every_run_has_an_authority_of_its_own(credentials: Credentials, tmp_path: Path) -> None:
-    assert Credentials.make(tmp_path).authority != credentials.authority
-
-
-def test_the_authority_is_added_to_the_shipped_configuration_and_nothing_is_lost(credentials: Credentials) -> None:
-    shipped: dict[str, Any] = {
-        "kind": "KubeletConfiguration",
-        "maxPods": 7,
-        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
-        "evictionHard": {"memory.available": "1Mi"},
-    }
-    files = credentials.files(yaml.safe_dump(shipped).encode())
-    assert files[_CA] == credentials.authority
-    config = yaml.safe_load(files[CONFIG])
-    # /meta/etc is /etc on the node
-    assert config["authentication"].pop("x509") == {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"}
-    assert config == shipped
-
-
-@pytest.mark.parametrize("shipped", [None, b""])
-def test_without_a_shipped_configuration_there_are_kioss_defaults(credentials: Credentials, shipped: bytes | None) -> None:
-    first, again = (yaml.safe_load(credentials.files(shipped)[CONFIG]) for _ in range(2))
-    assert first == again
-    assert first["kind"] == "KubeletConfiguration"
-    assert first["staticPodPath"] == "/etc/kubernetes/manifests"
-    assert first["authentication"] == {
-        "webhook": {"enabled": False},
-        "x509": {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"},
-    }
-
-
-def test_a_shipped_configuration_without_authentication_gets_one(credentials: Credentials) -> None:
-    config = yaml.safe_load(credentials.files(b"kind: KubeletConfiguration\nauthentication:\n")[CONFIG])
-    assert set(config) == {"kind", "authentication"}
-    assert set(config["authentication"]) == {"x509"}
 
 
 def test_states_are_as_the_kubelet_tells_them(api: KubeletApi) -> None:
@@ -320,8 +275,3 @@ def test_close_ends_the_thread_and_the_questions(server: Kubelet, api: KubeletAp
     asked = len(server.requests)
     time.sleep(0.05)
     assert len(server.requests) == asked
-
-
-def test_a_configuration_that_is_none_is_named(credentials: Credentials) -> None:
-    with pytest.raises(HarnessError, match="no kubelet configuration"):
-        credentials.files(b"hello")

@@ -50,9 +50,9 @@ def test_the_disk_is_an_nvme_with_the_block_size_asked_for(size: int) -> None:
     assert sum("node-name=disk," in value for value in values_of("-blockdev", words)) == 1
 
 
-def test_the_forwarded_port_is_one_of_this_host_only_and_chosen_by_the_kernel() -> None:
+def test_the_forwarded_ports_are_of_this_host_only_and_chosen_by_the_kernel() -> None:
     forwards = re.findall(r"hostfwd=([^, ]*)", " ".join(line()))
-    assert forwards == ["tcp:127.0.0.1:0-:10250"]
+    assert forwards == ["tcp:127.0.0.1:0-:10250", "tcp:127.0.0.1:0-:22"]
 
 
 def test_it_listens_on_nothing_else() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kubelet import Credentials
+from harness.credentials import Credentials
 from harness.template import Templates
 from harness.timeline import Passed
 

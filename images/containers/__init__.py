@@ -50,13 +50,13 @@ def _from_package(places: Sequence[str], path: str) -> Install:
 
 def _from_source(name: str, path: str) -> Install:
     """Installs a static program of our own, one C file."""
+    return lambda materials, root: _compile(_HERE / name / f"{name}.c", root / path, materials.log)
 
-    def install(materials: Materials, root: Path) -> None:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        argv: list[str | Path] = ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-o", root / path]
-        command.run([*argv, _HERE / name / f"{name}.c"], log=materials.log)
 
-    return install
+def _compile(source: Path, program: Path, log: Path) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    argv: list[str | Path] = ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-o", program]
+    command.run([*argv, source], log=log)
 
 
 def _install_parted(materials: Materials, root: Path) -> None:
@@ -75,13 +75,55 @@ def _install_dhcpcd(materials: Materials, root: Path) -> None:
 
 
 def _install_console(materials: Materials, root: Path) -> None:
-    _from_source("console", "bin/console")(materials, root)
+    for source in (_HERE / "console").glob("*.c"):
+        _compile(source, root / "bin" / source.stem, materials.log)
+    _install_busybox(materials, root)
+
+
+def _install_agetty(materials: Materials, root: Path) -> None:
+    elf.install([(_existing(materials.system, ["sbin/agetty", "usr/sbin/agetty"]), "sbin/agetty")], materials.system, root)
+    _install_busybox(materials, root)
+    _install_settings("agetty", root)
+
+
+def _install_sshd(materials: Materials, root: Path) -> None:
+    # Debian 13 has split what serves one connection off into programs of its own.
+    helpers = [path for path in (materials.system / "usr/lib/openssh").glob("sshd-*") if path.is_file()]
+    programs = [materials.system / "usr/sbin/sshd", *helpers]
+    installed = [(program, str(program.relative_to(materials.system))) for program in programs]
+    elf.install(installed, materials.system, root)
+    _install_busybox(materials, root)
+    _install_settings("sshd", root)
+    (root / "run/sshd").mkdir(parents=True)
+
+
+def _install_udev(materials: Materials, root: Path) -> None:
+    """udevd and udevadm are one program; of the rules, those that load drivers: kiOS leaves eth0 its kernel's name."""
+    udevadm = _existing(materials.system, ["bin/udevadm", "usr/bin/udevadm"])
+    elf.install([(udevadm, "sbin/udevadm")], materials.system, root)
+    (root / "sbin/udevd").symlink_to("udevadm")
+    rules = root / "lib/udev/rules.d"
+    rules.mkdir(parents=True)
+    for name in ("50-udev-default.rules", "80-drivers.rules"):
+        shutil.copyfile(_existing(materials.system, [f"lib/udev/rules.d/{name}", f"usr/lib/udev/rules.d/{name}"]), rules / name)
+    (root / "usr/lib").mkdir(parents=True, exist_ok=True)
+    (root / "usr/lib/udev").symlink_to("/lib/udev")
+    for folder in ("etc/udev", "run/udev"):
+        (root / folder).mkdir(parents=True)
+
+
+def _install_busybox(materials: Materials, root: Path) -> None:
     elf.copy(_existing(materials.system, ["bin/busybox", "usr/bin/busybox"]), root / "bin/busybox")
     for applet in command.capture([root / "bin/busybox", "--list"]).split():
         if not (root / "bin" / applet).exists():
             (root / "bin" / applet).symlink_to("busybox")
     for folder in ("tmp", "proc", "sys", "dev", "host"):
-        (root / folder).mkdir()
+        (root / folder).mkdir(exist_ok=True)
+
+
+def _install_settings(name: str, root: Path) -> None:
+    """Copies the files under `NAME/etc` here to `/etc` in the image."""
+    shutil.copytree(_HERE / name / "etc", root / "etc", dirs_exist_ok=True)
 
 
 RECIPES = (
@@ -99,7 +141,14 @@ RECIPES = (
     ),
     Recipe(oci.Image("docker.io/emilyls/tinycat:v1-alpha2", ["tinycat"], ["/in"]), _from_source("tinycat", "bin/tinycat")),
     Recipe(oci.Image("registry.k8s.io/pause:3.6", ["/pause"]), _from_source("pause", "pause")),
+    Recipe(oci.Image("docker.io/emilyls/udev:v1-amd64", ["udevd"]), _install_udev, ["udev"]),
     Recipe(oci.Image("localhost/kios-e2e/console:v1", ["/bin/console"]), _install_console, ["busybox-static"]),
+    Recipe(oci.Image("localhost/kios-e2e/agetty:v1", ["agetty"]), _install_agetty, ["util-linux", "busybox-static"]),
+    Recipe(
+        oci.Image("localhost/kios-e2e/sshd:v1", ["/usr/sbin/sshd", "-D", "-e"]),
+        _install_sshd,
+        ["openssh-server", "busybox-static"],
+    ),
 )
 
 

@@ -1,0 +1,8 @@
+"""`python -m harness`: as `kios-e2e`."""
+
+import sys
+
+from harness.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""SSH into a node on which a pod runs sshd, by keys made for the node (RFC 4251)."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import paramiko
+
+from harness.errors import HarnessError, NodeFailure
+
+_TRY_SECONDS = 10.0
+_TRY_AGAIN_SECONDS = 0.2
+
+
+def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[], str | None]) -> paramiko.SSHClient:
+    """Logs in as root on 127.0.0.1:`port`, which is forwarded to the node; the caller closes what is returned.
+
+    `host` and `user` are files with the private keys of the node, to know it by, and of who logs in. Tries until sshd
+    answers: the forward takes connections before anybody listens behind it. Raises NodeFailure after `within` seconds, on a
+    text from `abort`, or at once when the node shows another key than its own or refuses the user's.
+    """
+    deadline = time.monotonic() + within
+    client = paramiko.SSHClient()
+    client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", _key(host))
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    while True:
+        try:
+            client.connect(
+                "127.0.0.1",
+                port,
+                "root",
+                pkey=_key(user),
+                allow_agent=False,
+                look_for_keys=False,
+                timeout=_TRY_SECONDS,
+                banner_timeout=_TRY_SECONDS,
+                auth_timeout=_TRY_SECONDS,
+            )
+            return client
+        except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as refused:
+            raise NodeFailure(f"SSH: {refused}") from refused
+        except (OSError, EOFError, paramiko.SSHException) as early:
+            if reason := abort():
+                raise NodeFailure(reason) from early
+            if time.monotonic() >= deadline:
+                raise NodeFailure(f"SSH: nobody let in within {within:.0f} s; the last try ended with: {early}") from early
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+
+def _key(private: Path) -> paramiko.Ed25519Key:
+    try:
+        return paramiko.Ed25519Key.from_private_key_file(str(private))
+    except (OSError, paramiko.SSHException) as broken:
+        raise HarnessError(f"The SSH key {private} of the run cannot be read: {broken}") from broken

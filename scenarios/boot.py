@@ -1,0 +1,60 @@
+"""A node boots by UEFI from its NVMe disk, and is what kiOS promises: three programs, and pods (kiOS documentation)."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.pods import load
+from harness.timeline import BOOT
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+PROGRAMS = {"busybox", "conmon", "crio", "crun", "kubelet", "pinns"}
+# Names of busybox: what init and the containers need of it, and no shell.
+NAMES = {"modprobe", "mount", "nsenter", "umount"}
+
+
+@pytest.mark.cold
+def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode, image: Disk) -> None:
+    """Without it nothing else works: a user's machine stays in its firmware, or stops half-way."""
+    node = new_node(image, [NODE_POD])
+    node.start()
+    node.wait(rf"BdsDxe: starting Boot\d+ .*HD\(1,GPT,{image.esp.guid},.*Bootx64.efi".replace("-", "[-]"), within=60)
+    node.wait_until_ready()
+    passed = [entry for entry in node.timeline() if entry.name in {milestone.name for milestone in BOOT}]
+    assert [entry.name for entry in passed] == [milestone.name for milestone in BOOT]
+    for entry, milestone in zip(passed, BOOT, strict=True):
+        assert entry.after <= milestone.within * node.slowness, f"{entry.name} came after {entry.after:.0f} s"
+    assert node.run("ls -d /sys/firmware/efi").status == 0, "the kernel was not started by UEFI"
+    assert "nvme" in node.run("readlink -f /sys/class/block/nvme0n1/device").text
+
+
+def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:
+    """Without it a user would run, and have to trust, services that kiOS promises not to have."""
+    node = ready_node(image, [NODE_POD])
+    listed = node.run("for p in /proc/[0-9]*; do echo $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline); done")
+    # What runs in a container has a cgroup of its own, and kernel threads have no command line. conmon is a container's shadow.
+    processes = [line.split() for line in listed.text.splitlines()]
+    on_host = {words[1] for words in processes if words[0] == "0::/" and len(words) > 1} - {"/bin/conmon"}
+    assert on_host == {"/init", "/bin/crio", "/bin/kubelet"}
+
+
+def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node would carry a shell or a tool that a user has to keep safe."""
+    node = ready_node(image, [NODE_POD])
+    found = set(node.run("ls /host/bin").text.split())
+    assert found <= PROGRAMS | NAMES, f"there is also {', '.join(sorted(found - PROGRAMS - NAMES))}"
+    assert found >= PROGRAMS - {"busybox"}
+
+
+def test_kubelet_is_on_its_own(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node without a cluster would wait for one, or for a network plugin, in place of running its pods."""
+    node = ready_node(image, [NODE_POD])
+    assert "kubeconfig" not in node.run("tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline").text
+    assert node.run("ls /host/etc/cni/net.d").text.strip() in ("", "ls: /host/etc/cni/net.d: No such file or directory")
+    pods = {pod["metadata"]["name"]: pod for pod in node.boot.kubelet.pods()}
+    assert set(pods) == {"console", "node"}
+    for pod in pods.values():
+        assert pod["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
+        assert pod["status"]["phase"] == "Running"

@@ -1,0 +1,81 @@
+"""The node gets its address by DHCP and keeps it (kiOS documentation, Static Pods: Obtain an IP address)."""
+
+from pathlib import Path
+
+from harness import dhcp
+from harness.dhcp import Kind, Lease
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.node import Node
+from harness.pods import load
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+DHCPCD = "grep -qx dhcpcd /proc/[0-9]*/comm"
+RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"
+
+
+def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node may have an address that nobody gave it, or lose the one that it has at the next renewal."""
+    node = ready_node(image, [])
+    node.add(NODE_POD)
+    node.wait_until_ready()
+    lease = dhcp.exchange(node.boot.capture, node.order.machine.mac)
+    assert dhcp.record_lease(node.run(RECORD).output) == lease
+    assert_eth0_has(node, lease)
+
+
+def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node's network would go with its DHCP client, which the page has end at once."""
+    node = ready_node(image, [NODE_POD])
+    lease = dhcp.record_lease(node.run(RECORD).output)
+    assert node.run(DHCPCD).status == 1, "dhcpcd still runs"
+    assert_eth0_has(node, lease)
+    kubelet = node.run("pidof kubelet").text
+    assert node.run("printf other > /host/etc/hostname; nsenter -t 1 -u hostname other; kios-system 3").status == 0
+    node.until(lambda: node.run("pidof kubelet").text not in ("", kubelet), "another kubelet runs")
+    node.until(node.boot.kubelet.answers, "the kubelet answers under the other name")
+    assert_eth0_has(node, lease)
+
+
+def test_without_a_server_the_node_waits_and_recovers(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node that is up before its network would stay off it until somebody went there."""
+    node = ready_node(image, [])
+    node.wire.block()
+    node.add(NODE_POD)
+    node.until(lambda: discovers(node) >= 2, "a second DISCOVER, with no answer to the first")
+    assert_waits_for_a_lease(node)
+    node.wire.unblock()
+    node.wait_until_ready()
+    assert_eth0_has(node, dhcp.exchange(node.boot.capture, node.order.machine.mac))
+
+
+def test_without_a_cable_the_node_waits_and_recovers(ready_node: NewNode, image: Disk) -> None:
+    """Without it a cable that is plugged in late, or a switch that starts late, would cost a visit to the node."""
+    node = ready_node(image, [])
+    node.wire.unplug()
+    node.add(NODE_POD)
+    node.until(lambda: "NO-CARRIER" in node.run("ip link show eth0").text, "eth0 is up without a carrier")
+    assert_waits_for_a_lease(node)
+    assert discovers(node) == 0, "something was sent over a cable that is not there"
+    node.wire.plug()
+    node.wait_until_ready()
+    assert_eth0_has(node, dhcp.exchange(node.boot.capture, node.order.machine.mac))
+
+
+def discovers(node: Node) -> int:
+    """How often the node has asked who gives addresses."""
+    return [message.kind for message in dhcp.messages(node.boot.capture)].count(Kind.DISCOVER)
+
+
+def assert_waits_for_a_lease(node: Node) -> None:
+    """The init container is at work, eth0 has no address, and what comes behind it in the manifest has not begun."""
+    assert node.run(DHCPCD).status == 0, "dhcpcd does not run"
+    assert "inet " not in node.run("ip -4 address show eth0").text
+    assert node.run("ls /host/var/log/pods/kube-system_node_*/").text.split() == ["dhcpcd", "modprobe"]
+
+
+def assert_eth0_has(node: Node, lease: Lease) -> None:
+    """The running kernel's address, mask and default route are the lease's."""
+    assert f"inet {lease.address} " in node.run("ip -4 address show eth0").text
+    route = node.run("ip route show default").text
+    assert f"via {lease.routers[0]} dev eth0" in route, f"the default route is {route!r}"

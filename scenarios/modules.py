@@ -1,0 +1,54 @@
+"""Kernel modules that the node pod loads do what they are for (kiOS documentation, Static Pods: Load Kernel Modules)."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness.disk import Disk
+from harness.errors import NodeFailure
+from harness.maker import NewNode
+from harness.pods import load
+
+MANIFESTS = Path(__file__).parent / "manifests"
+NODE_POD = load(MANIFESTS / "node.yaml")
+FAREWELL_POD = load(MANIFESTS / "farewell.yaml")
+# Executed by the kernel, it shows itself; a shell that runs it in the kernel's place would say something.
+SCRIPT = "printf '#!/bin/cat\\necho run by a shell\\n' > /tmp/script; chmod +x /tmp/script; execve /tmp/script"
+ENOEXEC = 8
+
+
+def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> None:
+    """Without it the scenarios below would prove nothing: the kernel may do by itself what the modules are loaded for."""
+    node = ready_node(image, [])
+    assert node.run(SCRIPT).status == ENOEXEC
+    node.boot.press_power_button()
+    with pytest.raises(NodeFailure, match="power-off by the guest: it did not happen within"):
+        node.boot.wait_for_power_off(within=3)
+    assert node.run("true").status == 0
+
+
+def test_script_executes(ready_node: NewNode, image: Disk) -> None:
+    """Without it every container with a script as its program would fail with `exec format error`."""
+    node = ready_node(image, [NODE_POD])
+    loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
+    assert {"tiny_power_button", "binfmt_script"} <= loaded
+    assert node.run(SCRIPT).text == "#!/bin/cat\necho run by a shell\n"
+
+
+def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -> None:
+    """Without it a user who presses the button, or a cloud that does, tears pods and filesystem down in the middle of work."""
+    node = ready_node(image, [NODE_POD])
+    node.add(FAREWELL_POD)
+    node.wait_until_ready()
+    disk = node.power_off()
+    assert disk.file(PurePosixPath("/meta/log/farewell")) == b"stopped in order\n"
+    assert disk.superblock().clean, "the data partition was not unmounted"
+    disk.check_filesystem()
+
+
+def test_module_that_does_not_exist_is_named(ready_node: NewNode, image: Disk) -> None:
+    """Without it a typing error in the list, on a node that then has no network, would be explained by nothing."""
+    node = ready_node(image, [])
+    node.add(NODE_POD.with_args("modprobe", ["-a", "tiny-power-buton", "virtio_pci", "virtio_net"]))
+    with pytest.raises(NodeFailure, match=r"container modprobe of pod node ended with status 1: .*tiny-power-buton"):
+        node.wait_until_ready()

@@ -1,0 +1,54 @@
+"""Init containers run one after the other, as the manifest has them (kiOS documentation, Static Pods: One shot tasks)."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.disk import Disk
+from harness.errors import NodeFailure
+from harness.feed import ContainerState
+from harness.maker import NewNode
+from harness.node import Node
+from harness.pods import load
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+
+
+def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Disk) -> None:
+    """Without it a node would ask for its address before it has a network driver, or grow a filesystem in a small partition."""
+    states = states_of_node_pod(ready_node(image, [NODE_POD]))
+    one_shots = [states[name] for name in NODE_POD.init_containers]
+    for before, after in zip(one_shots, one_shots[1:], strict=False):
+        assert finish(before) <= start(after), f"{after.container} started before {before.container} had ended"
+    for name in NODE_POD.containers:
+        assert finish(one_shots[-1]) <= start(states[name]), f"{name} started before the one-shot tasks had ended"
+
+
+def test_failure_holds_back_what_is_behind_it(ready_node: NewNode, image: Disk) -> None:
+    """Without it a task would run on what the failed one before it left undone."""
+    node = ready_node(image, [])
+    node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
+    with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):
+        node.wait_until_ready()
+    states = states_of_node_pod(node)
+    assert {name: states[name].exit_code for name in ("modprobe", "dhcpcd")} == {"modprobe": 0, "dhcpcd": 0}
+    for name in ("resize2fs", *NODE_POD.containers):
+        assert (states[name].state, states[name].reason) == ("waiting", "PodInitializing"), f"{name} was not held back"
+
+
+def states_of_node_pod(node: Node) -> dict[str, ContainerState]:
+    """What the kubelet says of each container."""
+    node.until(node.boot.kubelet.answers, "the kubelet's answer")
+    return {state.container: state for state in node.boot.kubelet.states() if state.pod == NODE_POD.name}
+
+
+def start(state: ContainerState) -> float:
+    """When it started, in whole seconds."""
+    assert state.started is not None, f"{state.container} has not started: {state.state} {state.reason}"
+    return state.started
+
+
+def finish(state: ContainerState) -> float:
+    """When it ended, in whole seconds."""
+    assert state.finished is not None, f"{state.container} has not ended: {state.state} {state.reason}"
+    return state.finished

@@ -1,0 +1,29 @@
+"""kiOS's page on static pods runs as it is written: `--page FILE` is its Markdown.
+
+Its YAML is put together as its text says; what it leaves to the reader is in manifests/page-completion.yaml, and no more.
+"""
+
+from pathlib import Path
+
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.page import completed, read
+
+COMPLETION = Path(__file__).parent / "manifests/page-completion.yaml"
+
+
+def test_the_page_runs(new_node: NewNode, image: Disk, page: Path) -> None:
+    """Without it the page could go stale, and a user who follows it would be the first to find out, on a node of their own."""
+    node = new_node(image, [completed(read(page), COMPLETION)], disk_size=4 * image.size)
+    node.start()
+    node.wait_until_ready()
+    assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
+    loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
+    assert {"tiny_power_button", "binfmt_script"} <= loaded
+    # The names under which the page promises the daemons' logs, and how a line of each daemon is marked.
+    for container, mark in {"crio": "level=", "kubelet": ".go:"}.items():
+        node.until(lambda: mark in node.boot.kubelet.logs("kube-system", "node", container), f"{container}'s log in the pod's")
+    disk = node.power_off()
+    assert disk.data.last == disk.table.last_usable
+    # A table that still knows only the small disk would pass the line above.
+    assert disk.superblock().size > 3 * image.superblock().size

@@ -1,0 +1,34 @@
+"""udev as a static pod loads drivers for what is plugged in (kiOS documentation, Static Pods: udev)."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.disk import Disk
+from harness.errors import NodeFailure
+from harness.maker import NewNode
+
+MANIFESTS = Path(__file__).parent / "manifests"
+NODE_POD, UDEV_POD = MANIFESTS / "node.yaml", MANIFESTS / "udev.yaml"
+# A card whose driver is on the node and that nothing else loads.
+DRIVER, MAC = "igb", "52:54:00:75:64:76"
+
+
+def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> None:
+    """Without it what a user plugs in stays dead, udev or not."""
+    node = ready_node(image, [NODE_POD])
+    node.add(UDEV_POD)
+    node.wait_until_ready()
+    node.wire.insert_card(DRIVER, MAC)
+    node.wait(f"{DRIVER} .*eth1")
+    shown = node.run("readlink /sys/class/net/eth1/device/driver; cat /sys/class/net/eth1/address").text.splitlines()
+    assert (shown[0].rpartition("/")[2], shown[1]) == (DRIVER, MAC)
+
+
+def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
+    """Without it the scenario above would prove nothing: the kernel might load the driver by itself."""
+    node = ready_node(image, [NODE_POD])
+    node.wire.insert_card(DRIVER, MAC)
+    with pytest.raises(NodeFailure, match="did not happen within"):
+        node.wait(f"{DRIVER} .*eth1", within=5)
+    assert "0x8086" in node.run("cat /sys/bus/pci/devices/0000:01:00.0/vendor").text, "the card was not seen at all"
