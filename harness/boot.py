@@ -165,6 +165,11 @@ class Boot:
         return true
 
     @property
+    def ssh_port(self) -> int:
+        """The port on 127.0.0.1 behind which an sshd of the node's would be."""
+        return self._ports[SSH_PORT]
+
+    @property
     def capture(self) -> Path:
         """What went over eth0's cable (see `capture.frames`)."""
         return self.artifacts / CAPTURE
@@ -191,7 +196,7 @@ class Boot:
 
         within = _COMMAND_WITHIN * self._expectation.slowness
         host, user = self._credentials.ssh_host, user or self._credentials.ssh_user
-        return ssh.connect(self._ports[SSH_PORT], host, user, within, self._reason_to_stop)
+        return ssh.connect(self.ssh_port, host, user, within, self._reason_to_stop)
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""

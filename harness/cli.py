@@ -5,11 +5,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import HarnessError, NodeFailure
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, by default the process's own; returns its exit status."""
     options = _parser().parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+    except (HarnessError, NodeFailure) as failed:
+        print(f"kios-e2e: {failed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return status
 
 
@@ -24,6 +32,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
     check.set_defaults(run=_check)
+
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    where.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[where],
+        help="say what this host has and lacks",
+        description="Says what this host has and lacks, with what mends it. Exit status 1 if something is lacking.",
+    )
+    doctor.set_defaults(run=_doctor)
+
+    boot = commands.add_parser(
+        "boot",
+        parents=[where],
+        help="boot a node and give its console; Ctrl-] leaves",
+        description="Boots a node and connects this terminal to its serial console. Ctrl-] ends it; nothing of it is left.",
+    )
+    boot.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
+    boot.add_argument(
+        "--manifest",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="a static pod; may be given more than once (default: none)",
+    )
+    boot.set_defaults(run=_boot)
     return parser
 
 
@@ -40,6 +76,21 @@ def _check(options: argparse.Namespace) -> int:
         if not reading.errors:
             _say(f"{reading.file}: ok")
     return int(any(reading.errors for reading in readings))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from harness import doctor
+
+    findings = list(doctor.examine(options.qemu, options.image_cache))
+    for finding in findings:
+        _say(finding.line())
+    return int(any(finding.cure for finding in findings))
+
+
+def _boot(options: argparse.Namespace) -> int:
+    from harness import by_hand
+
+    return by_hand.boot(options.qemu, options.image_cache, options.kios_image, options.manifest or [])
 
 
 def _say(line: str) -> None:

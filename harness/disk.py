@@ -55,6 +55,17 @@ class Disk:
         """Returns a file of the data partition; raises NodeFailure if it is not there."""
         return ext4.read_file(self.path, self._data_offset, str(path))
 
+    def has_module(self, name: str) -> bool:
+        """Says whether the data partition has a kernel module of that name (kiOS contract: /modules), with - or _ in it."""
+        try:
+            versions = ext4.list_folder(self.path, self._data_offset, "/modules")
+        except NodeFailure:
+            return False
+        wanted = name.replace("-", "_")
+        listed = [self.file_if_there(PurePosixPath("/modules") / version / "modules.dep") or b"" for version in versions]
+        files = [PurePosixPath(line.partition(b":")[0].decode()) for text in listed for line in text.splitlines()]
+        return wanted in {file.name.partition(".ko")[0].replace("-", "_") for file in files}
+
     def file_if_there(self, path: PurePosixPath) -> bytes | None:
         """Returns a file of the data partition, None if it is not there."""
         try:

@@ -7,6 +7,8 @@ from harness.errors import HarnessError
 
 MIB = 1 << 20
 NICS = ("virtio-net-pci", "e1000e", "e1000")
+# The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
+EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _LEAST_MEMORY = 512 * MIB
 KUBELET_PORT = 10250
 SSH_PORT = 22

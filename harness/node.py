@@ -82,8 +82,8 @@ class Node:
 
     def __init__(self, order: Order, host: Host, credentials: Credentials, place: Place) -> None:
         """For `prepare` and `clone`, which make the node's files."""
-        self.order, self.artifacts = order, place.artifacts
-        self._host, self._credentials, self._folder = host, credentials, place.folder
+        self.order, self.artifacts, self.credentials = order, place.artifacts, credentials
+        self._host, self._folder = host, place.folder
         self._boots: list[Boot] = []
         self._memory: SharedMemory | FrozenMemory | None = None
         self._frozen: Frozen | None = None
@@ -145,7 +145,7 @@ class Node:
             Boot(
                 lambda channels: argv(self._host.qemu.path, self.order.machine, self._host.accelerator, files, channels),
                 artifacts,
-                self._credentials,
+                self.credentials,
                 Expectation(self.order.pods, self.order.door, self._host.accelerator.slowness, reachable),
                 admitted,
                 frozen,
@@ -264,7 +264,7 @@ class Node:
         size = image.table.sector_size
         files: Tree = {
             _HOSTS_FILE: _HOSTS,
-            **self._credentials.files(image.file_if_there(KUBELET_CONFIG)),
+            **self.credentials.files(image.file_if_there(KUBELET_CONFIG)),
             **{pod.place: pod.text() for pod in self.order.all_pods},
             **self.order.files,
         }

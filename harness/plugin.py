@@ -4,21 +4,21 @@ import contextlib
 import functools
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import accelerator, admission, disk, firmware, qemu
+from harness import disk
+from harness import host as hosts
+from harness import image as images
 from harness.accelerator import WISHES
-from harness.admission import Admission
 from harness.disk import Disk
 from harness.errors import HarnessError
+from harness.image import Brought
 from harness.keeper import Keeper
-from harness.machine import Machine
+from harness.machine import EARLY_CONSOLE, Machine
 from harness.maker import NewNode, NodeMaker
 from harness.node import Host, Node
 from harness.shard import Shard
@@ -26,8 +26,6 @@ from harness.template import Templates
 
 # A template of a node with 1 GiB of memory takes half of it on the disk.
 _TEMPLATES_LIMIT = 8 << 30
-# The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
-_EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
 _TOLD = pytest.StashKey[list[str]]()
@@ -40,8 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kios-image",
         type=Path,
         metavar="FILE",
-        help="raw disk image to test (default: the reference image, built if missing)",
+        help="raw or qcow2 disk image to test; it is only read (default: the reference image, built if missing)",
     )
+    group.addoption(
+        "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"
+    )
+    group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made of both")
     group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
     group.addoption(
         "--disk-size",
@@ -66,18 +68,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="logs of every node, by test (default: %(default)s)",
     )
     group.addoption(
+        "--page", type=Path, metavar="FILE", help="kiOS's documentation page on static pods, to be run as it is written"
+    )
+    group.addoption(
         "--keep-on-failure",
         action="store_true",
-        help="keep the disk and the UEFI variables of a failed test's nodes with its artifacts",
+        help="keep a failed test's nodes up, with the ways in and their consoles on this terminal; then keep their disks",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks, and refuses options that no node could be made from before anything is collected."""
+    config.addinivalue_line("markers", "needs_module(*names): the image under test must have these kernel modules as modules")
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     try:
-        if config.getoption("kios_image"):
-            disk.open_image(config.getoption("kios_image"))
+        if bool(config.getoption("kios_efi")) != bool(config.getoption("kios_modules")):
+            raise HarnessError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
+        if config.getoption("kios_efi") and config.getoption("kios_image"):
+            raise HarnessError(
+                "--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either."
+            )
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
         Machine(_bytes(config.getoption("disk_size") or "1G"), memory=_bytes(config.getoption("memory")))
@@ -129,12 +139,10 @@ def run_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def host(pytestconfig: pytest.Config) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
-    cache = _cache(pytestconfig)
-    program = qemu.find(pytestconfig.getoption("qemu"), Path(_images(["cache"])) / "qemu")
-    code = firmware.find(first=program.firmware)
-    chosen = accelerator.choose(pytestconfig.getoption("accelerator"), program.path, code, cache / "accelerators.json")
+    found = hosts.find(pytestconfig.getoption("qemu"), pytestconfig.getoption("accelerator"), _cache(pytestconfig))
+    chosen = found.accelerator
     _tell(pytestconfig, f"accelerator: {chosen.name} ({chosen.reason}); deadlines x {chosen.slowness:.2f}")
-    return Host(program, code, chosen, Admission(cache / "admission", admission.capacity()))
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -143,22 +151,51 @@ def node_image(pytestconfig: pytest.Config) -> Path:
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
     # A first build takes many minutes, and says what it does.
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        return _reference_image(_cache(pytestconfig))
+        return hosts.reference_image(_cache(pytestconfig))
 
 
 @pytest.fixture(scope="session")
-def image(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Disk:
+def brought(pytestconfig: pytest.Config) -> Brought | None:
+    """What the user brought to test; None for the reference image."""
+    cache, named, efi = _cache(pytestconfig), pytestconfig.getoption("kios_image"), pytestconfig.getoption("kios_efi")
+    if not (named or efi):
+        return None
+    found = images.of_file(named, cache) if named else images.of_outputs(efi, pytestconfig.getoption("kios_modules"), cache)
+    for name, digest in found.digests.items():
+        _tell(pytestconfig, f"under test: {name}, sha256 {digest}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
-    named = pytestconfig.getoption("kios_image")
-    return disk.open_image(named.absolute() if named else request.getfixturevalue("node_image") / "kios.img")
+    return brought.disk if brought else disk.open_image(request.getfixturevalue("node_image") / "kios.img")
 
 
 @pytest.fixture(scope="session")
-def image_4k(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Disk:
+def image_4k(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The reference image made for a disk of 4096-byte blocks; skips where the user brought an image."""
-    if pytestconfig.getoption("kios_image"):
-        pytest.skip("the image given by --kios-image exists for one block size only")
+    if brought:
+        pytest.skip("what is under test exists for one block size only")
     return disk.open_image(request.getfixturevalue("node_image") / "kios-4k.img")
+
+
+@pytest.fixture(scope="session")
+def page(pytestconfig: pytest.Config) -> Path:
+    """The documentation page to run."""
+    named: Path | None = pytestconfig.getoption("page")
+    if named is None:
+        pytest.skip("no --page FILE was given")
+    return named.absolute()
+
+
+@pytest.fixture(autouse=True)
+def _supported(request: pytest.FixtureRequest) -> None:
+    """Skips what the image under test cannot support, with the reason."""
+    for mark in request.node.iter_markers("needs_module"):
+        lacking = [name for name in mark.args if not request.getfixturevalue("image").has_module(name)]
+        if lacking:
+            pytest.skip(f"the image under test has no module {', '.join(lacking)} on its data partition")
 
 
 @pytest.fixture
@@ -181,7 +218,25 @@ def makers(
     with contextlib.closing(maker):
         yield maker
         if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
-            maker.keep_disks()
+            _keep(maker, pytestconfig)
+
+
+def _keep(maker: NodeMaker, config: pytest.Config) -> None:
+    """Has whoever sits at the terminal visit the nodes that run; then, and where nobody does, their disks are kept."""
+    from harness import by_hand
+
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    try:
+        # pytest has put something else in the place of stdin, and workers of pytest-xdist would all have the one terminal.
+        if hasattr(config, "workerinput") or not capture:
+            raise OSError
+        with Path("/dev/tty").open("r+b", buffering=0) as seat, capture.global_and_fixture_disabled():
+            for node in maker.nodes:
+                if node.was_started and node.boot.process.running():
+                    by_hand.visit(node, seat, seat)
+    except OSError:
+        _tell(config, "--keep-on-failure: there is no terminal at which to visit a node; its disk is with its artifacts")
+    maker.keep_disks()
 
 
 @pytest.fixture
@@ -254,32 +309,14 @@ def _machine(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
             disk_size=disk_size or _disk_size(config, image),
             sector_size=image.table.sector_size,
             memory=_bytes(config.getoption("memory")),
-            kernel_arguments=_EARLY_CONSOLE,
+            kernel_arguments=EARLY_CONSOLE,
         )
 
     return machine
 
 
 def _cache(config: pytest.Config) -> Path:
-    """The cache folder: that of the option, else the one that `images` has by itself."""
-    named = config.getoption("image_cache")
-    return named.absolute() if named else Path(_images(["cache"]))
-
-
-def _reference_image(cache: Path) -> Path:
-    try:
-        return Path(_images(["find", "--cache", str(cache)]))
-    except HarnessError:
-        return Path(_images(["build", "--cache", str(cache)]))
-
-
-def _images(arguments: Sequence[str]) -> str:
-    """Asks the `images` package, as a program: it and the harness share nothing but folders."""
-    argv = [sys.executable, "-m", "images", *arguments]
-    done = subprocess.run(argv, cwd=Path(__file__).parent.parent, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise HarnessError(f"`python -m images {arguments[0]}` failed; it says why above.")
-    return done.stdout.strip()
+    return hosts.cache_folder(config.getoption("image_cache"))
 
 
 def _disk_size(config: pytest.Config, image: Disk) -> int:

@@ -71,11 +71,20 @@ class StaticPod:
     def with_args(self, container: str, args: Sequence[str]) -> "StaticPod":
         """The same pod with other arguments for one of its containers; raises HarnessError if it has none of that name."""
         changed = self._copy_with(container)
-        for group in _groups(changed):
-            for entry in group:
-                if entry["name"] == container:
-                    entry["args"] = list(args)
+        _entry(changed, container)["args"] = list(args)
         return StaticPod(self.file, changed)
+
+    def with_program(self, container: str, image: str, command: Sequence[str]) -> "StaticPod":
+        """The same pod with another program in one of its containers, and all else of that container as it was."""
+        changed = self._copy_with(container)
+        entry = _entry(changed, container)
+        entry.pop("args", None)
+        entry.update(image=image, command=list(command))
+        return StaticPod(self.file, changed)
+
+    def container(self, name: str) -> Manifest:
+        """What the manifest says of a container; raises HarnessError if it has none of that name."""
+        return _entry(self._copy_with(name), name)
 
     def _copy_with(self, container: str) -> Manifest:
         if container not in (*self.init_containers, *self.containers):
@@ -84,7 +93,7 @@ class StaticPod:
 
     def milestones(self) -> tuple[Milestone, ...]:
         """Each container's: init containers done in their order, then the others running, or done where they may end."""
-        may_end = self.manifest["spec"].get("restartPolicy", "Always") != "Always"
+        may_end = (self.manifest["spec"].get("restartPolicy") or "Always") != "Always"
         done = [(name, container_done(self.name, name)) for name in self.init_containers]
         running = [(name, (container_started if may_end else container_running)(self.name, name)) for name in self.containers]
         return tuple(
@@ -101,6 +110,10 @@ def load(file: Path) -> StaticPod:
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:
     spec = manifest["spec"]
     return [spec[key] for key in ("initContainers", "containers") if spec.get(key)]
+
+
+def _entry(manifest: Manifest, container: str) -> Manifest:
+    return next(entry for group in _groups(manifest) for entry in group if entry["name"] == container)
 
 
 def _names(manifest: Manifest, key: str) -> list[str]:

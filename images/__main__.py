@@ -1,10 +1,11 @@
-"""`python -m images build`: makes the reference node image and prints its folder."""
+"""`python -m images build` makes the reference node image, `store` a store of container images; both print its folder."""
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
-from images import cache, command, node
+from images import archive, cache, command, node, storage
 from images.errors import BuildError
 
 _TOOLS = {
@@ -54,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
     find = commands.add_parser("find", parents=[where], help="print the folder of the image last built from these recipes")
     find.set_defaults(run=lambda arguments: node.find(cache.Cache(arguments.cache.absolute())))
+    store = commands.add_parser("store", help="lay OCI archives out as CRI-O's store: for /data/oci on a data partition")
+    store.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="as `skopeo copy ... oci-archive:` writes it")
+    store.add_argument("--output", type=Path, required=True, help="the folder to make")
+    store.set_defaults(run=_store)
+    made = commands.add_parser("disk", help="make a disk of kiOS's build outputs, without containers")
+    made.add_argument("--efi", type=Path, required=True, help="the EFI binary")
+    made.add_argument("--modules", type=Path, required=True, help="lib/modules: a folder with one folder for each version")
+    made.add_argument("--output", type=Path, required=True, help="the raw image to write")
+    made.set_defaults(run=_disk)
     commands.add_parser("cache", help="print the cache folder").set_defaults(run=lambda _: cache.default_root())
     return parser
 
@@ -74,6 +84,26 @@ def _build(arguments: argparse.Namespace) -> Path:
     if arguments.output:
         node.publish(built, arguments.output.absolute())
     return built
+
+
+def _store(arguments: argparse.Namespace) -> Path:
+    output: Path = arguments.output.absolute()
+    if output.exists():
+        raise BuildError(f"{output} is there already.", "Remove it, or name another folder with --output.")
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as work:
+        place = Path(work)
+        images = [
+            image for number, file in enumerate(arguments.archives) for image in archive.read(file, place / f"archive-{number}")
+        ]
+        storage.preload(images, place / "store")
+        (place / "store").rename(output)
+    return output
+
+
+def _disk(arguments: argparse.Namespace) -> Path:
+    output: Path = arguments.output.absolute()
+    node.write_disk(arguments.efi, arguments.modules, output)
+    return output
 
 
 if __name__ == "__main__":

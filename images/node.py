@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 from images import containers, crio, debian, disk, go, init, kernel, kubelet, oci, rootfs, storage
@@ -56,6 +57,14 @@ def build(cache: Cache) -> Path:
     built = cache.get(Part("node", inputs, make))
     _pointer(cache).write_text(built.name)
     return built
+
+
+def write_disk(efi: Path, modules: Path, output: Path) -> None:
+    """Writes a raw disk of kiOS's build outputs (contract: an EFI binary, and modules by version), without containers."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        data = Path(folder) / "data"
+        _lay_out(data, [], modules)
+        disk.write(efi, data, output, _SECTOR_SIZES["kios.img"], Path(folder) / "log")
 
 
 def find(cache: Cache) -> Path:

@@ -4,8 +4,9 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -30,36 +31,49 @@ class Blob:
 
     data: bytes
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return "sha256:" + hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Built:
-    """A built image: the layer's files stay in a folder, and the blobs that describe them."""
+    """An image of one layer, whose files are in a folder, and the blobs that describe it.
 
-    image: Image
+    `names` are full and with a tag; `layer` is a tar of the files, `packed` the same as the manifest names it, which may be
+    compressed.
+    """
+
+    names: Sequence[str]
     root: Path
     layer: Blob
+    packed: Blob
     config: Blob
     manifest: Blob
 
 
 def build(image: Image, root: Path) -> Built:
     """Makes an image of the files under `root`: all owned by root and dated 1970."""
+    settings = {
+        "created": _EPOCH,
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {
+            "Entrypoint": list(image.entrypoint),
+            **({"Cmd": list(image.command)} if image.command else {}),
+            "Env": list(image.environment),
+        },
+    }
+    return assemble([image.name], root, settings)
+
+
+def assemble(names: Sequence[str], root: Path, settings: Mapping[str, object]) -> Built:
+    """Makes an image of the files under `root` whose configuration is `settings` but for what it says of layers."""
     layer = Blob(_layer_of(root))
     config = Blob(
         _json(
             {
-                "created": _EPOCH,
-                "architecture": "amd64",
-                "os": "linux",
-                "config": {
-                    "Entrypoint": list(image.entrypoint),
-                    **({"Cmd": list(image.command)} if image.command else {}),
-                    "Env": list(image.environment),
-                },
+                **settings,
                 "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
                 "history": [{"created": _EPOCH, "created_by": "images build"}],
             }
@@ -75,7 +89,7 @@ def build(image: Image, root: Path) -> Built:
             }
         )
     )
-    return Built(image, root, layer, config, manifest)
+    return Built(names, root, layer, layer, config, manifest)
 
 
 def write_archive(built: Built, archive: Path) -> None:
@@ -83,22 +97,21 @@ def write_archive(built: Built, archive: Path) -> None:
     index = {
         "schemaVersion": 2,
         "manifests": [
-            {
-                **_descriptor(_MANIFEST, built.manifest),
-                "annotations": {"org.opencontainers.image.ref.name": built.image.name},
-            }
+            {**_descriptor(_MANIFEST, built.manifest), "annotations": {"org.opencontainers.image.ref.name": name}}
+            for name in built.names
         ],
     }
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
         _add_file(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}), 0o644)
         _add_file(tar, "index.json", _json(index), 0o644)
-        for blob in (built.manifest, built.config, built.layer):
+        for blob in (built.manifest, built.config, built.packed):
             _add_file(tar, f"blobs/sha256/{blob.digest.removeprefix('sha256:')}", blob.data, 0o644)
 
 
 def _layer_of(root: Path) -> bytes:
     output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    # As ustar wherever that has room for a name.
+    with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(root.rglob("*")):
             name = str(path.relative_to(root))
             if path.is_symlink():

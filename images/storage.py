@@ -12,25 +12,39 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from images.errors import BuildError
 from images.oci import Built
 
 _EPOCH = "1970-01-01T00:00:00Z"
+_PLAIN, _GZIP = 0, 2  # pkg/archive's Compression
 _SIMPLE = frozenset(".0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 def preload(images: Sequence[Built], store: Path) -> None:
-    """Fills `store`, the folder that is `/var/lib/containers/storage` on the node, with images."""
+    """Fills `store`, the folder that is `/var/lib/containers/storage` on the node, with images.
+
+    BuildError if two of them that differ have a name in common: to the node it would be the name of one.
+    """
+    _check_names(images)
     layers: dict[str, dict[str, object]] = {}
-    records = []
+    same: dict[str, list[Built]] = {}
     (store / "overlay/l").mkdir(parents=True)
     for built in images:
         if built.layer.digest not in layers:
             layers[built.layer.digest] = _add_layer(built, store)
-        records.append(_add_image(built, store))
+        same.setdefault(built.config.digest, []).append(built)
     _write_json(store / "overlay-layers/layers.json", list(layers.values()))
-    _write_json(store / "overlay-images/images.json", records)
+    _write_json(store / "overlay-images/images.json", [_add_image(group, store) for group in same.values()])
     for lock in ("storage.lock", "overlay-layers/layers.lock", "overlay-images/images.lock"):
         (store / lock).touch()
+
+
+def _check_names(images: Sequence[Built]) -> None:
+    owners: dict[str, str] = {}
+    for built in images:
+        for name in built.names:
+            if owners.setdefault(name, built.config.digest) != built.config.digest:
+                raise BuildError(f"Two different images are named {name}.", "Leave one of them out.")
 
 
 def _add_layer(built: Built, store: Path) -> dict[str, object]:
@@ -45,17 +59,19 @@ def _add_layer(built: Built, store: Path) -> dict[str, object]:
     return {
         "id": identity,
         "created": _EPOCH,
-        "compressed-diff-digest": built.layer.digest,
-        "compressed-size": len(built.layer.data),
+        "compressed-diff-digest": built.packed.digest,
+        "compressed-size": len(built.packed.data),
         "diff-digest": built.layer.digest,
         "diff-size": len(built.layer.data),
-        "compression": 0,
+        "compression": _PLAIN if built.packed == built.layer else _GZIP,
         "uidset": [0],
         "gidset": [0],
     }
 
 
-def _add_image(built: Built, store: Path) -> dict[str, object]:
+def _add_image(same: Sequence[Built], store: Path) -> dict[str, object]:
+    """Adds one image, which may have come more than once under different names."""
+    built = same[0]
     identity = built.config.digest.removeprefix("sha256:")
     big = {
         built.config.digest: built.config,
@@ -69,7 +85,7 @@ def _add_image(built: Built, store: Path) -> dict[str, object]:
     return {
         "id": identity,
         "digest": built.manifest.digest,
-        "names": [built.image.name],
+        "names": list(dict.fromkeys(name for each in same for name in each.names)),
         "layer": built.layer.digest.removeprefix("sha256:"),
         "metadata": "{}",
         "big-data-names": list(big),

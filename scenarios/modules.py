@@ -16,6 +16,8 @@ FAREWELL_POD = load(MANIFESTS / "farewell.yaml")
 SCRIPT = "printf '#!/bin/cat\\necho run by a shell\\n' > /tmp/script; chmod +x /tmp/script; execve /tmp/script"
 ENOEXEC = 8
 
+pytestmark = pytest.mark.needs_module("tiny-power-button", "binfmt_script")
+
 
 def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> None:
     """Without it the scenarios below would prove nothing: the kernel may do by itself what the modules are loaded for."""

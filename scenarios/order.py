@@ -1,5 +1,6 @@
 """Init containers run one after the other, as the manifest has them (kiOS documentation, Static Pods: One shot tasks)."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Dis
     """Without it a node would ask for its address before it has a network driver, or grow a filesystem in a small partition."""
     states = states_of_node_pod(ready_node(image, [NODE_POD]))
     one_shots = [states[name] for name in NODE_POD.init_containers]
-    for before, after in zip(one_shots, one_shots[1:], strict=False):
+    for before, after in itertools.pairwise(one_shots):
         assert finish(before) <= start(after), f"{after.container} started before {before.container} had ended"
     for name in NODE_POD.containers:
         assert finish(one_shots[-1]) <= start(states[name]), f"{name} started before the one-shot tasks had ended"

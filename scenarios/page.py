@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.disk import Disk
 from harness.maker import NewNode
+from harness.node import Node
 from harness.page import completed, read
 
 COMPLETION = Path(__file__).parent / "manifests/page-completion.yaml"
@@ -20,10 +21,15 @@ def test_the_page_runs(new_node: NewNode, image: Disk, page: Path) -> None:
     assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
     loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
     assert {"tiny_power_button", "binfmt_script"} <= loaded
-    # The names under which the page promises the daemons' logs, and how a line of each daemon is marked.
-    for container, mark in {"crio": "level=", "kubelet": ".go:"}.items():
-        node.until(lambda: mark in node.boot.kubelet.logs("kube-system", "node", container), f"{container}'s log in the pod's")
+    # How the lines of each daemon are marked.
+    assert_log_is_read(node, "crio", "level=")
+    assert_log_is_read(node, "kubelet", ".go:")
     disk = node.power_off()
     assert disk.data.last == disk.table.last_usable
     # A table that still knows only the small disk would pass the line above.
     assert disk.superblock().size > 3 * image.superblock().size
+
+
+def assert_log_is_read(node: Node, daemon: str, mark: str) -> None:
+    """The log of the container that the page names after a daemon comes to hold what that daemon says."""
+    node.until(lambda: mark in node.boot.kubelet.logs("kube-system", "node", daemon), f"the log of {daemon} in the node pod's")

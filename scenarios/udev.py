@@ -13,6 +13,8 @@ NODE_POD, UDEV_POD = MANIFESTS / "node.yaml", MANIFESTS / "udev.yaml"
 # A card whose driver is on the node and that nothing else loads.
 DRIVER, MAC = "igb", "52:54:00:75:64:76"
 
+pytestmark = pytest.mark.needs_module(DRIVER)
+
 
 def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> None:
     """Without it what a user plugs in stays dead, udev or not."""

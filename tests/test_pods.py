@@ -1,6 +1,7 @@
 """Static pods: loaded only if they would run, and variants leave the original alone."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -128,3 +129,16 @@ def test_a_container_that_is_not_there_cannot_be_varied(pod: StaticPod) -> None:
         pod.without("thrid")
     with pytest.raises(HarnessError, match="has no container thrid"):
         pod.with_args("thrid", [])
+
+
+def test_another_program_leaves_the_rest_of_the_container(pod: StaticPod) -> None:
+    changed = pod.with_program("first", "probe", ["sh", "-c", "true"])
+    assert changed.container("first") == {"name": "first", "image": "probe", "command": ["sh", "-c", "true"]}
+    assert changed.container("main") == pod.container("main")
+    assert pod.container("first")["args"] == ["-a", "8250"]
+
+
+@pytest.mark.parametrize("ask", [lambda pod: pod.container("none"), lambda pod: pod.with_program("none", "i", [])])
+def test_a_container_that_is_not_there_is_named(pod: StaticPod, ask: Callable[[StaticPod], object]) -> None:
+    with pytest.raises(HarnessError, match="Pod small has no container none"):
+        ask(pod)

@@ -1,0 +1,48 @@
+"""A node for a person: booted, its addresses shown, its console on this terminal, and gone when they leave."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from harness import disk, host, image, terminal
+from harness.keeper import Keeper
+from harness.machine import EARLY_CONSOLE, Machine
+from harness.maker import NodeMaker
+from harness.node import Node
+
+
+def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
+    """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
+    folder = host.cache_folder(cache)
+    tested = image.of_file(named, folder).disk if named else disk.open_image(host.reference_image(folder) / "kios.img")
+    machines = host.find(program, "auto", folder)
+    run_folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
+    with closing(Keeper.start(run_folder)):
+        maker = NodeMaker(
+            machines,
+            run_folder,
+            run_folder / "artifacts",
+            lambda made, size: Machine(size or 2 * made.size, made.table.sector_size, kernel_arguments=EARLY_CONSOLE),
+        )
+        with closing(maker):
+            node = maker.prepare(tested, manifests)
+            node.start()
+            visit(node, sys.stdin.buffer, sys.stdout.buffer)
+    print("\nThe node has ended; nothing of it is left.")
+    return 0
+
+
+def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
+    """Shows how a running node is entered, and connects a keyboard and a screen to its console until its user leaves."""
+    keys, port = node.credentials, node.boot.kubelet.port
+    trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    lines = [
+        f"kubelet API, once the node has its lease: curl -k --cert {keys.client} https://127.0.0.1:{port}/pods",
+        f"SSH, with a pod that runs sshd: ssh -i {keys.ssh_user} -p {node.boot.ssh_port} {trust} root@127.0.0.1",
+        "This terminal is the node's serial console; Ctrl-] ends it.",
+    ]
+    screen.write("".join(f"{line}\r\n" for line in lines).encode())
+    screen.flush()
+    terminal.interact(node.boot.console, lambda: not node.boot.process.running(), keyboard, screen)

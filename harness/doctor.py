@@ -1,0 +1,82 @@
+"""What this host has and lacks for nodes, each with what mends it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import accelerator, admission, firmware, host, qemu, tools
+from harness.errors import HarnessError
+
+_GIB = 1 << 30
+# A first build and the frozen nodes.
+_DISK = 20 * _GIB
+# One node beside the rest of the machine.
+_MEMORY = 2 * _GIB
+_TOOLS = ("qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing: how it is, and what mends it; no cure for what is well."""
+
+    what: str
+    words: str
+    cure: str = ""
+
+    def line(self) -> str:
+        """The finding as a line."""
+        return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {self.words}" + (f"  ->  {self.cure}" if self.cure else "")
+
+
+def examine(program: str | None, cache: Path | None) -> Iterator[Finding]:
+    """Yields a finding for each thing that a node needs, as it is looked at."""
+    yield from map(_tool, _TOOLS)
+    folder = host.cache_folder(cache)
+    yield _disk(folder)
+    yield _memory()
+    try:
+        found = qemu.find(program, folder / "qemu")
+        freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
+        yield Finding("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
+        code = firmware.find(first=found.firmware)
+        yield Finding("firmware", str(code.code))
+        chosen = accelerator.choose("auto", found.path, code, folder / "accelerators.json")
+        yield Finding("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
+    except HarnessError as lacking:
+        yield Finding("QEMU and firmware", str(lacking), "setup/debian.sh run")
+    yield _image(folder)
+
+
+def _tool(name: str) -> Finding:
+    try:
+        return Finding(name, str(tools.find(name)))
+    except HarnessError as lacking:
+        words, _, cure = str(lacking).partition(": ")
+        return Finding(name, words, cure)
+
+
+def _disk(folder: Path) -> Finding:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    cure = "make room, or name another folder with --image-cache" if free < _DISK and not folder.exists() else ""
+    return Finding("disk", f"{free / _GIB:.0f} GiB are free at {folder}", cure)
+
+
+def _memory() -> Finding:
+    carried = admission.capacity()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cure = "a node needs 2 GiB beside the rest: use a larger machine" if carried.memory < _MEMORY else ""
+    return Finding("memory and CPUs", f"{total / _GIB:.0f} GiB, {carried.cpus:.0f} CPUs", cure)
+
+
+def _image(folder: Path) -> Finding:
+    return _either("reference image", lambda: host.ask_images("find", "--cache", folder), "make image")
+
+
+def _either(what: str, look: Callable[[], str], cure: str) -> Finding:
+    try:
+        return Finding(what, look())
+    except HarnessError as lacking:
+        return Finding(what, str(lacking), cure)

@@ -1,0 +1,56 @@
+"""The name of a container image, read as CRI-O does (distribution/reference 0.6: normalize.go, regexp.go)."""
+
+import re
+from dataclasses import dataclass
+
+from harness.errors import HarnessError
+
+_HUB = "docker.io"
+_OLD_HUB = "index.docker.io"
+_DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_REPOSITORY = rf"{_DOMAIN}/{_PATH}"
+_REFERENCE = re.compile(rf"({_REPOSITORY})(?::(\w[\w.-]{{0,127}}))?(?:@([a-z0-9+._-]+:[0-9a-f]{{32,}}))?", re.ASCII)
+_PREFIX = re.compile(rf"{_DOMAIN}(?:/{_PATH})?")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A full name: the repository with its registry, as `docker.io/emilyls/parted`, and a tag or, if that is "", a digest."""
+
+    repository: str
+    tag: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
+
+
+def parse(name: str) -> Reference:
+    """Reads a name as a manifest has it; HarnessError if it is none.
+
+    What it leaves out is docker.io, there `library/`, and the tag `latest`; a digest beats a tag. CRI-O itself takes a
+    name without a registry only where its registries.conf says in which to look.
+    """
+    match = _REFERENCE.fullmatch(_with_registry(name))
+    if match is None:
+        raise HarnessError(f"{name!r} is no name of a container image: it is [HOST/]PATH[:TAG][@DIGEST], PATH in lower case")
+    repository, tag, digest = match.groups()
+    return Reference(repository, "" if digest else tag or "latest", digest or "")
+
+
+def is_prefix(text: str) -> bool:
+    """Says whether names of images can begin with `text` and go on behind it: a registry, with or without a path."""
+    return _PREFIX.fullmatch(text) is not None
+
+
+def _with_registry(name: str) -> str:
+    first, slash, rest = name.partition("/")
+    named = slash and (first == "localhost" or set(".:") & set(first) or first != first.lower())
+    registry, path = (first, rest) if named else (_HUB, name)
+    if registry == _OLD_HUB:
+        registry = _HUB
+    if registry == _HUB and "/" not in path:
+        path = f"library/{path}"
+    return f"{registry}/{path}"

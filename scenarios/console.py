@@ -1,0 +1,59 @@
+"""A login on the serial port by agetty as a static pod (kiOS documentation, Static Pods: agetty)."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.console import Attachment
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.node import Node
+
+MANIFESTS = Path(__file__).parent / "manifests"
+WITHIN = 60
+# What a session has to outlive. Each word that ends it is typed with a quote inside: an echo of it is no answer.
+FLOOD = "for i in $(seq 1 500); do echo \"<4>flood $i\" > /proc/self/fd/3; done 3> /dev/kmsg; echo flood''ed"
+BINARY = "head -c 20000 /dev/urandom; echo; echo binary''-done"
+LONG_LINE = "head -c 100000 /dev/zero | tr '\\0' x; echo; echo long''-done"
+WINDOW = "stty rows 50 cols 132; stty size; echo window''-done"
+
+
+@pytest.mark.cold
+def test_login_commands_and_a_hard_life(new_node: NewNode, image: Disk) -> None:
+    """Without it a user at the machine has no way in, or loses the session when it is needed most."""
+    node = new_node(image, [MANIFESTS / "node.yaml", MANIFESTS / "agetty.yaml"])
+    node.start()
+    node.wait_until_ready()
+    with logged_in(node, "root", "kios") as terminal:
+        assert answer(terminal, "echo $((6 * 7)) $(whoami)") == "42 root"
+        for trial, end in ((FLOOD, "flooded"), (BINARY, "binary-done"), (LONG_LINE, "long-done"), (WINDOW, "window-done")):
+            terminal.sendline(trial)
+            terminal.expect(end, timeout=WITHIN)
+            assert answer(terminal, "echo still $((40 + 2))") == "still 42", f"the session did not outlive {trial}"
+        assert answer(terminal, "stty size") == "50 132"
+
+
+@contextmanager
+def logged_in(node: Node, user: str, password: str) -> Iterator[Attachment]:
+    """A session on the serial port; a wrong password comes first, and must be refused."""
+    with node.boot.console.attach() as terminal:
+        for tried, then in (("wrong", "incorrect"), (password, r"[#$] ")):
+            # A line end first: kernel messages may have pushed the prompt off the line.
+            terminal.sendline()
+            terminal.expect("login: ", timeout=WITHIN)
+            terminal.sendline(user)
+            terminal.expect("Password: ", timeout=WITHIN)
+            terminal.sendline(tried)
+            terminal.expect(then, timeout=WITHIN)
+        yield terminal
+
+
+def answer(terminal: Attachment, command: str) -> str:
+    """What a command prints, framed so that neither its echo nor the kernel's messages are taken for it."""
+    terminal.sendline(f"echo '<''<'$({command})'>''>'")
+    terminal.expect(re.compile(r"<<([^<>]*)>>"), timeout=WITHIN)
+    assert isinstance(terminal.match, re.Match)
+    return str(terminal.match[1])

@@ -1,0 +1,65 @@
+"""The security contexts of the node pod are real (kiOS documentation, Static Pods: the node pod's securityContext)."""
+
+import re
+from pathlib import Path
+
+from harness import crilog
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.node import Node
+from harness.pods import load
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+# In place of a one-shot task's program, and with all else of it: what it may do.
+PROBE = "grep CapEff /proc/self/status; touch /probe && echo writable; head -c 1 /dev/nvme0n1 > /dev/null && echo disk; true"
+# capabilities(7), linux/capability.h
+BITS = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_MODULE": 16}
+
+
+def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, image: Disk) -> None:
+    """Without it a task fails for want of a right, or has the whole node in its hands for no reason."""
+    node = ready_node(image, [])
+    pod = NODE_POD
+    for name in pod.init_containers:
+        pod = pod.with_program(name, "localhost/kios-e2e/console:v1", ["sh", "-c", PROBE])
+    node.add(pod)
+    for name in pod.init_containers:
+        node.wait(rf"kios-e2e: container {name} of pod kube-system/node ended with status 0")
+        told = crilog.text_of(node.run(f"cat /host/var/log/pods/kube-system_node_*/{name}/0.log").text)
+        context = pod.container(name)["securityContext"]
+        privileged = context.get("privileged", False)
+        granted = everything(node) if privileged else mask(context["capabilities"]["add"])
+        assert capabilities_in(told) == granted, f"{name} may do {capabilities_in(told):#x}, not {granted:#x}"
+        assert ("disk" in told.split()) == privileged, f"{name}'s sight of the node's devices is not the manifest's"
+        assert ("writable" in told.split()) != context.get("readOnlyRootFilesystem", False), f"{name}'s root: {told}"
+
+
+def test_log_containers_may_do_nothing(ready_node: NewNode, image: Disk) -> None:
+    """Without it whatever is found in the smallest container of a node is a way into all of it."""
+    node = ready_node(image, [NODE_POD])
+    processes = node.run("grep -lx tinycat /proc/[0-9]*/comm").text.split()
+    assert len(processes) == len(NODE_POD.containers)
+    for process in processes:
+        folder = process.removesuffix("/comm")
+        assert capabilities_in(node.run(f"cat {folder}/status").text) == 0
+        # The first line of a process's mounts is its root (proc(5)).
+        root = node.run(f"head -n 1 {folder}/mounts").text.split()
+        assert root[1] == "/"
+        assert "ro" in root[3].split(","), "the root of a log container can be written to"
+
+
+def everything(node: Node) -> int:
+    """All that the kernel has to grant: what init may do."""
+    return capabilities_in(node.run("cat /proc/1/status").text)
+
+
+def mask(names: list[str]) -> int:
+    """Capabilities by name, as the kernel shows them."""
+    return sum(1 << BITS[name] for name in names)
+
+
+def capabilities_in(status: str) -> int:
+    """The effective set in a /proc/PID/status (proc(5))."""
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    assert found, f"no capabilities in {status!r}"
+    return int(found[1], 16)

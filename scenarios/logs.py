@@ -1,0 +1,75 @@
+"""What CRI-O and the kubelet write reaches the node pod's logs (kiOS documentation, Static Pods: Node Level Log Mirroring)."""
+
+import re
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from harness import crilog
+from harness.disk import Disk
+from harness.maker import NewNode
+from harness.node import Node
+
+NODE_POD = Path(__file__).parent / "manifests/node.yaml"
+DAEMONS = ("crio", "kubelet")
+LINES = range(1, 1001)
+# The kubelet's first words.
+GREETING = "Kubelet version"
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemon: str) -> None:
+    """Without it what a user reads of a daemon has holes just where the trouble is."""
+    node = ready_node(image, [NODE_POD])
+    write_marks(node, daemon)
+    node.until(lambda: marks_in(mirrored(node, daemon)) == [*LINES], f"the lines written to {daemon}.log in {daemon}'s log")
+    on_disk = mirrored(node, daemon)
+    assert node.boot.kubelet.logs("kube-system", "node", daemon).startswith(on_disk), "the endpoint reads otherwise"
+
+
+def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk) -> None:
+    """Without it a user never learns why a daemon had trouble while it started."""
+    node = ready_node(image, [])
+    write_marks(node, "crio")
+    node.add(NODE_POD)
+    node.wait_until_ready()
+    node.until(lambda: marks_in(mirrored(node, "crio")) == [*LINES], "the lines written to crio.log before")
+    node.until(lambda: GREETING in mirrored(node, "kubelet"), "the kubelet's first words")
+
+
+def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image: Disk) -> None:
+    """Without it the log of a kubelet that was restarted, and so the reason for it, would be lost."""
+    node = ready_node(image, [NODE_POD])
+    node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 1, "the kubelet's first words")
+    assert node.run("kios-system 3").status == 0
+    node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 2, "the first words of another kubelet")
+
+
+def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
+    """Without it anybody who reaches the node would read its logs, and run commands in its pods."""
+    node = ready_node(image, [NODE_POD])
+    node.until(node.boot.kubelet.answers, "the kubelet's answer to the run's own certificate")
+    url = f"https://127.0.0.1:{node.boot.kubelet.port}/containerLogs/kube-system/node/crio"
+    unproven = ssl.create_default_context()
+    unproven.check_hostname, unproven.verify_mode = False, ssl.CERT_NONE
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(url, context=unproven, timeout=60)
+
+
+def write_marks(node: Node, daemon: str) -> None:
+    """Writes numbered lines to where the daemon's own go: 12 KiB, which the kernel holds until they are read."""
+    loop = f"for i in $(seq {LINES.start} {LINES.stop - 1}); do echo mark $i; done"
+    assert node.run(f"{loop} > /host/var/run/{daemon}.log").status == 0
+
+
+def mirrored(node: Node, daemon: str) -> str:
+    """The container's log on the data partition."""
+    return crilog.text_of(node.run(f"cat /host/var/log/pods/kube-system_node_*/{daemon}/0.log").text)
+
+
+def marks_in(text: str) -> list[int]:
+    """The numbers of the lines that are marks."""
+    return [int(number) for number in re.findall(r"^mark (\d+)$", text, re.MULTILINE)]
