@@ -53,6 +53,7 @@ venv: packages-python ## Make .venv from requirements.lock
 	rm -rf $(VENV); \
 	$(PYTHON) -m venv $(VENV); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index --editable .; \
 	echo $(LOCK_HASH) >$(VENV)/lock.sha256; \
 	echo 'venv: done'
 

@@ -10,6 +10,7 @@ from harness.disk import Disk
 from harness.machine import EARLY_CONSOLE, MIB, Machine
 from harness.maker import NodeMaker
 from harness.node import Host
+from harness.stock import Stock
 from harness.template import Templates
 
 _ROOT = Path(__file__).parent.parent
@@ -39,7 +40,9 @@ class Lab:
         def machine(image: Disk, disk_size: int | None) -> Machine:
             return Machine(disk_size or 4 * image.size, memory=1024 * MIB, kernel_arguments=EARLY_CONSOLE)
 
-        return NodeMaker(self.host, self.folder, artifacts, machine)
+        return NodeMaker(
+            self.host, self.folder, artifacts, machine, Stock(lambda: self.image.path.parent, (), self.cache / "stores")
+        )
 
     def templates(self) -> Templates:
         """The templates that scenarios use too."""

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -52,30 +52,41 @@ class Admission:
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def held(self, need: Need, within: float) -> Iterator[None]:
-        """Waits until there is room beside the nodes that run, and keeps it.
+    def held(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
+        """Waits until there is room beside the nodes that run, and keeps it; gives what lowers the CPUs that are kept.
 
         A node is always let in where all others are of this very process: none of them could end while it waits.
 
         Raises HarnessError when there is none within so many seconds.
         """
         mine = self._folder / f"{uuid.uuid4().hex}.need"
-        with self._wait(mine, need, within):
+        with self._wait(mine, need, within) as file:
+
+            def lower(cpus: float) -> None:
+                with self._gate():
+                    _write(file, Need(need.memory, cpus))
+
             try:
-                yield
+                yield lower
             finally:
                 mine.unlink(missing_ok=True)
 
     def _wait(self, mine: Path, need: Need, within: float) -> IO[str]:
         deadline, pause = time.monotonic() + within, threading.Event()
         while True:
-            with (self._folder / "gate").open("w") as gate:
-                fcntl.flock(gate, fcntl.LOCK_EX)
+            with self._gate():
                 if self._fits(self._living(), need):
                     return _write_locked(mine, need)
             if time.monotonic() >= deadline:
                 raise HarnessError(f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s.")
             pause.wait(_LOOK_AGAIN_SECONDS)
+
+    @contextlib.contextmanager
+    def _gate(self) -> Iterator[None]:
+        """Nobody else looks at the needs, or changes his, meanwhile."""
+        with (self._folder / "gate").open("w") as gate:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
 
     def _fits(self, living: list[_Held], need: Need) -> bool:
         memory = need.memory + sum(held.memory for held in living)
@@ -98,9 +109,15 @@ class Admission:
 
 
 def _write_locked(mine: Path, need: Need) -> IO[str]:
-    """Nobody looks meanwhile: whoever looks holds the gate."""
+    """For whoever holds the gate."""
     file = mine.open("x")
     fcntl.flock(file, fcntl.LOCK_EX)
+    _write(file, need)
+    return file
+
+
+def _write(file: IO[str], need: Need) -> None:
+    file.seek(0)
+    file.truncate()
     json.dump(asdict(_Held(need.memory, need.cpus, os.getpid())), file)
     file.flush()
-    return file

@@ -21,6 +21,7 @@ from harness.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.pods import StaticPod
 from harness.process import QemuProcess
 from harness.qmp import Qmp
+from harness.screen import Font, read
 from harness.shell import Result, Shell
 from harness.timeline import BOOT, CONSOLE, SHELL, Milestone, Passed, line_matching, passed
 
@@ -36,6 +37,7 @@ CAPTURE = "wire.pcap"
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _ASK_AGAIN_SECONDS = 0.3
+_SCREEN_LINES = 8
 _QMP_WITHIN = 30.0
 _EXIT_WITHIN = 1.0
 
@@ -75,6 +77,7 @@ class Boot:
         artifacts: Path,
         credentials: Credentials,
         expectation: Expectation,
+        font: Callable[[], Font | None],
         admitted: contextlib.ExitStack,
         frozen: Frozen | None = None,
     ) -> None:
@@ -87,7 +90,7 @@ class Boot:
         self.feed = Feed()
         self._expectation = expectation
         self._pods = list(expectation.pods)
-        self._credentials = credentials
+        self._credentials, self._font = credentials, font
         self._frozen = frozen
         self._closing = admitted
         self._looked_at = 0
@@ -210,6 +213,15 @@ class Boot:
         migration.freeze(self.qmp, self.feed, state)
         self.close()
 
+    def screen(self) -> str:
+        """The text on the machine's screen; raises HarnessError where it cannot be read."""
+        font = self._font()
+        if font is None:
+            raise HarnessError("The screen is read with the font of the reference image, which is not built: make image")
+        picture = self.artifacts / "screen.ppm"
+        self.qmp.execute("screendump", {"filename": str(picture)})
+        return read(picture.read_bytes(), font).text
+
     def press_power_button(self) -> None:
         """As a short press on the machine's button (ACPI)."""
         self.qmp.execute("system_powerdown")
@@ -296,7 +308,15 @@ class Boot:
 
     def _explain(self, outcome: judge.Outcome, what: str) -> str:
         words = judge.explain(outcome, what, self.feed, [entry.name for entry in self.timeline()])
-        return f"{words}\nartifacts: {self.artifacts}"
+        return f"{words}\n{self._last_words_on_screen()}artifacts: {self.artifacts}"
+
+    def _last_words_on_screen(self) -> str:
+        """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""
+        try:
+            lines = self.screen().splitlines()[-_SCREEN_LINES:]
+        except (HarnessError, OSError):
+            return ""
+        return "".join(["last words on the screen:\n", *(f"  | {line}\n" for line in lines)]) if lines else ""
 
 
 def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], bool]:

@@ -11,6 +11,7 @@ from harness.keeper import Keeper
 from harness.machine import EARLY_CONSOLE, Machine
 from harness.maker import NodeMaker
 from harness.node import Node
+from harness.stock import Stock
 
 
 def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
@@ -25,6 +26,7 @@ def boot(program: str | None, cache: Path | None, named: Path | None, manifests:
             run_folder,
             run_folder / "artifacts",
             lambda made, size: Machine(size or 2 * made.size, made.table.sector_size, kernel_arguments=EARLY_CONSOLE),
+            Stock(lambda: host.reference_image(folder), (), folder / "stores"),
         )
         with closing(maker):
             node = maker.prepare(tested, manifests)

@@ -1,5 +1,6 @@
 """What this machine has for nodes: QEMU, firmware, a proven accelerator, the cache, and the reference image in it."""
 
+import functools
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from harness import accelerator, admission, firmware, qemu
 from harness.admission import Admission
 from harness.errors import HarnessError
 from harness.node import Host
+from harness.screen import Font
 
 
 def cache_folder(named: Path | None) -> Path:
@@ -21,7 +23,15 @@ def find(program: str | None, wish: str, cache: Path) -> Host:
     found = qemu.find(program, cache_folder(None) / "qemu")
     code = firmware.find(first=found.firmware)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json")
-    return Host(found, code, chosen, Admission(cache / "admission", admission.capacity()))
+    return Host(found, code, chosen, Admission(cache / "admission", admission.capacity()), functools.partial(_font, cache))
+
+
+def _font(cache: Path) -> Font | None:
+    """What the kernel draws its screen with; None while no reference image is built."""
+    try:
+        return Font.read(Path(ask_images("find", "--cache", cache)) / "font-8x16.bin")
+    except HarnessError:
+        return None
 
 
 def reference_image(cache: Path) -> Path:

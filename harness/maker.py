@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from harness.machine import Machine
 from harness.node import Host, Node, Order, Place
 from harness.overlay import Tree
 from harness.pods import StaticPod, load
+from harness.stock import Stock
 from harness.template import Templates
 from harness.timeline import Passed
 
@@ -32,38 +34,71 @@ class NewNode(Protocol):
     """What makes a node of an image for a scenario.
 
     `pods` are manifest files or static pods, to which the harness adds its console pod unless one of them has that name;
-    `disk_size` is in bytes; `files` are more files for the data partition.
+    `disk_size` is in bytes; `files` are more files for the data partition; `kernel_arguments` stand in place of those that
+    have the kernel's log on the serial port: without any, the image boots as at a user's.
     """
 
-    def __call__(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node: ...
+    def __call__(
+        self,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: MoreFiles | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+    ) -> Node: ...
 
 
 class NodeMaker:
     """Remembers every node that it made, so that all of them end with the test."""
 
-    def __init__(self, host: Host, run_folder: Path, artifacts: Path, machine: Callable[[Disk, int | None], Machine]) -> None:
+    def __init__(
+        self, host: Host, run_folder: Path, artifacts: Path, machine: Callable[[Disk, int | None], Machine], stock: Stock
+    ) -> None:
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
+        self._stock = stock
         self._in_use = ExitStack()
 
-    def prepare(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node:
+    def prepare(
+        self,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: MoreFiles | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+    ) -> Node:
         """A node that was not started yet."""
         place = self._next_place()
         credentials = Credentials.make(place.folder.parent)
-        return self._remember(Node.prepare(image, self._order(image, pods, disk_size, files), self._host, credentials, place))
+        return self._remember(
+            Node.prepare(image, self._order(image, pods, disk_size, files, kernel_arguments), self._host, credentials, place)
+        )
 
-    def boot(self, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None) -> Node:
+    def boot(
+        self,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: MoreFiles | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+    ) -> Node:
         """A node on which every pod runs, booted for it."""
-        node = self.prepare(image, pods, disk_size, files)
+        node = self.prepare(image, pods, disk_size, files, kernel_arguments)
         node.start()
         node.wait_until_ready()
         return node
 
     def clone(
-        self, templates: Templates, image: Disk, pods: Pods, disk_size: int | None = None, files: MoreFiles | None = None
+        self,
+        templates: Templates,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: MoreFiles | None = None,
+        kernel_arguments: Sequence[str] | None = None,
     ) -> Node:
         """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
-        order = self._order(image, pods, disk_size, files)
+        order = self._order(image, pods, disk_size, files, kernel_arguments)
         if order.door is None:
             raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
 
@@ -104,11 +139,18 @@ class NodeMaker:
     def _place(self, name: str) -> Place:
         return Place(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
 
-    def _order(self, image: Disk, pods: Pods, disk_size: int | None, files: MoreFiles | None) -> Order:
+    def _order(
+        self, image: Disk, pods: Pods, disk_size: int | None, files: MoreFiles | None, kernel_arguments: Sequence[str] | None
+    ) -> Order:
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         door = load(_CONSOLE_POD)
         taken = door.name in [pod.name for pod in loaded]
-        return Order(self._machine(image, disk_size), loaded, None if taken else door, files or {})
+        all_pods = loaded if taken else [door, *loaded]
+        supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
+        machine = self._machine(image, disk_size)
+        if kernel_arguments is not None:
+            machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
+        return Order(machine, loaded, None if taken else door, {**supplies, **(files or {})})
 
 
 def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:

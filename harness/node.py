@@ -22,6 +22,7 @@ from harness.machine import Accelerator, Files, FrozenMemory, Machine, SharedMem
 from harness.overlay import Entry, File, Folder, Link, Tree
 from harness.pods import StaticPod, load
 from harness.qemu import Qemu
+from harness.screen import Font
 from harness.shell import Result
 from harness.template import Template
 from harness.timeline import Milestone, Passed
@@ -39,16 +40,22 @@ _ADMISSION_WITHIN = 1800.0
 # Measured: QEMU's own memory beside the guest's, and what a clone that works for a minute does not share.
 _QEMU_ITSELF = 400 << 20
 _CLONE = 300 << 20
+# The share of its CPUs that a node takes on which everything runs.
+_IDLE = 0.2
 
 
 @dataclass(frozen=True)
 class Host:
-    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the gate in front of memory and CPUs."""
+    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the gate in front of memory and CPUs.
+
+    `font` finds what the kernel draws its screen with, if that is at hand.
+    """
 
     qemu: Qemu
     firmware: Firmware
     accelerator: Accelerator
     admission: Admission
+    font: Callable[[], Font | None]
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Node:
         frozen, self._frozen, self._memory = self._frozen, None, None
 
         admitted = ExitStack()
-        admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
+        self._lower_cpus = admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
 
         def reachable() -> bool:
             was = frozen is not None and frozen.was_reachable
@@ -147,6 +154,7 @@ class Node:
                 artifacts,
                 self.credentials,
                 Expectation(self.order.pods, self.order.door, self._host.accelerator.slowness, reachable),
+                self._host.font,
                 admitted,
                 frozen,
             )
@@ -191,6 +199,8 @@ class Node:
             self.wait(milestone)
         if self.boot.has_shell:
             self.boot.wait_for_shell()
+        if self.order.pods:
+            self._lower_cpus(self.order.machine.cpus * _IDLE)
 
     def add(self, pod: StaticPod | Path) -> StaticPod:
         """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
@@ -302,4 +312,4 @@ def on_node(path: PurePosixPath) -> PurePosixPath:
 def _need(order: Order, frozen: Frozen | None) -> Need:
     """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
     memory = _CLONE if frozen else order.machine.memory + _QEMU_ITSELF
-    return Need(memory, order.machine.cpus / 5 if frozen and order.pods else order.machine.cpus)
+    return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

@@ -82,7 +82,7 @@ def read(file: Path) -> Page:
 def completed(page: Page, completion: Path) -> StaticPod:
     """The page's Pod with its one-shots as init containers, and with what the page leaves to the reader.
 
-    That is declared in the file `completion` (scenarios/manifests/page-completion.yaml says how); nothing else is changed.
+    That is declared in the file `completion` (scenarios/page-completion.yaml says how); nothing else is changed.
     Raises HarnessError where it does not fit the page, and for a Pod that would not run even so, with the lines of both files.
     """
     pod = _below(page.pod.node, 0)

@@ -22,6 +22,7 @@ from harness.machine import EARLY_CONSOLE, Machine
 from harness.maker import NewNode, NodeMaker
 from harness.node import Host, Node
 from harness.shard import Shard
+from harness.stock import Stock
 from harness.template import Templates
 
 # A template of a node with 1 GiB of memory takes half of it on the disk.
@@ -44,6 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"
     )
     group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made of both")
+    group.addoption(
+        "--container",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="OCI archive of a container image that manifests name and the image lacks; may be given more than once",
+    )
     group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
     group.addoption(
         "--disk-size",
@@ -209,11 +218,18 @@ def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Pa
 
 
 @pytest.fixture
+def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
+    """Container images at hand for nodes whose disk lacks them: the reference image's, and those named with --container."""
+    named = tuple(file.absolute() for file in pytestconfig.getoption("container"))
+    return Stock(lambda: request.getfixturevalue("node_image"), named, _cache(pytestconfig) / "stores")
+
+
+@pytest.fixture
 def makers(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config, host: Host, run_folder: Path, artifacts: Path
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, host: Host, run_folder: Path, artifacts: Path, stock: Stock
 ) -> Iterator[NodeMaker]:
     """Makes the nodes of one test, and ends them with it."""
-    maker = NodeMaker(host, run_folder, artifacts, _machine(pytestconfig))
+    maker = NodeMaker(host, run_folder, artifacts, _machine(pytestconfig), stock)
     request.node.stash[_NODES] = maker.nodes
     with contextlib.closing(maker):
         yield maker

@@ -53,6 +53,11 @@ class StaticPod:
         return tuple(_names(self.manifest, "containers"))
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the container images, init containers first; as often as they are used."""
+        return tuple(str(entry["image"]) for group in _groups(self.manifest) for entry in group)
+
+    @property
     def place(self) -> PurePosixPath:
         """The manifest's path on the data partition (kiOS contract: /meta/etc is /etc)."""
         return _MANIFESTS / self.file

@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _begin(self, status: HTTPStatus, size: int, headers: Mapping[str, str]) -> None:
-        self.server.requests.append(Request(self.command, self.path, status))
+        self.server.requests.append(Request(self.command, self.path, status.value))
         self.send_response(status)
         for name, value in {"Content-Length": str(size), **headers}.items():
             self.send_header(name, value)

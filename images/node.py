@@ -18,8 +18,8 @@ _SECTOR_SIZES = {"kios.img": 512, "kios-4k.img": 4096}
 def build(cache: Cache) -> Path:
     """Makes all that is missing and returns the folder of the node image.
 
-    It holds `Bootx64.efi`, `modules/`, `containers/*.tar` (OCI archives), `kios.img` and `kios-4k.img` (raw disks of 512
-    and 4096-byte sectors), and `manifest.json`.
+    It holds `Bootx64.efi`, `font-8x16.bin` (what its screen is drawn with), `modules/`, `containers/*.tar` (OCI archives),
+    `kios.img` and `kios-4k.img` (raw disks of 512 and 4096-byte sectors), and `manifest.json`.
     """
     initramfs = cache.get(
         rootfs.part(
@@ -36,6 +36,7 @@ def build(cache: Cache) -> Path:
 
     def make(place: Path) -> None:
         shutil.copyfile(built_kernel / "Bootx64.efi", place / "Bootx64.efi")
+        shutil.copyfile(built_kernel / "font-8x16.bin", place / "font-8x16.bin")
         shutil.copytree(built_kernel / "modules", place / "modules")
         images = [oci.build(recipe.image, folder / "root") for (recipe, _), folder in zip(recipes, folders, strict=True)]
         (place / "containers").mkdir()

@@ -1,5 +1,6 @@
 """A node boots by UEFI from its NVMe disk, and is what kiOS promises: three programs, and pods (kiOS documentation)."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
         assert entry.after <= milestone.within * node.slowness, f"{entry.name} came after {entry.after:.0f} s"
     assert node.run("ls -d /sys/firmware/efi").status == 0, "the kernel was not started by UEFI"
     assert "nvme" in node.run("readlink -f /sys/class/block/nvme0n1/device").text
+
+
+@pytest.mark.cold
+def test_image_boots_as_at_a_users_and_its_first_words_are_on_the_screen(new_node: NewNode, image: Disk) -> None:
+    """Without it a node would come up for the harness, which has a boot entry of its own, and for nobody else."""
+    node = new_node(image, [NODE_POD], kernel_arguments=[])
+    node.start()
+    node.wait_until_ready()
+    assert "earlyprintk" not in node.run("cat /proc/cmdline").text
+    assert re.search(r"EXT4-fs \(nvme0n1p2\): mounted|kiOS: ", node.boot.screen()), "the screen has no word of the boot"
 
 
 def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:

@@ -1,6 +1,6 @@
 """kiOS's page on static pods runs as it is written: `--page FILE` is its Markdown.
 
-Its YAML is put together as its text says; what it leaves to the reader is in manifests/page-completion.yaml, and no more.
+Its YAML is put together as its text says; what it leaves to the reader is in page-completion.yaml, and no more.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness.maker import NewNode
 from harness.node import Node
 from harness.page import completed, read
 
-COMPLETION = Path(__file__).parent / "manifests/page-completion.yaml"
+COMPLETION = Path(__file__).parent / "page-completion.yaml"
 
 
 def test_the_page_runs(new_node: NewNode, image: Disk, page: Path) -> None:

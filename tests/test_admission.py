@@ -66,3 +66,18 @@ def test_nodes_of_one_process_do_not_wait_for_each_other(tmp_path: Path) -> None
     gate = Admission(tmp_path, _LIMIT)
     with gate.held(Need(900, 2.0), 5), gate.held(Need(900, 2.0), 0.3):
         assert len(list(tmp_path.glob("*.need"))) == 2
+
+
+def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    admission = Admission(tmp_path, Need(memory=2000, cpus=2.0))
+    with admission.held(Need(400, 1.0), 5) as lower:
+        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+            pass
+        lower(0.2)
+        with admission.held(Need(400, 0.8), 0.3):
+            pass
+        lower(1.0)
+        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+            pass
+    other.communicate(b"")

@@ -1,19 +1,25 @@
 """The harness under faults, with real QEMUs that run nothing but the firmware: every end is named, and nothing stays."""
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from harness import disk
+from harness import disk, host, qemu
+from harness.disk import Disk
 from harness.errors import HarnessError, NodeFailure
 from harness.maker import NewNode
+from harness.overlay import Tree
+from harness.stock import Stock
 from harness.timeline import KERNEL
 
 pytestmark = pytest.mark.skipif(
@@ -35,6 +41,18 @@ def blank_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["/sbin/sfdisk", "-q", image], input=layout.encode(), check=True)
     subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-E", f"offset={8192 * 512}", image, "20M"], check=True)
     return image
+
+
+class Nothing(Stock):
+    """No container image is looked for: none of these nodes comes to run one."""
+
+    def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Tree:
+        return {}
+
+
+@pytest.fixture
+def stock(tmp_path: Path) -> Stock:
+    return Nothing(lambda: tmp_path, (), tmp_path)
 
 
 def test_disk_without_a_loader_is_named_at_once(new_node: NewNode, blank_image: Path) -> None:
@@ -75,18 +93,42 @@ def test_quit_of_qemu_is_not_taken_for_a_power_off(new_node: NewNode, blank_imag
         node.wait(KERNEL)
 
 
-_START = "new_node(image, []).start()"
+_START = "new_node(image, []).start(); begun()"
 # As a template is started, before it is frozen.
-_START_FREEZABLE = 'new_node(image, []).start_freezable(run_folder / "memory")'
+_START_FREEZABLE = 'new_node(image, []).start_freezable(run_folder / "memory"); begun()'
+# The way of every scenario to its clone, stopped where QEMU writes or reads the state of the machine.
+_FREEZE = 'monkeypatch.setattr(migration, "_wait_until_completed", begun); ready_node(image, [])'
+_CLONE = 'monkeypatch.setattr(boot.Boot, "_set_clock", begun); ready_node(image, [])'
 _INNER = """
 import time
 from pathlib import Path
 
+from harness import boot, migration, node
 
-def test_inner(new_node, image, run_folder):
+
+def test_inner(new_node, ready_node, image, run_folder, monkeypatch):
+    monkeypatch.setattr(node.Node, "wait_until_ready", lambda node: None)
+
+    def begun(*_):
+        Path("started").touch()
+        {then}
+
     {start}
-    Path("started").write_text(str(run_folder))
-    {then}
+"""
+
+
+_CONFTEST = """
+import pytest
+
+from harness.stock import Stock
+
+pytest_plugins = ["harness.plugin"]
+
+
+@pytest.fixture
+def stock(monkeypatch):
+    monkeypatch.setattr(Stock, "supply", lambda *_: {})
+    return Stock(None, (), None)
 """
 
 
@@ -95,9 +137,14 @@ def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest)
     """A pytest of its own that has started a QEMU, then does what the test's parameter says."""
     start, then = request.param
     (tmp_path / "test_inner.py").write_text(_INNER.format(start=start, then=then))
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "tmp").mkdir()
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", "--kios-image", str(blank_image)]
+    (tmp_path / "cache").mkdir()
+    with contextlib.suppress(FileNotFoundError):
+        # Proven once for all of these runs.
+        shutil.copy(host.cache_folder(None) / "accelerators.json", tmp_path / "cache")
+    options = ["--kios-image", str(blank_image), "--image-cache", str(tmp_path / "cache")]
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", *options]
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(
             argv,
@@ -122,6 +169,7 @@ def _wait_for_start(process: subprocess.Popen[bytes], folder: Path) -> None:
 def _left_behind(folder: Path) -> list[str]:
     """Files of the run, and processes that have them on their command line."""
     left = [str(path) for path in (folder / "tmp").iterdir()]
+    left += [str(path) for path in Path("/dev/shm").glob("*") if path.stat().st_mtime > folder.stat().st_mtime]
     mine = str(folder / "tmp").encode()
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -152,12 +200,22 @@ def test_nothing_is_left_after_the_end(inner_run: subprocess.Popen[bytes], tmp_p
 
 
 @pytest.mark.parametrize(
-    "inner_run", [(_START, "time.sleep(600)"), (_START_FREEZABLE, "time.sleep(600)")], ids=["boot", "template"], indirect=True
+    "inner_run",
+    [(start, "time.sleep(600)") for start in (_START, _START_FREEZABLE, _FREEZE, _CLONE)],
+    ids=["boot", "template", "freeze", "clone"],
+    indirect=True,
 )
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
-def test_nothing_is_left_after_a_signal(inner_run: subprocess.Popen[bytes], tmp_path: Path, sent: signal.Signals) -> None:
+def test_nothing_is_left_after_a_signal(
+    request: pytest.FixtureRequest, inner_run: subprocess.Popen[bytes], tmp_path: Path, sent: signal.Signals
+) -> None:
+    name = request.node.callspec.id
+    if ("freeze" in name or "clone" in name) and not qemu.find(None, host.cache_folder(None) / "qemu").can_freeze:
+        pytest.skip("this QEMU cannot freeze an NVMe disk")
     _wait_for_start(inner_run, tmp_path)
     assert _left_behind(tmp_path), "the run has nothing that could be left"
     inner_run.send_signal(sent)
     inner_run.wait(60)
     _assert_nothing_left_soon(tmp_path)
+    # What was frozen whole may be used again; what was not, never.
+    assert len(list((tmp_path / "cache").glob("templates/*/template.json"))) == ("clone" in name)

@@ -12,7 +12,7 @@ from harness.page import completed, read
 from harness.pods import StaticPod, load
 
 PROJECT = Path(__file__).parents[1]
-COMPLETION = PROJECT / "scenarios/manifests/page-completion.yaml"
+COMPLETION = PROJECT / "scenarios/page-completion.yaml"
 NODE = PROJECT / "scenarios/manifests/node.yaml"
 # The pod begins in line 7, the one-shots in 30, 35 and 45.
 _PAGE = """\
@@ -199,6 +199,7 @@ def test_headings_are_those_above_of_every_level(page: Path) -> None:
         ("    - name: leaves\n", "    - name: leaves\n  image: tea/leaves:v1\n", 46, "stands left of the fence of line 44"),
         ("    ```yaml\n", "    > ```yaml\n", 44, "does not begin the line"),
         ("    ```yaml\n", "\t```yaml\n", 44, "does not begin the line"),
+        ("    ```yaml\n", "    > ~~~ {.YML}\n", 44, "does not begin the line"),
         ("    ```yaml\n", "    ```\n", 44, "what a node runs as nothing"),
         ("    ```yaml\n", "    ```text\n", 44, "what a node runs as text"),
         ("v1\n    ```\n", "v1\n", 44, "nothing closes"),
@@ -210,6 +211,12 @@ def test_headings_are_those_above_of_every_level(page: Path) -> None:
 def test_what_is_broken_on_a_page_is_named_with_its_line(page: Path, old: str, new: str, line: int, says: str) -> None:
     page.write_text(_changed(_PAGE, old, new))
     with pytest.raises(HarnessError, match=rf"page\.md:{line}: .*{re.escape(says)}"):
+        read(page)
+
+
+def test_a_second_pod_is_named_where_there_are_no_headings(page: Path) -> None:
+    page.write_text("```yaml\nkind: Pod\n```\n\n```yaml\nkind: Pod\n```\n")
+    with pytest.raises(HarnessError, match=r"page\.md:6: is a second Pod beside that of line 2: "):
         read(page)
 
 
@@ -367,6 +374,15 @@ def test_a_pod_that_would_not_run_even_so_is_refused_with_the_pages_line(
     page.write_text(_changed(_PAGE, old, new))
     with pytest.raises(HarnessError, match=rf"(?m)^\S+page\.md:{line}: "):
         completed(read(page), completion)
+
+
+def test_all_that_would_not_run_is_named_in_the_order_of_the_lines(page: Path, completion: Path) -> None:
+    page.write_text(_changed(_changed(_PAGE, "    - well\n", "    - 7\n"), "- name: whistle\n", "- name: leaves\n"))
+    completion.write_text(_changed(_COMPLETION, "emptyDir: {}", "emptyDir: []"))
+    with pytest.raises(HarnessError) as refused:
+        completed(read(page), completion)
+    places = re.findall(r"(?m)^\S+/(\S+): ", str(refused.value))
+    assert places == ["page.md:15", "page.md:39", "completion.yaml:5"]
 
 
 def test_a_completion_that_would_not_run_is_refused_with_its_own_line(page: Path, completion: Path) -> None:

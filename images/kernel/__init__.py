@@ -8,6 +8,7 @@ from pathlib import Path
 from images import command, debian
 from images.cache import Cache, Part, digest_of
 from images.errors import BuildError
+from images.kernel import font
 
 _SOURCE = "linux-source-6.12"
 _HERE = Path(__file__).parent
@@ -16,7 +17,10 @@ _LEFT_OUT = ("*/arch/*/boot/dts", "*/drivers/gpu/drm/amd/include", "*/Documentat
 
 
 def part(cache: Cache, initramfs: Path) -> Part:
-    """`Bootx64.efi`, `config`, `version` and `modules/VERSION/`, from a fragment over allnoconfig and an initramfs."""
+    """`Bootx64.efi`, `config`, `version`, `modules/VERSION/` and `font-8x16.bin`, the font of its screen.
+
+    From a fragment over allnoconfig and an initramfs.
+    """
     source = debian.single(_SOURCE, cache)
     compiler = command.capture(["gcc", "-dumpfullversion"]).strip()
     tree_inputs = {
@@ -36,7 +40,7 @@ def part(cache: Cache, initramfs: Path) -> Part:
             **tree_inputs,
             "version": source.version,
             "initramfs": digest_of(initramfs),
-            "recipe": digest_of(Path(__file__)),
+            "recipe": digest_of(Path(__file__), Path(font.__file__)),
         },
         make,
     )
@@ -65,6 +69,7 @@ def _build(cache: Cache, source: debian.Archive, name: str, initramfs: Path, pla
     shutil.copyfile(objects / "arch/x86/boot/bzImage", place / "Bootx64.efi")
     shutil.copyfile(objects / ".config", place / "config")
     (place / "version").write_text(version.name)
+    (place / "font-8x16.bin").write_bytes(font.extract(tree / "lib/fonts/font_8x16.c"))
     _drop_others(workspace)
 
 
