@@ -132,7 +132,7 @@ def exchange(capture: Path, mac: str) -> Lease:
 def record_lease(content: bytes) -> Lease:
     """Returns the lease in a file that dhcpcd keeps in /var/db/dhcpcd: the ACK as it came, without its UDP header.
 
-    NodeFailure if it holds anything else (dhcpcd 9.4, src/dhcp.c: dhcp_bind writes the message).
+    NodeFailure if it holds anything else (dhcpcd 9, src/dhcp.c: dhcp_bind writes the message).
     """
     try:
         message = _in_payload(content)

@@ -7,6 +7,7 @@ The store is containers/storage's with the overlay driver: a list of images, a l
 import json
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -94,10 +95,17 @@ def _layers_of(images: Iterable[_Record], layers: Iterable[_Record], store: Path
 
 def _is_called(image: _Record, reference: Reference) -> bool:
     """Says whether CRI-O finds the image by a name: storage_reference.go of containers/image, `resolveImage`."""
-    called = [parse(name) for name in _names(image)]
+    called = list(_references(image))
     if reference in called:
         return True
     return reference.digest in _digests(image) and reference.repository in {each.repository for each in called}
+
+
+def _references(image: _Record) -> Iterator[Reference]:
+    for name in _names(image):
+        # What is no name, the library does not find either.
+        with suppress(HarnessError):
+            yield parse(name)
 
 
 def _names(image: _Record) -> Sequence[str]:

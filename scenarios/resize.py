@@ -73,10 +73,10 @@ def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
     assert_grown_to_the_whole_disk(node.power_off(), image_4k)
 
 
-def test_without_parted_the_partition_is_named(new_node: NewNode, image: Disk) -> None:
+def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk) -> None:
     """Without it a node pod that lost its parted container would pass for one that grows the disk."""
-    node = new_node(image, [NODE_POD.without("parted")], disk_size=4 * image.size, files=KEEPSAKES)
-    node.start()
+    node = ready_node(image, [])
+    node.add(NODE_POD.without("parted"))
     node.wait_until_ready()
     with pytest.raises(AssertionError, match="the kernel sees partition 2 end"):
         assert_kernel_sees_a_full_disk(node)
@@ -85,10 +85,10 @@ def test_without_parted_the_partition_is_named(new_node: NewNode, image: Disk) -
         assert_grown_to_the_whole_disk(disk, image)
 
 
-def test_without_resize2fs_the_filesystem_is_named(new_node: NewNode, image: Disk) -> None:
+def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: Disk) -> None:
     """Without it a grown partition around a small filesystem would pass for room that a user can use."""
-    node = new_node(image, [NODE_POD.without("resize2fs")], disk_size=4 * image.size, files=KEEPSAKES)
-    node.start()
+    node = ready_node(image, [])
+    node.add(NODE_POD.without("resize2fs"))
     node.wait_until_ready()
     with pytest.raises(AssertionError, match="bytes of filesystem in"):
         assert_kernel_sees_a_full_disk(node)
@@ -97,11 +97,10 @@ def test_without_resize2fs_the_filesystem_is_named(new_node: NewNode, image: Dis
         assert_grown_to_the_whole_disk(disk, image)
 
 
-def test_wrong_partition_number_fails_the_container(new_node: NewNode, image: Disk) -> None:
+def test_wrong_partition_number_fails_the_container(ready_node: NewNode, image: Disk) -> None:
     """Without it a typing error in the manifest would be waited for until the deadline, and explained by nothing."""
-    pod = NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"])
-    node = new_node(image, [pod], disk_size=4 * image.size)
-    node.start()
+    node = ready_node(image, [])
+    node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
     with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):
         node.wait_until_ready()
 

@@ -20,6 +20,8 @@ from images.errors import BuildError
 _NAME = "docker.io/emilyls/tinycat:v1"
 _REF_NAME = "org.opencontainers.image.ref.name"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _AMD64 = {"os": "linux", "architecture": "amd64"}
 _ARM64 = {"os": "linux", "architecture": "arm64"}
 _RUN = {"Entrypoint": ["/bin/a"], "Cmd": ["-v"], "Env": ["A=b"], "User": "7:7", "WorkingDir": "/work"}
@@ -88,8 +90,9 @@ class Layout:
         config = {**platform, "author": "me", "config": _RUN, "rootfs": {"type": "layers", "diff_ids": found}}
         manifest = {
             "schemaVersion": 2,
-            "config": self.add_json({**config, "history": [{"comment": "theirs"}]}),
-            "layers": [self.add(pack(layer)) for layer in layers],
+            "mediaType": _MANIFEST,
+            "config": self.add_json({**config, "history": [{"comment": "theirs"}]}, mediaType=_CONFIG),
+            "layers": [self.add(pack(layer), mediaType=_LAYER) for layer in layers],
         }
         return self.add_json(manifest, mediaType=_MANIFEST)
 
@@ -214,6 +217,15 @@ def test_modes_are_kept_and_all_can_be_read(tmp_path: Path) -> None:
     root = read(layout_of([*layers, folder("./", 0o711)]), tmp_path).root
     found = {name: (root / name).stat().st_mode & 0o7777 for name in ("suid", "shadow", "tmp", "shut", "made", ".")}
     assert found == {"suid": 0o4755, "shadow": 0o400, "tmp": 0o1777, "shut": 0o700, "made": 0o755, ".": 0o711}
+
+
+def test_modes_do_not_come_from_who_unpacks_it(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        root = read(layout_of([file("made/a", mode=0o664)]), tmp_path).root
+    finally:
+        os.umask(before)
+    assert [oct(path.stat().st_mode & 0o7777) for path in (root, root / "made", root / "made/a")] == ["0o755", "0o755", "0o664"]
 
 
 def test_what_is_lost_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

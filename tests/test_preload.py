@@ -144,6 +144,12 @@ def test_missing_images_are_told_once_as_they_were_asked_for(disk: Disk) -> None
     assert preload.missing(disk, asked) == ["two:v1", "docker.io/emilyls/two:v1"]
 
 
+def test_an_odd_name_in_the_store_hides_no_other(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "old", [build(tmp_path, "docker.io/emilyls/one:v1")])
+    change_list(store, "overlay-images/images.json", lambda image: {**image, "names": ["ODD", *image["names"]]})
+    assert preload.missing(make_disk(tmp_path, store), ["emilyls/one:v1", "emilyls/two:v1"]) == ["emilyls/two:v1"]
+
+
 def test_without_a_store_all_are_missing(tmp_path: Path) -> None:
     assert preload.missing(make_disk(tmp_path, None), ["busybox"]) == ["busybox"]
 

@@ -77,6 +77,14 @@ def ask(registry: Registry, path: str, method: str = "GET") -> Answer:
         connection.close()
 
 
+def ask_raw(registry: Registry, line: str) -> bytes:
+    """All that comes back until the end of the connection."""
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=5) as client:
+        client.sendall(f"{line}\r\n\r\n".encode())
+        with client.makefile("rb") as answer:
+            return answer.read()
+
+
 def test_it_says_that_it_is_a_registry(registry: Registry) -> None:
     assert ask(registry, "/v2/")[0] == 200
 
@@ -100,9 +108,22 @@ def test_an_image_is_pulled_by_its_digest(registry: Registry, built: oci.Built) 
 @pytest.mark.parametrize("what", ["manifests/v1", "manifests/DIGEST", "blobs/LAYER"])
 def test_head_tells_the_size_and_no_more(registry: Registry, built: oci.Built, what: str) -> None:
     path = f"{_BASE}/{what}".replace("DIGEST", built.manifest.digest).replace("LAYER", built.layer.digest)
-    status, headers, content = ask(registry, path, "HEAD")
-    assert (status, content) == (200, b"")
-    assert headers["Content-Length"] == str(len(ask(registry, path)[2]))
+    head, _, body = ask_raw(registry, f"HEAD {path} HTTP/1.1").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert f"\r\nContent-Length: {len(ask(registry, path)[2])}\r\n".encode() in head
+    assert body == b""
+
+
+@pytest.mark.parametrize("path", ["/v2/", f"{_BASE}/manifests/none"])
+def test_an_answer_of_its_own_is_told_by_head_too(registry: Registry, path: str) -> None:
+    head, _, body = ask_raw(registry, f"HEAD {path} HTTP/1.1").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 ")
+    assert body == b""
+
+
+def test_a_path_may_be_quoted_and_have_a_query(registry: Registry, built: oci.Built) -> None:
+    assert ask(registry, f"{_BASE}/manifests/v1?ns=docker.io")[0] == 200
+    assert ask(registry, f"{_BASE}/blobs/{built.layer.digest.replace(':', '%3A')}")[2] == built.layer.data
 
 
 @pytest.mark.parametrize(
@@ -154,12 +175,14 @@ def test_a_manifest_without_a_media_type_gets_one_by_its_shape(tmp_path: Path) -
         assert ask(registry, f"{_BASE}/manifests/{absent['digest']}")[0] == 404
 
 
-def test_an_empty_blob_is_served(tmp_path: Path) -> None:
+def test_an_empty_blob_is_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     manifest = b"{}"
     archive = write_archive(tmp_path / "a.tar", [describe(manifest, annotations={_REF_NAME: _NAME})], [manifest, b""])
     with Registry.serve([archive]) as registry:
         status, headers, content = ask(registry, f"{_BASE}/blobs/{describe(b'')['digest']}")
         assert (status, headers["Content-Length"], content) == (200, "0", b"")
+    assert_no_thread_left()
+    assert capfd.readouterr().err == ""
 
 
 def test_every_request_is_remembered_and_none_is_printed(
@@ -260,6 +283,7 @@ def pull(registry: Registry, configuration: Mapping[str, Any], name: str) -> Ans
     assert host == f"10.0.2.2:{registry.port}"
     repository, separator, version = path.rpartition("@") if "@" in path else path.rpartition(":")
     assert separator
+    assert ":" not in repository
     return ask(registry, f"/v2/{repository}/manifests/{version}")
 
 
