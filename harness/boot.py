@@ -69,7 +69,7 @@ class Frozen:
 
 
 class Boot:
-    """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
+    """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs, `pods` what it is known to run."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Boot:
         self.artifacts = artifacts
         self.feed = Feed()
         self._expectation = expectation
-        self._pods = list(expectation.pods)
+        self.pods = list(expectation.pods)
         self._credentials, self._font = credentials, font
         self._frozen = frozen
         self._closing = admitted
@@ -119,11 +119,11 @@ class Boot:
     @property
     def milestones(self) -> tuple[Milestone, ...]:
         """The node's own, then those of each pod."""
-        return (*BOOT, *(milestone for pod in self._pods for milestone in pod.milestones()))
+        return (*BOOT, *(milestone for pod in self.pods for milestone in pod.milestones()))
 
     def expect(self, pod: StaticPod) -> None:
         """Has a pod that was handed to the running node belong to it."""
-        self._pods.append(pod)
+        self.pods.append(pod)
 
     def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
         """Waits for a milestone, a pattern on the console or a predicate, and returns what met it.
@@ -141,7 +141,7 @@ class Boot:
                 what, met, budget = getattr(goal, "__doc__", None) or repr(goal), goal, _COMMAND_WITHIN
         patience = self._patience(within if within is not None else budget)
         door = [self._expectation.door] if self._expectation.door else []
-        outcome = judge.wait(self.feed, met, patience, doomed=[pod.name for pod in (*self._pods, *door)])
+        outcome = judge.wait(self.feed, met, patience, doomed=[pod.name for pod in (*self.pods, *door)])
         if isinstance(outcome, Met):
             return outcome.happening
         raise self._failure(outcome, what)
@@ -288,7 +288,7 @@ class Boot:
         """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
         if milestone not in BOOT:
             return [milestone]
-        return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self._pods for later in pod.milestones())]
+        return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in pod.milestones())]
 
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)

@@ -199,7 +199,7 @@ class Node:
             self.wait(milestone)
         if self.boot.has_shell:
             self.boot.wait_for_shell()
-        if self.order.pods:
+        if self.boot.pods:
             self._lower_cpus(self.order.machine.cpus * _IDLE)
 
     def add(self, pod: StaticPod | Path) -> StaticPod:

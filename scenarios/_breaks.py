@@ -198,18 +198,18 @@ def _side_car(name: str) -> Edit:
 
 BREAKS = {
     "boot-loader": Break("boot", "firmware_starts", NoLoader(), "the firmware found nothing to boot"),
-    "boot-user": Break("boot", "as_at_a_users", NoLoader(), "the firmware found nothing to boot"),
+    "boot-user": Break("boot", "as_at_a_users", NoLoader(), "milestone firmware: it did not happen"),
     "boot-programs": Break(
         "boot", "host_runs", Command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"), "'sleep'"
     ),
     "boot-bin": Break("boot", "bin_holds", Command("touch /host/bin/sh"), "there is also sh"),
     "boot-plugin": Break("boot", "on_its_own", Command("d=/host/etc/cni/net.d; mkdir -p $d; touch $d/a.conf"), r"a\.conf"),
     "dhcp-record": Break("dhcp", "three_sides", Edit("mountPath: /var/db/dhcpcd", "mountPath: /var/db/other"), "NodeFailure"),
-    "dhcp-route": Break("dhcp", "settings_outlive", Command("ip route del default"), "the default route is ''"),
+    "dhcp-route": Break("dhcp", "settings_outlive", Command("ip route del default"), "the default route is '10"),
     "dhcp-stays": Break("dhcp", "settings_outlive", Edit("    - --oneshot\n", "    - --nobackground\n"), "dhcpcd"),
-    "dhcp-server": Break("dhcp", "without_a_server", Idle(Wire, "unblock"), "container dhcpcd of pod node ended with status 1"),
+    "dhcp-server": Break("dhcp", "without_a_server", Idle(Wire, "unblock"), "milestone node/dhcpcd"),
     "dhcp-answers": Break("dhcp", "without_a_server", Idle(Wire, "block"), "a second DISCOVER"),
-    "dhcp-cable": Break("dhcp", "without_a_cable", Idle(Wire, "plug"), "container dhcpcd of pod node ended with status 1"),
+    "dhcp-cable": Break("dhcp", "without_a_cable", Idle(Wire, "plug"), "milestone node/dhcpcd"),
     "dhcp-carrier": Break("dhcp", "without_a_cable", Idle(Wire, "unplug"), "eth0 is up without a carrier"),
     "modules-before": Break("modules", "without_the_modules", Command("chroot /host /bin/modprobe binfmt-script"), "== 8"),
     "modules-script": Break("modules", "script_executes", Edit("    - binfmt-script\n", ""), "binfmt_script"),
