@@ -219,15 +219,15 @@ BREAKS = {
     "logs-crio": Break("logs", "complete and crio", _STEAL_CRIO, "the lines written to crio.log"),
     "logs-kubelet": Break("logs", "complete and kubelet", _STEAL_KUBELET, "the lines written to kubelet.log"),
     "logs-before": Break("logs", "from_before", _STEAL_CRIO, "the lines written to crio.log before"),
-    "logs-restart": Break("logs", "outlives_a_restart", Command("ln -sf true /bin/kios-system"), "another kubelet"),
+    "logs-restart": Break("logs", "outlives_a_restart", _STEAL_KUBELET, "the first words of another kubelet"),
     "logs-strangers": Break(
         "logs",
         "strangers",
         Command(f"{_ANONYMOUS}; p=$(pidof kubelet); kios-system 3; while [ $p = $(pidof kubelet) ]; do :; done"),
-        "DID NOT RAISE",
+        "Regex pattern did not match",
     ),
     "order-overlap": Break("order", "waits_for", _side_car("modprobe"), "modprobe"),
-    "order-failure": Break("order", "holds_back", _side_car("parted"), "was not held back|DID NOT RAISE"),
+    "order-failure": Break("order", "holds_back", Idle(StaticPod, "with_args"), "DID NOT RAISE"),
     "hardening-more": Break(
         "hardening",
         "one_shot",

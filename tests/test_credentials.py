@@ -75,9 +75,7 @@ def test_without_a_shipped_configuration_there_are_kioss_defaults(credentials: C
 
 
 def test_a_shipped_configuration_without_authentication_gets_one(credentials: Credentials) -> None:
-    config = yaml.safe_load(
-        content_of(credentials.files(b"kind: KubeletConfiguration\nauthentication:\n")[KUBELET_CONFIG])
-    )
+    config = yaml.safe_load(content_of(credentials.files(b"kind: KubeletConfiguration\nauthentication:\n")[KUBELET_CONFIG]))
     assert set(config) == {"kind", "authentication"}
     assert set(config["authentication"]) == {"x509"}
 
