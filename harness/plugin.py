@@ -226,9 +226,17 @@ def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
 
 @pytest.fixture
 def makers(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config, host: Host, run_folder: Path, artifacts: Path, stock: Stock
+    request: pytest.FixtureRequest,
+    pytestconfig: pytest.Config,
+    host: Host,
+    run_folder: Path,
+    artifacts: Path,
+    stock: Stock,
+    brought: Brought | None,
 ) -> Iterator[NodeMaker]:
     """Makes the nodes of one test, and ends them with it."""
+    for name, digest in (brought.digests if brought else {}).items():
+        request.node.user_properties.append((f"sha256 of {name}", digest))
     maker = NodeMaker(host, run_folder, artifacts, _machine(pytestconfig), stock)
     request.node.stash[_NODES] = maker.nodes
     with contextlib.closing(maker):

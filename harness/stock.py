@@ -37,8 +37,9 @@ class Stock:
     def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Tree:
         """Returns what to put on a disk so that a node on it has the images `names`; nothing for a disk that has them.
 
-        What the data partition has no room for comes from a registry, which is served until `served` ends. Raises
-        HarnessError for an image that is neither on the disk nor at hand.
+        A disk that lacks one is given all that is at hand: pods may be handed to the node later. What the data partition has
+        no room for comes from a registry, which is served until `served` ends. Raises HarnessError for an image that is
+        neither on the disk nor at hand.
         """
         lacking = preload.missing(disk, [PAUSE, *names])
         if not lacking:
@@ -54,8 +55,8 @@ class Stock:
         room = superblock.free - _STAYS_FREE * superblock.size
         stored: list[Path] = []
         rest: list[str] = []
-        for name in lacking:
-            archive = archives[str(reference.parse(name))]
+        for name in dict.fromkeys([*map(str, map(reference.parse, lacking)), *preload.missing(disk, archives)]):
+            archive = archives[name]
             room -= archive.stat().st_size
             if room > 0:
                 stored.append(archive)
@@ -63,7 +64,7 @@ class Stock:
                 rest.append(name)
         tree = dict(preload.files(disk, self._store(stored))) if stored else {}
         if rest:
-            registry = served.enter_context(Registry.serve([archives[str(reference.parse(name))] for name in rest]))
+            registry = served.enter_context(Registry.serve([archives[name] for name in rest]))
             tree[CONFIGURATION] = File(registry.configuration(reference.parse(name).repository for name in rest))
         return tree
 

@@ -34,10 +34,13 @@ class Extent:
     size: int
 
 
-def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path) -> None:
-    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1."""
+def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path, spare: int = 0) -> None:
+    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1.
+
+    p2 is as large as kiOS makes it, half as large again as its contents, and `spare` bytes larger.
+    """
     esp_size = _round_up(efi.stat().st_size + 8 * _MIB)
-    data_size = _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF)
+    data_size = _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF + spare)
     extents = (
         Extent(ESP_TYPE, "ESP", _FIRST_PARTITION, esp_size),
         Extent(DATA_TYPE, "datapart", _FIRST_PARTITION + esp_size, data_size),

@@ -12,6 +12,7 @@ from images.errors import BuildError
 
 _HERE = Path(__file__).parent
 _CODE = tuple(_HERE / name for name in ("node.py", "disk.py", "oci.py", "storage.py"))
+_ROOM_FOR_CONTAINERS = 192 << 20
 _SECTOR_SIZES = {"kios.img": 512, "kios-4k.img": 4096}
 
 
@@ -61,11 +62,11 @@ def build(cache: Cache) -> Path:
 
 
 def write_disk(efi: Path, modules: Path, output: Path) -> None:
-    """Writes a raw disk of kiOS's build outputs (contract: an EFI binary, and modules by version), without containers."""
+    """Writes a raw disk of kiOS's build outputs (contract: an EFI binary, and modules by version), with room for containers."""
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         data = Path(folder) / "data"
         _lay_out(data, [], modules)
-        disk.write(efi, data, output, _SECTOR_SIZES["kios.img"], Path(folder) / "log")
+        disk.write(efi, data, output, _SECTOR_SIZES["kios.img"], Path(folder) / "log", spare=_ROOM_FOR_CONTAINERS)
 
 
 def find(cache: Cache) -> Path:
