@@ -58,7 +58,9 @@ def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
         raise HarnessError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
     contents = sorted(file for file in modules.rglob("*") if file.is_file())
     digests = {efi.name: _digest_of(efi), modules.name: _digest_of(*contents)}
-    key = hashlib.sha256("".join(digests.values()).encode()).hexdigest()
+    # The disk depends on what makes it, too.
+    recipe = _digest_of(*sorted((Path(__file__).parent.parent / "images").glob("*.py")))
+    key = hashlib.sha256("".join([*digests.values(), recipe]).encode()).hexdigest()
 
     def make(raw: Path) -> None:
         ask_images("disk", "--efi", efi.absolute(), "--modules", modules.absolute(), "--output", raw)
