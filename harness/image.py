@@ -60,7 +60,8 @@ def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     digests = {efi.name: _digest_of(efi), modules.name: _digest_of(*contents)}
     # The disk depends on what makes it, too.
     recipe = _digest_of(*sorted((Path(__file__).parent.parent / "images").glob("*.py")))
-    key = hashlib.sha256("".join([*digests.values(), recipe]).encode()).hexdigest()
+    names = [str(file.relative_to(modules)) for file in contents]
+    key = hashlib.sha256("\0".join([*digests.values(), recipe, *names]).encode()).hexdigest()
 
     def make(raw: Path) -> None:
         ask_images("disk", "--efi", efi.absolute(), "--modules", modules.absolute(), "--output", raw)

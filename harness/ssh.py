@@ -9,6 +9,7 @@ import paramiko
 from harness.errors import HarnessError, NodeFailure
 
 _TRY_SECONDS = 10.0
+_LEAST_TRY_SECONDS = 0.1
 _TRY_AGAIN_SECONDS = 0.2
 
 
@@ -24,6 +25,7 @@ def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[]
     client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", _key(host))
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     while True:
+        patience = min(_TRY_SECONDS, max(_LEAST_TRY_SECONDS, deadline - time.monotonic()))
         try:
             client.connect(
                 "127.0.0.1",
@@ -32,14 +34,16 @@ def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[]
                 pkey=_key(user),
                 allow_agent=False,
                 look_for_keys=False,
-                timeout=_TRY_SECONDS,
-                banner_timeout=_TRY_SECONDS,
-                auth_timeout=_TRY_SECONDS,
+                timeout=patience,
+                banner_timeout=patience,
+                auth_timeout=patience,
             )
             return client
         except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as refused:
+            client.close()
             raise NodeFailure(f"SSH: {refused}") from refused
         except (OSError, EOFError, paramiko.SSHException) as early:
+            client.close()
             if reason := abort():
                 raise NodeFailure(reason) from early
             if time.monotonic() >= deadline:

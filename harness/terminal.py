@@ -27,8 +27,9 @@ _LOOK_SECONDS = 0.05
 
 
 def interact(console: Console, over: Callable[[], bool], keyboard: Seat, screen: Seat) -> None:
-    """Connects a keyboard and a screen to the console until Ctrl-] is typed, the keyboard ends, or `over` says so."""
-    with _raw(keyboard), console.attach() as attachment:
+    """Connects a keyboard and a screen to the console until Ctrl-] is typed, keyboard or console end, or `over` says so."""
+    # The guest's side hangs up before `over` can tell that QEMU has ended.
+    with _raw(keyboard), console.attach() as attachment, contextlib.suppress(pexpect.EOF):
         console.send(b"\n")
         while not over():
             with contextlib.suppress(pexpect.TIMEOUT):

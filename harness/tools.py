@@ -14,6 +14,7 @@ _PACKAGES = {
     "mke2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils",
+    "setpriv": "util-linux",
     "sfdisk": "fdisk",
 }
 

@@ -1,0 +1,172 @@
+"""What is found on hosts that have all, and on hosts that lack one thing: it is named, with what mends it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from harness import accelerator, admission, doctor, firmware, host, qemu, tools
+from harness.doctor import Finding
+from harness.errors import HarnessError
+from harness.firmware import Firmware
+from harness.machine import Accelerator
+from harness.qemu import Qemu
+
+_GIB = 1 << 30
+_WHAT = [
+    "qemu-img",
+    "qemu-io",
+    "debugfs",
+    "e2fsck",
+    "setpriv",
+    "disk",
+    "memory and CPUs",
+    "QEMU",
+    "firmware",
+    "accelerator",
+    "reference image",
+]
+
+
+def failing(words: str) -> Callable[..., NoReturn]:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise HarnessError(words)
+
+    return fail
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A host that has all; the dictionary tells what the parts were asked."""
+    asked: dict[str, Any] = {}
+
+    def find_qemu(program: str | None, unpacked: Path) -> Qemu:
+        asked.update(program=program, unpacked=unpacked)
+        return Qemu(Path("/q/bin/qemu"), (11, 1))
+
+    def find_firmware(first: Path) -> Firmware:
+        asked.update(first=first)
+        return Firmware(Path("/q/code.fd"), Path("/q/variables.fd"))
+
+    def choose(wish: str, program: Path, code: Firmware, memory_file: Path) -> Accelerator:
+        asked.update(wish=wish, proven=(program, code.code), memory_file=memory_file)
+        return Accelerator("kvm", "host", 0.25, "KVM ran the firmware in 0.5 s")
+
+    monkeypatch.setattr(tools, "find", lambda name: Path("/tools", name))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=21 * _GIB))
+    monkeypatch.setattr(admission, "capacity", lambda: admission.Need(2 * _GIB, 3.0))
+    monkeypatch.setattr(qemu, "find", find_qemu)
+    monkeypatch.setattr(firmware, "find", find_firmware)
+    monkeypatch.setattr(accelerator, "choose", choose)
+    monkeypatch.setattr(host, "ask_images", lambda *words: " ".join(map(str, words)))
+    return asked
+
+
+def examine(folder: Path, program: str | None = None) -> dict[str, Finding]:
+    return {finding.what: finding for finding in doctor.examine(program, folder)}
+
+
+def lacking(findings: dict[str, Finding]) -> list[str]:
+    return [what for what, finding in findings.items() if finding.cure]
+
+
+@pytest.mark.parametrize(
+    ("finding", "line"),
+    [
+        (Finding("disk", "9 GiB"), "ok     disk: 9 GiB"),
+        (Finding("disk", "9 GiB", "make room"), "LACKS  disk: 9 GiB  ->  make room"),
+    ],
+    ids=["well", "lacking"],
+)
+def test_a_finding_is_a_line(finding: Finding, line: str) -> None:
+    assert finding.line() == line
+
+
+def test_a_host_that_has_all(tmp_path: Path, asked: dict[str, Any]) -> None:
+    findings = examine(tmp_path, "my-qemu")
+    assert list(findings) == _WHAT
+    assert lacking(findings) == []
+    assert findings["debugfs"].words == "/tools/debugfs"
+    assert findings["disk"].words == f"21 GiB are free at {tmp_path}"
+    assert findings["memory and CPUs"].words.endswith(" GiB, 3 CPUs")
+    assert findings["QEMU"].words == "/q/bin/qemu 11.1; nodes can be cloned"
+    assert findings["firmware"].words == "/q/code.fd"
+    assert findings["accelerator"].words == "kvm, KVM ran the firmware in 0.5 s; deadlines x 0.25"
+    assert findings["reference image"].words == f"find --cache {tmp_path}"
+    assert asked == {
+        "program": "my-qemu",
+        "unpacked": tmp_path / "qemu",
+        "first": Path("/q/share/qemu/firmware"),
+        "wish": "auto",
+        "proven": (Path("/q/bin/qemu"), Path("/q/code.fd")),
+        "memory_file": tmp_path / "accelerators.json",
+    }
+
+
+def test_the_cache_that_images_has_is_looked_at_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(host, "ask_images", lambda *_: str(tmp_path / "own"))
+    list(doctor.examine(None, None))
+    assert asked["unpacked"] == tmp_path / "own/qemu"
+
+
+def test_a_qemu_that_cannot_clone_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(qemu, "find", lambda *_: Qemu(Path("/usr/bin/qemu"), (10, 0)))
+    finding = examine(tmp_path)["QEMU"]
+    assert finding.words == "/usr/bin/qemu 10.0; every node is booted: setup/qemu.sh brings one that clones"
+    assert not finding.cure
+
+
+def test_a_tool_that_lacks_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tools, "find", failing("qemu-io is not installed: apt-get install qemu-utils"))
+    findings = examine(tmp_path)
+    assert lacking(findings) == ["qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv"]
+    assert findings["qemu-io"] == Finding("qemu-io", "qemu-io is not installed", "apt-get install qemu-utils")
+
+
+@pytest.mark.parametrize(
+    ("free", "folder", "lacks"),
+    [(19, "new/folder", True), (20, "new/folder", False), (19, "", False)],
+    ids=["too little", "enough", "built already"],
+)
+def test_a_first_build_needs_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, folder: str, lacks: bool) -> None:
+    looked_at: list[Path] = []
+
+    def usage(place: Path) -> SimpleNamespace:
+        looked_at.append(place)
+        return SimpleNamespace(free=free * _GIB)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    findings = examine(tmp_path / folder)
+    assert lacking(findings) == ["disk"] * lacks
+    assert findings["disk"].words == f"{free} GiB are free at {tmp_path / folder}"
+    assert looked_at == [tmp_path]
+
+
+def test_a_host_without_memory_for_a_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(admission, "capacity", lambda: admission.Need(2 * _GIB - 1, 1.0))
+    assert lacking(examine(tmp_path)) == ["memory and CPUs"]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "before"),
+    [(qemu, "find", []), (firmware, "find", ["QEMU"]), (accelerator, "choose", ["QEMU", "firmware"])],
+    ids=["no QEMU", "no firmware", "no accelerator"],
+)
+def test_what_a_node_runs_on_lacks_and_the_rest_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, part: object, name: str, before: list[str]
+) -> None:
+    monkeypatch.setattr(part, name, failing("there is none"))
+    findings = examine(tmp_path)
+    assert list(findings) == [*_WHAT[:7], *before, "QEMU and firmware", "reference image"]
+    assert findings["QEMU and firmware"].line() == "LACKS  QEMU and firmware: there is none  ->  setup/debian.sh run"
+    assert lacking(findings) == ["QEMU and firmware"]
+
+
+def test_a_reference_image_that_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(host, "ask_images", failing("none is built"))
+    assert examine(tmp_path)["reference image"] == Finding("reference image", "none is built", "make image")

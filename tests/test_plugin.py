@@ -1,0 +1,121 @@
+"""The plugin in a run of its own: options that no node could be made from, and tests that say why they did not run."""
+
+import pytest
+
+_SKIPPING = "-rs"
+_IMAGE = """
+import pytest
+
+class Image:
+    def has_module(self, name):
+        return name in {"igb", "e1000e"}
+
+@pytest.fixture(scope="session")
+def image():
+    return Image()
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest("pytest_plugins = ['harness.plugin']")
+    return pytester
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        pytest.param(["--kios-efi", "a"], "--kios-efi and --kios-modules belong together", id="a kernel without modules"),
+        pytest.param(["--kios-modules", "a"], "--kios-efi and --kios-modules belong together", id="modules without a kernel"),
+        pytest.param(
+            ["--kios-image", "a", "--kios-efi", "b", "--kios-modules", "c"], "give either", id="an image and its parts"
+        ),
+        pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
+        pytest.param(["--disk-size", "2X"], "'2X' is no size", id="a disk size that is none"),
+        pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),
+        pytest.param(["--memory", "1.5G"], "'1.5G' is no size", id="a memory size that is none"),
+        pytest.param(["--memory", "511M"], "a node needs 512 MiB", id="too little memory"),
+        pytest.param(["--accelerator", "abacus"], "abacus", id="an accelerator that is none"),
+    ],
+)
+def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options: list[str], why: str) -> None:
+    run.makepyfile("print('it was collected')")
+    ended = run.runpytest(*options)
+    assert ended.ret is pytest.ExitCode.USAGE_ERROR
+    assert why in ended.stderr.str()
+    assert "Traceback" not in ended.stderr.str()
+    assert "it was collected" not in ended.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="none"),
+        pytest.param(["--kios-image", "a"], id="an image"),
+        pytest.param(["--kios-efi", "a", "--kios-modules", "b"], id="the parts of one"),
+        pytest.param(["--disk-size", "2g", "--memory", "536870912"], id="sizes"),
+    ],
+)
+def test_other_options_are_taken(run: pytest.Pytester, options: list[str]) -> None:
+    run.makepyfile("def test_it(): pass")
+    run.runpytest("--strict-markers", *options).assert_outcomes(passed=1)
+
+
+def test_an_option_names_a_file_where_it_was_given(run: pytest.Pytester) -> None:
+    named = run.makefile(".md", page="# Static pods")
+    run.makepyfile(f"from pathlib import Path\ndef test_it(page): assert page == Path({str(named)!r})")
+    run.runpytest("--page", "page.md").assert_outcomes(passed=1)
+
+
+def test_without_a_page_its_tests_say_what_they_lack(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(page): pass")
+    ended = run.runpytest(_SKIPPING)
+    ended.assert_outcomes(skipped=1)
+    ended.stdout.fnmatch_lines(["*no --page FILE was given"])
+
+
+@pytest.mark.parametrize(
+    ("needed", "lacking"),
+    [
+        pytest.param(["wireguard"], "wireguard", id="one"),
+        pytest.param(["igb", "wireguard", "e1000e", "btrfs"], "wireguard, btrfs", id="those that are lacking"),
+    ],
+)
+def test_a_module_that_is_lacking_skips_with_its_name(run: pytest.Pytester, needed: list[str], lacking: str) -> None:
+    run.makepyfile(f"{_IMAGE}\n@pytest.mark.needs_module(*{needed})\ndef test_it(): pass")
+    ended = run.runpytest(_SKIPPING)
+    ended.assert_outcomes(skipped=1)
+    ended.stdout.fnmatch_lines([f"*the image under test has no module {lacking} on its data partition"])
+
+
+def test_a_module_that_is_there_skips_nothing(run: pytest.Pytester) -> None:
+    run.makepyfile(f"{_IMAGE}\n@pytest.mark.needs_module('igb', 'e1000e')\ndef test_it(): pass")
+    run.runpytest("--strict-markers").assert_outcomes(passed=1)
+
+
+def test_no_image_is_made_for_a_test_that_needs_none(run: pytest.Pytester) -> None:
+    run.makepyfile("""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def image():
+            raise AssertionError("an image was made")
+
+        def test_it(): pass
+    """)
+    run.runpytest().assert_outcomes(passed=1)
+
+
+def test_a_node_that_cannot_be_had_is_said_in_one_line(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(image): pass")
+    ended = run.runpytest("--kios-image", "missing.img")
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines(["the harness cannot make this node: There is no file missing.img."])
+    ended.stdout.no_fnmatch_line("*Error: There is no file*")
+
+
+def test_an_error_of_another_kind_keeps_its_traceback(run: pytest.Pytester) -> None:
+    run.makepyfile("import pytest\n@pytest.fixture\ndef broken(): return {}['key']\ndef test_it(broken): pass")
+    ended = run.runpytest()
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines(["*KeyError: 'key'*"])
