@@ -9,6 +9,7 @@ import paramiko
 from harness.errors import HarnessError, NodeFailure
 
 _TRY_SECONDS = 10.0
+# For a try that begins as the time ends: no time at all would mean something else to a socket.
 _LEAST_TRY_SECONDS = 0.1
 _TRY_AGAIN_SECONDS = 0.2
 

@@ -56,4 +56,5 @@ def _raw(keyboard: Seat) -> Iterator[None]:
         tty.setraw(keyboard.fileno())
         yield
     finally:
-        termios.tcsetattr(keyboard.fileno(), termios.TCSADRAIN, before)
+        with contextlib.suppress(termios.error):  # The terminal may have been closed.
+            termios.tcsetattr(keyboard.fileno(), termios.TCSADRAIN, before)

@@ -3,11 +3,15 @@
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness import by_hand, doctor
 from harness.cli import main
+from harness.doctor import Finding
+from harness.errors import HarnessError, NodeFailure
 
 PROJECT = Path(__file__).parents[1]
 _POD = """\
@@ -91,3 +95,68 @@ def test_it_is_a_program() -> None:
     )
     assert (ended.returncode, ended.stderr) == (1, "")
     assert ended.stdout.startswith("pod.yaml:2: is a Deployment")
+
+
+def _failing(error: BaseException) -> Callable[..., int]:
+    def boot(*_: object) -> int:
+        raise error
+
+    return boot
+
+
+@pytest.mark.parametrize(
+    "failed", [HarnessError("There is no QEMU."), NodeFailure("the guest died: panic")], ids=["the harness", "the node"]
+)
+def test_what_a_command_cannot_do_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failed: Exception
+) -> None:
+    monkeypatch.setattr(by_hand, "boot", _failing(failed))
+    assert main(["boot"]) == 1
+    assert capsys.readouterr() == ("", f"kios-e2e: {failed}\n")
+
+
+def test_a_command_is_broken_off_as_shells_know_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(by_hand, "boot", _failing(KeyboardInterrupt()))
+    assert main(["boot"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_in_the_harness_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_hand, "boot", _failing(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["boot"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        pytest.param([], (None, None, None, []), id="nothing"),
+        pytest.param(
+            ["--qemu", "q", "--image-cache", "c", "--kios-image", "i", "--manifest", "a", "--manifest", "b"],
+            ("q", Path("c"), Path("i"), [Path("a"), Path("b")]),
+            id="everything",
+        ),
+    ],
+)
+def test_boot_boots_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], meant: tuple[object, ...]
+) -> None:
+    booted: list[tuple[object, ...]] = []
+
+    def boot(*asked: object) -> int:
+        booted.append(asked)
+        return 0
+
+    monkeypatch.setattr(by_hand, "boot", boot)
+    assert main(["boot", *arguments]) == 0
+    assert booted == [meant]
+
+
+@pytest.mark.parametrize(("cure", "status"), [("", 0), ("make image", 1)], ids=["all is well", "one is lacking"])
+def test_doctor_says_every_finding_and_fails_for_what_is_lacking(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cure: str, status: int
+) -> None:
+    findings = [Finding("image", "is it built?", cure), Finding("disk", "20 GiB")]
+    monkeypatch.setattr(doctor, "examine", lambda *_: iter(findings))
+    assert main(["doctor"]) == status
+    assert capsys.readouterr().out.splitlines() == [finding.line() for finding in findings]

@@ -4,11 +4,12 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from harness import ssh
 from harness.credentials import Credentials
@@ -38,19 +39,19 @@ class Door(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         let_in = (username, key) == ("root", self._user)
-        return paramiko.AUTH_SUCCESSFUL if let_in else paramiko.AUTH_FAILED  # type: ignore[no-any-return, unused-ignore]
+        return AUTH_SUCCESSFUL if let_in else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED  # type: ignore[no-any-return, unused-ignore]
+        return OPEN_SUCCEEDED
 
 
 class Sshd:
     """An sshd with one host key on a port of 127.0.0.1; `clients` are the connections that it took."""
 
-    def __init__(self, keys: Credentials, port: int = 0, turned_away: int = 0) -> None:
-        """Hangs up on the first `turned_away` clients without a word, as a forward does that nobody listens behind."""
+    def __init__(self, keys: Credentials, port: int = 0, turned_away: Sequence[bytes] = ()) -> None:
+        """Hangs up on the first clients, on each after some of `turned_away`: no words are a forward that nobody is behind."""
         self.clients: list[paramiko.Transport] = []
-        self._keys, self._turned_away = keys, turned_away
+        self._keys, self._turned_away = keys, list(turned_away)
         self._listening = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -61,8 +62,11 @@ class Sshd:
             while True:
                 taken, _ = self._listening.accept()
                 if self._turned_away:
-                    self._turned_away -= 1
-                    taken.close()
+                    with taken:
+                        taken.sendall(self._turned_away.pop(0))
+                        taken.shutdown(socket.SHUT_WR)
+                        while taken.recv(4096):
+                            pass
                     continue
                 transport = paramiko.Transport(taken)
                 transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(self._keys.ssh_host)))
@@ -125,9 +129,7 @@ def test_the_nodes_own_keys_let_root_in(sshd: Sshd, node: Credentials) -> None:
         pytest.param("stranger", "node", "[Hh]ost key", id="the node's key is another"),
     ],
 )
-def test_another_key_is_a_failure_at_once(
-    sshd: Sshd, request: pytest.FixtureRequest, host: str, user: str, why: str
-) -> None:
+def test_another_key_is_a_failure_at_once(sshd: Sshd, request: pytest.FixtureRequest, host: str, user: str, why: str) -> None:
     began = time.monotonic()
     with pytest.raises(NodeFailure, match=f"^SSH: .*{why}"):
         connect(sshd.port, request.getfixturevalue(host), request.getfixturevalue(user), within=60)
@@ -154,8 +156,11 @@ def test_it_waits_until_somebody_listens(free_port: int, node: Credentials) -> N
     assert asked == 2
 
 
-def test_a_forward_with_nobody_behind_it_is_tried_again(node: Credentials) -> None:
-    with contextlib.closing(Sshd(node, turned_away=2)) as running:
+@pytest.mark.parametrize(
+    "words", [pytest.param(b"", id="nobody behind the forward"), pytest.param(b"SSH-2.0-Late\r\n", id="an sshd that ends")]
+)
+def test_a_hang_up_is_tried_again(node: Credentials, words: bytes) -> None:
+    with contextlib.closing(Sshd(node, turned_away=[words, words])) as running:
         connect(running.port, node, node).close()
         assert len(running.clients) == 1
 
@@ -189,5 +194,5 @@ def test_a_key_that_cannot_be_read_is_no_verdict_on_the_node(
     broken = tmp_path / "key"
     if content is not None:
         broken.write_text(content)
-    with pytest.raises(HarnessError, match="The SSH key .*/key of the run cannot be read"):
+    with pytest.raises(HarnessError, match=r"The SSH key .*/key of the run cannot be read"):
         ssh.connect(sshd.port, node.ssh_host, broken, _SECONDS, lambda: None)

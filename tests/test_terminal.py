@@ -4,7 +4,6 @@ import os
 import select
 import socket
 import termios
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,7 +54,7 @@ class Desk:
     console: Console
     guest: socket.socket
     keyboard: BinaryIO
-    fingers: int
+    fingers: BinaryIO
     screen: Screen = field(default_factory=Screen)
     ended: bool = False
 
@@ -69,7 +68,7 @@ class Desk:
         return session
 
     def type(self, keys: bytes) -> None:
-        os.write(self.fingers, keys)
+        self.fingers.write(keys)
 
     def sees(self, words: bytes) -> bool:
         return _becomes_true(lambda: words in self.screen.flushed)
@@ -103,24 +102,24 @@ def line(tmp_path: Path) -> Iterator[tuple[Console, socket.socket]]:
     console.close()
 
 
-@pytest.fixture
-def at_a_terminal(line: tuple[Console, socket.socket], pool: ThreadPoolExecutor) -> Iterator[Desk]:
-    fingers, seat = os.openpty()
-    with open(seat, "r+b", buffering=0) as keyboard, open(fingers, "r+b", buffering=0):  # noqa: PTH123 - descriptors
-        desk = Desk(*line, keyboard, fingers)
+def seated(line: tuple[Console, socket.socket], pool: ThreadPoolExecutor, keyboard: int, fingers: int) -> Iterator[Desk]:
+    mode = "r+b" if os.isatty(keyboard) else "rb"
+    with os.fdopen(keyboard, mode, buffering=0) as seat, os.fdopen(fingers, "wb", buffering=0) as cable:
+        desk = Desk(*line, cast("BinaryIO", seat), cast("BinaryIO", cable))
         yield desk
         desk.ended = True
         pool.shutdown()
+
+
+@pytest.fixture
+def at_a_terminal(line: tuple[Console, socket.socket], pool: ThreadPoolExecutor) -> Iterator[Desk]:
+    fingers, keyboard = os.openpty()
+    yield from seated(line, pool, keyboard, fingers)
 
 
 @pytest.fixture
 def at_a_pipe(line: tuple[Console, socket.socket], pool: ThreadPoolExecutor) -> Iterator[Desk]:
-    read, write = os.pipe()
-    with open(read, "rb", buffering=0) as keyboard:  # noqa: PTH123 - a descriptor
-        desk = Desk(*line, keyboard, write)
-        yield desk
-        desk.ended = True
-        pool.shutdown()
+    yield from seated(line, pool, *os.pipe())
 
 
 @pytest.fixture(params=["at_a_terminal", "at_a_pipe"])
@@ -153,7 +152,10 @@ def test_a_character_in_two_pieces_is_shown_whole(desk: Desk, pool: ThreadPoolEx
 
 @pytest.mark.parametrize(
     "keys",
-    [pytest.param(b"\x03\x04\x1a\x11\x13\r\x7f", id="keys that a terminal keeps to itself"), pytest.param(b"x", id="no line end")],
+    [
+        pytest.param(b"\x03\x04\x1a\x11\x13\r\x7f", id="keys that a terminal keeps to itself"),
+        pytest.param(b"x", id="no line end"),
+    ],
 )
 def test_every_key_of_a_terminal_comes_as_it_is_typed(at_a_terminal: Desk, pool: ThreadPoolExecutor, keys: bytes) -> None:
     session = at_a_terminal.sit_down(pool)
@@ -202,9 +204,15 @@ def test_a_guest_that_hangs_up_ends_it_after_its_last_words(desk: Desk, pool: Th
 def test_the_end_of_the_keyboard_ends_it(at_a_pipe: Desk, pool: ThreadPoolExecutor) -> None:
     session = at_a_pipe.sit_down(pool)
     at_a_pipe.type(b"last")
-    os.close(at_a_pipe.fingers)
+    at_a_pipe.fingers.close()
     session.result(_SECONDS)
     assert at_a_pipe.arrived() == b"last"
+
+
+def test_a_terminal_that_is_closed_ends_it(at_a_terminal: Desk, pool: ThreadPoolExecutor) -> None:
+    session = at_a_terminal.sit_down(pool)
+    at_a_terminal.fingers.close()
+    session.result(_SECONDS)
 
 
 def test_a_terminal_is_as_before_when_it_is_left(at_a_terminal: Desk, pool: ThreadPoolExecutor) -> None:
@@ -238,19 +246,20 @@ def test_a_terminal_is_as_before_when_the_node_is_gone_already(at_a_terminal: De
     assert settings(at_a_terminal) == before
 
 
-def test_a_console_that_was_left_is_not_listened_to_any_more(desk: Desk, pool: ThreadPoolExecutor) -> None:
+def test_a_console_that_was_left_is_not_listened_to_any_more(
+    desk: Desk, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent = desk.console.attach()
+    monkeypatch.setattr(desk.console, "attach", lambda: lent)
     session = desk.sit_down(pool)
+    assert not lent.closed
     desk.type(terminal.LEAVE)
     session.result(_SECONDS)
-    desk.guest.sendall(b"late\n")
-    desk.guest.shutdown(socket.SHUT_WR)
-    assert _becomes_true(desk.console.ended)
-    assert desk.screen.shown == b""
+    assert lent.closed
 
 
 def test_a_visitor_is_told_the_ways_in_before_the_console(desk: Desk, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
-    stays = threading.Event()
-    process = SimpleNamespace(running=lambda: not stays.is_set())
+    process = SimpleNamespace(running=lambda: not desk.over())
     boot = SimpleNamespace(kubelet=SimpleNamespace(port=40250), ssh_port=40022, console=desk.console, process=process)
     node = cast("Node", SimpleNamespace(credentials=Credentials(tmp_path), boot=boot))
     visit = pool.submit(by_hand.visit, node, desk.keyboard, desk.screen)
@@ -262,5 +271,5 @@ def test_a_visitor_is_told_the_ways_in_before_the_console(desk: Desk, pool: Thre
     assert "Ctrl-]" in console
     assert rest == ""
     assert not visit.done()
-    stays.set()
+    desk.ended = True
     visit.result(_SECONDS)
