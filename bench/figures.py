@@ -64,7 +64,7 @@ def preparation(lab: Lab) -> Iterator[Figure]:
     for _ in range(_REPEATS):
         with closing(lab.maker()) as maker:
             began = time.monotonic()
-            maker.prepare(lab.image, [NODE_POD])
+            maker.prepare(maker.order(lab.image, [NODE_POD]))
             times.append(time.monotonic() - began)
     yield Figure("overlay, injection and variables of a node", statistics.median(times), "s", goal=0.2)
 
@@ -72,7 +72,7 @@ def preparation(lab: Lab) -> Iterator[Figure]:
 def cold_and_warm(lab: Lab) -> Iterator[Figure]:
     """One cold boot with its milestones, the power-off, and clones beside it."""
     with closing(lab.maker()) as maker:
-        node = maker.boot(lab.image, [NODE_POD])
+        node = maker.boot(maker.order(lab.image, [NODE_POD]))
         for passed in node.timeline():
             yield Figure(f"cold boot: {passed.name}", passed.after, "s")
         cold = node.timeline()[-1].after
@@ -81,18 +81,18 @@ def cold_and_warm(lab: Lab) -> Iterator[Figure]:
     if not lab.host.qemu.can_freeze:
         return
     with closing(lab.maker()) as maker:
-        maker.clone(lab.templates(), lab.image, [NODE_POD])
+        maker.clone(lab.templates(), maker.order(lab.image, [NODE_POD]))
     shells, apis = [], []
     for _ in range(_REPEATS):
         with closing(lab.maker()) as maker:
-            shell, api = _answers(maker.clone(lab.templates(), lab.image, [NODE_POD]))
+            shell, api = _answers(maker.clone(lab.templates(), maker.order(lab.image, [NODE_POD])))
             shells.append(shell)
             apis.append(api)
     yield Figure("clone: first answer of the shell", statistics.median(shells), "s", goal=0.5)
     yield Figure("clone: first answer of the kubelet's API", statistics.median(apis), "s", goal=1)
     yield Figure("cold boot / clone's shell", cold / statistics.median(shells), "x", at_least=100)
     with closing(lab.maker()) as maker:
-        clones = [maker.clone(lab.templates(), lab.image, [NODE_POD]) for _ in range(_CLONES)]
+        clones = [maker.clone(lab.templates(), maker.order(lab.image, [NODE_POD])) for _ in range(_CLONES)]
         memory = sum(_pss(clone) for clone in clones)
     yield Figure("cold node's memory", cold_memory / (1 << 20), "MiB")
     yield Figure(f"{_CLONES} clones' memory / a cold node's", memory / cold_memory, "x", goal=3)
@@ -103,13 +103,13 @@ def overhead(lab: Lab) -> Iterator[Figure]:
     through, bare = [], []
     for _ in range(_PAIRS):
         with closing(lab.maker()) as maker:
-            node = maker.prepare(lab.image, [NODE_POD])
+            node = maker.prepare(maker.order(lab.image, [NODE_POD]))
             node.start()
             node.wait(_GROWN, within=300)
             through.append(time.monotonic() - node.boot.started)
             argv = json.loads((node.boot.artifacts / "argv.json").read_text())
         with closing(lab.maker()) as maker:
-            twin = maker.prepare(lab.image, [NODE_POD])
+            twin = maker.prepare(maker.order(lab.image, [NODE_POD]))
             bare.append(_bare(_with_files_of(argv, twin), lab.folder / "bare.pcap"))
     yield Figure("boot to grown disk: through the harness", statistics.median(through), "s")
     yield Figure("boot to grown disk: bare QEMU and a loop on its serial port", statistics.median(bare), "s")

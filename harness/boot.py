@@ -23,7 +23,7 @@ from harness.process import QemuProcess
 from harness.qmp import Qmp
 from harness.screen import Font, read
 from harness.shell import Result, Shell
-from harness.timeline import BOOT, CONSOLE, SHELL, Milestone, Passed, line_matching, passed
+from harness.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, line_matching, passed
 
 if TYPE_CHECKING:
     import paramiko
@@ -64,8 +64,8 @@ class Frozen:
 
     @property
     def was_reachable(self) -> bool:
-        """Whether the kubelet could be asked: it is who tells of the containers, whose milestones are named POD/CONTAINER."""
-        return any("/" in entry.name for entry in self.milestones)
+        """Whether the kubelet could be asked."""
+        return API.name in [entry.name for entry in self.milestones]
 
 
 class Boot:
@@ -204,7 +204,7 @@ class Boot:
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
         before = self._frozen.milestones if self._frozen else ()
-        return [*before, *passed([*self.milestones, CONSOLE, SHELL], self.feed.since(0), self.started)]
+        return [*before, *passed([*self.milestones, CONSOLE, API, SHELL], self.feed.since(0), self.started)]
 
     def freeze(self, state: Path) -> None:
         """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""

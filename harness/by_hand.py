@@ -29,7 +29,7 @@ def boot(program: str | None, cache: Path | None, named: Path | None, manifests:
             Stock(lambda: host.reference_image(folder), (), folder / "stores"),
         )
         with closing(maker):
-            node = maker.prepare(tested, manifests)
+            node = maker.prepare(maker.order(tested, manifests))
             node.start()
             visit(node, sys.stdin.buffer, sys.stdout.buffer)
     print("\nThe node has ended; nothing of it is left.")

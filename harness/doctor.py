@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,11 +72,7 @@ def _memory() -> Finding:
 
 
 def _image(folder: Path) -> Finding:
-    return _either("reference image", lambda: host.ask_images("find", "--cache", folder), "make image")
-
-
-def _either(what: str, look: Callable[[], str], cure: str) -> Finding:
     try:
-        return Finding(what, look())
+        return Finding("reference image", host.ask_images("find", "--cache", folder))
     except HarnessError as lacking:
-        return Finding(what, str(lacking), cure)
+        return Finding("reference image", str(lacking), "make image")

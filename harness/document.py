@@ -61,6 +61,29 @@ class Node:
         """The items of a list; none if this is none."""
         return self.value if isinstance(self.value, list) else []
 
+    def fields(self) -> dict[str, "Node"]:
+        """A mapping's own fields; none if this is none."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    def entries(self, key: str) -> list["Node"]:
+        """The items of a field that is a list, which are its own; none if it is none."""
+        found = self.get(key)
+        return found.items() if found else []
+
+    def word(self, key: str) -> str:
+        """The text of a field; empty if it has none."""
+        found = self.get(key)
+        return found.value if found and isinstance(found.value, str) else ""
+
+    def below(self, lines: int) -> "Node":
+        """A copy, so many lines further down; what an alias shares is copied too."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: child.below(lines) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.below(lines) for child in value]
+        return replace(self, line=self.line + lines, value=value)
+
     def plain(self) -> Any:
         """The value without lines; where aliases stood, each place has a copy of its own."""
         if isinstance(self.value, dict):

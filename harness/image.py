@@ -31,33 +31,51 @@ class Brought:
     disk: Disk
 
 
-def of_file(file: Path, cache: Path) -> Brought:
-    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises HarnessError for what no node could be made of."""
+def check_file(file: Path) -> None:
+    """Raises HarnessError for a disk image that no node could be made of, as far as can be seen without reading it all."""
     head = _head_of(file)
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             raise HarnessError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
-    digest = _digest_of(file)
     if not head.startswith(_QCOW2):
-        return Brought({file.name: digest}, _of_generation_a(file))
-    described = json.loads(tools.run("qemu-img", "info", "--output=json", "-f", "qcow2", file).stdout)
+        _of_generation_a(file)
+        return
+    described = json.loads(tools.run("qemu-img", "info", "--output=json", "-f", "qcow2", file.absolute()).stdout)
     if "backing-filename" in described or "data-file" in described.get("format-specific", {}).get("data", {}):
         raise HarnessError(f"{file} is not whole: the rest of it is in another file. Make one: qemu-img convert -O qcow2 ...")
 
-    def unpack(raw: Path) -> None:
-        tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file, raw, timeout=600)
 
-    return Brought({file.name: digest}, _of_generation_a(_kept(cache, digest, unpack)))
-
-
-def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
-    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
+def check_outputs(efi: Path, modules: Path) -> None:
+    """Raises HarnessError for an EFI binary or a folder of modules that is none."""
     if _head_of(efi)[:2] != b"MZ":
         raise HarnessError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
     if not list(modules.glob("*/modules.dep")):
         raise HarnessError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+
+
+def of_file(file: Path, cache: Path) -> Brought:
+    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises HarnessError for what no node could be made of."""
+    check_file(file)
+    digest = _digest_of(file)
+    if not _head_of(file).startswith(_QCOW2):
+        return Brought({file.name: digest}, disk.open_image(file))
+
+    def unpack(raw: Path) -> None:
+        tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
+        try:
+            _of_generation_a(raw)
+        except HarnessError as unfit:
+            # Its user knows it by the name that they gave.
+            raise HarnessError(str(unfit).replace(str(raw), str(file))) from unfit
+
+    return Brought({file.name: digest}, disk.open_image(_kept(cache, digest, unpack)))
+
+
+def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
+    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
+    check_outputs(efi, modules)
     contents = sorted(file for file in modules.rglob("*") if file.is_file())
-    digests = {efi.name: _digest_of(efi), modules.name: _digest_of(*contents)}
+    digests = {efi.name: _digest_of(efi), f"{modules.name}/": _digest_of(*contents)}
     # The disk depends on what makes it, too.
     recipe = _digest_of(*sorted((Path(__file__).parent.parent / "images").glob("*.py")))
     names = [str(file.relative_to(modules)) for file in contents]
@@ -66,16 +84,16 @@ def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     def make(raw: Path) -> None:
         ask_images("disk", "--efi", efi.absolute(), "--modules", modules.absolute(), "--output", raw)
 
-    return Brought(digests, _of_generation_a(_kept(cache, key, make)))
+    return Brought(digests, disk.open_image(_kept(cache, key, make)))
 
 
-def _of_generation_a(file: Path) -> Disk:
+def _of_generation_a(file: Path) -> None:
     if not gpt.read(file, gpt.sector_size_of(file)).of_type(gpt.DATA_PARTITION):
         raise HarnessError(
             f"{file} has no data partition (type {gpt.DATA_PARTITION}). kiOS of generation B, since April 2025, is made so, "
             "with its configuration in a second initramfs: that is not supported. Bring an image of generation A."
         )
-    return disk.open_image(file)
+    disk.open_image(file)
 
 
 def _head_of(file: Path) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 from harness.credentials import Credentials
 from harness.disk import Disk
@@ -26,8 +26,8 @@ _CONSOLE_POD = _HERE / "manifests/console.yaml"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
+P = ParamSpec("P")
 Pods = Sequence[StaticPod | Path]
-MoreFiles = Tree
 
 
 class NewNode(Protocol):
@@ -43,7 +43,7 @@ class NewNode(Protocol):
         image: Disk,
         pods: Pods,
         disk_size: int | None = None,
-        files: MoreFiles | None = None,
+        files: Tree | None = None,
         kernel_arguments: Sequence[str] | None = None,
     ) -> Node: ...
 
@@ -59,52 +59,49 @@ class NodeMaker:
         self._stock = stock
         self._in_use = ExitStack()
 
-    def prepare(
+    def making(self, make: Callable[[Order], Node]) -> NewNode:
+        """What a scenario asks for nodes, by one of the ways to make them below."""
+        return _behind(self.order, make)
+
+    def order(
         self,
         image: Disk,
         pods: Pods,
         disk_size: int | None = None,
-        files: MoreFiles | None = None,
+        files: Tree | None = None,
         kernel_arguments: Sequence[str] | None = None,
-    ) -> Node:
+    ) -> Order:
+        """A node to be, complete: see `NewNode` for the arguments."""
+        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
+        door = load(_CONSOLE_POD)
+        taken = door.name in [pod.name for pod in loaded]
+        all_pods = loaded if taken else [door, *loaded]
+        supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
+        machine = self._machine(image, disk_size)
+        if kernel_arguments is not None:
+            machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
+        return Order(image, machine, loaded, None if taken else door, {**supplies, **(files or {})})
+
+    def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""
         place = self._next_place()
-        credentials = Credentials.make(place.folder.parent)
-        return self._remember(
-            Node.prepare(image, self._order(image, pods, disk_size, files, kernel_arguments), self._host, credentials, place)
-        )
+        return self._remember(Node.prepare(order, self._host, Credentials.make(place.folder.parent), place))
 
-    def boot(
-        self,
-        image: Disk,
-        pods: Pods,
-        disk_size: int | None = None,
-        files: MoreFiles | None = None,
-        kernel_arguments: Sequence[str] | None = None,
-    ) -> Node:
+    def boot(self, order: Order) -> Node:
         """A node on which every pod runs, booted for it."""
-        node = self.prepare(image, pods, disk_size, files, kernel_arguments)
+        node = self.prepare(order)
         node.start()
         node.wait_until_ready()
         return node
 
-    def clone(
-        self,
-        templates: Templates,
-        image: Disk,
-        pods: Pods,
-        disk_size: int | None = None,
-        files: MoreFiles | None = None,
-        kernel_arguments: Sequence[str] | None = None,
-    ) -> Node:
+    def clone(self, templates: Templates, order: Order) -> Node:
         """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
-        order = self._order(image, pods, disk_size, files, kernel_arguments)
         if order.door is None:
             raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
             place = self._place(_TEMPLATE)
-            node = self._remember(Node.prepare(image, order, self._host, credentials, place))
+            node = self._remember(Node.prepare(order, self._host, credentials, place))
             node.start_freezable(folder / "memory")
             node.wait_until_ready()
             milestones = node.freeze(folder / "state")
@@ -112,7 +109,7 @@ class NodeMaker:
             shutil.move(node.variables, folder / "variables.fd")
             return milestones
 
-        template = self._in_use.enter_context(templates.get(_facts(image, order, self._host), make))
+        template = self._in_use.enter_context(templates.get(_facts(order, self._host), make))
         node = self._remember(Node.clone(template, order, self._host, self._next_place()))
         node.start()
         return node
@@ -139,25 +136,19 @@ class NodeMaker:
     def _place(self, name: str) -> Place:
         return Place(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
 
-    def _order(
-        self, image: Disk, pods: Pods, disk_size: int | None, files: MoreFiles | None, kernel_arguments: Sequence[str] | None
-    ) -> Order:
-        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
-        door = load(_CONSOLE_POD)
-        taken = door.name in [pod.name for pod in loaded]
-        all_pods = loaded if taken else [door, *loaded]
-        supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
-        machine = self._machine(image, disk_size)
-        if kernel_arguments is not None:
-            machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
-        return Order(machine, loaded, None if taken else door, {**supplies, **(files or {})})
+
+def _behind(order: Callable[P, Order], make: Callable[[Order], Node]) -> Callable[P, Node]:
+    def new_node(*arguments: P.args, **named: P.kwargs) -> Node:
+        return make(order(*arguments, **named))
+
+    return new_node
 
 
-def _facts(image: Disk, order: Order, host: Host) -> dict[str, str]:
+def _facts(order: Order, host: Host) -> dict[str, str]:
     """Everything on which a frozen node depends."""
     code = host.firmware.code.stat()
     return {
-        "image": _digest_of([image.path]),
+        "image": _digest_of([order.image.path]),
         "machine": repr(order.machine),
         "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
         "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),

@@ -60,11 +60,12 @@ class Host:
 
 @dataclass(frozen=True)
 class Order:
-    """A node to be: its machine, its static pods, and more files for its data partition (path on it to bytes).
+    """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
 
     `door` is the harness's own pod with the shell on the serial port; None where one of `pods` has that port.
     """
 
+    image: Disk
     machine: Machine
     pods: Sequence[StaticPod]
     door: StaticPod | None
@@ -98,8 +99,9 @@ class Node:
         place.artifacts.mkdir(parents=True, exist_ok=True)
 
     @classmethod
-    def prepare(cls, image: Disk, order: Order, host: Host, credentials: Credentials, place: Place) -> "Node":
+    def prepare(cls, order: Order, host: Host, credentials: Credentials, place: Place) -> "Node":
         """Makes a node that has never run: its disk an overlay on the image, with what was ordered put on it."""
+        image = order.image
         if order.machine.sector_size != image.table.sector_size:
             raise HarnessError(
                 f"{image.path} is made for blocks of {image.table.sector_size} bytes, not {order.machine.sector_size}: "
@@ -107,7 +109,7 @@ class Node:
             )
         node = cls(order, host, credentials, place)
         overlay.create(image.path, node.overlay, order.machine.disk_size)
-        node._inject(image)
+        node._inject()
         variables.write(host.firmware.variables, node.variables, image.esp, order.machine.kernel_arguments)
         return node
 
@@ -270,7 +272,8 @@ class Node:
         for boot in self._boots:
             boot.close()
 
-    def _inject(self, image: Disk) -> None:
+    def _inject(self) -> None:
+        image = self.order.image
         size = image.table.sector_size
         files: Tree = {
             _HOSTS_FILE: _HOSTS,

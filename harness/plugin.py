@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,13 @@ def pytest_configure(config: pytest.Config) -> None:
             raise HarnessError(
                 "--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either."
             )
+        if config.getoption("kios_image"):
+            images.check_file(config.getoption("kios_image"))
+        if config.getoption("kios_efi"):
+            images.check_outputs(config.getoption("kios_efi"), config.getoption("kios_modules"))
+        for named in (*config.getoption("container"), *filter(None, [config.getoption("page")])):
+            if not named.is_file():
+                raise HarnessError(f"There is no file {named}.")
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
         Machine(_bytes(config.getoption("disk_size") or "1G"), memory=_bytes(config.getoption("memory")))
@@ -249,27 +257,34 @@ def _keep(maker: NodeMaker, config: pytest.Config) -> None:
     """Has whoever sits at the terminal visit the nodes that run; then, and where nobody does, their disks are kept."""
     from harness import by_hand
 
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    try:
-        # pytest has put something else in the place of stdin, and workers of pytest-xdist would all have the one terminal.
-        if hasattr(config, "workerinput") or not capture:
-            raise OSError
-        with Path("/dev/tty").open("r+b", buffering=0) as seat, capture.global_and_fixture_disabled():
+    seat, capture = _seat(config), config.pluginmanager.get_plugin("capturemanager")
+    if seat and capture:
+        with seat, capture.global_and_fixture_disabled():
             for node in maker.nodes:
                 if node.was_started and node.boot.process.running():
                     by_hand.visit(node, seat, seat)
-    except OSError:
+    else:
         _tell(config, "--keep-on-failure: there is no terminal at which to visit a node; its disk is with its artifacts")
     maker.keep_disks()
+
+
+def _seat(config: pytest.Config) -> FileIO | None:
+    """The terminal, opened anew: pytest has put something else in the place of stdin. Workers of pytest-xdist share one."""
+    if hasattr(config, "workerinput"):
+        return None
+    try:
+        return Path("/dev/tty").open("r+b", buffering=0)
+    except OSError:
+        return None
 
 
 @pytest.fixture
 def new_node(makers: NodeMaker) -> NewNode:
     """Makes nodes that are prepared and not yet started; each ends with the test.
 
-    `new_node(image, pods, disk_size=None, files=None)`: pods are manifest files or static pods; the console pod is added.
+    See `maker.NewNode` for the arguments.
     """
-    return makers.prepare
+    return makers.making(makers.prepare)
 
 
 @pytest.fixture
@@ -283,9 +298,9 @@ def ready_node(
     why_cold = _why_cold(request, pytestconfig, host)
     if why_cold:
         _tell(pytestconfig, f"every node is booted cold: {why_cold}")
-        return makers.boot
+        return makers.making(makers.boot)
     templates = Templates(_cache(pytestconfig) / "templates", _TEMPLATES_LIMIT, run_folder)
-    return functools.partial(makers.clone, templates)
+    return makers.making(functools.partial(makers.clone, templates))
 
 
 def _tell(config: pytest.Config, words: str) -> None:

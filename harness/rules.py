@@ -144,7 +144,7 @@ def _names(place: Place) -> Iterator[Finding]:
 def _containers(spec: Node) -> Iterator[Finding]:
     lines: dict[str, int] = {}
     for container in _all_containers(spec):
-        name = _text(container, "name")
+        name = container.word("name")
         if name and name in lines:
             line = _line(container, "name")
             yield Finding(line, f"two containers are named {shown(name)}, the other in line {lines[name]}: rename one.")
@@ -156,8 +156,8 @@ def _containers(spec: Node) -> Iterator[Finding]:
 
 def _volumes(spec: Node) -> Iterator[Finding]:
     lines: dict[str, int] = {}
-    for volume in _list(spec, "volumes"):
-        name, line = _text(volume, "name"), _line(volume, "name")
+    for volume in spec.entries("volumes"):
+        name, line = volume.word("name"), _line(volume, "name")
         if name and name in lines:
             yield Finding(line, f"two volumes are named {shown(name)}, the other in line {lines[name]}: rename one.")
         lines.setdefault(name, line)
@@ -169,10 +169,10 @@ def _volumes(spec: Node) -> Iterator[Finding]:
 
 
 def _mounts(container: Node, declared: Collection[str]) -> Iterator[Finding]:
-    user = f"container {shown(_text(container, 'name'))}"
+    user = f"container {shown(container.word('name'))}"
     lines: dict[str, int] = {}
-    for mount in (*_list(container, "volumeMounts"), *_list(container, "volumeDevices")):
-        name, path, line = _text(mount, "name"), _text(mount, "mountPath"), _line(mount, "name")
+    for mount in (*container.entries("volumeMounts"), *container.entries("volumeDevices")):
+        name, path, line = mount.word("name"), mount.word("mountPath"), _line(mount, "name")
         if name and name not in declared:
             yield Finding(line, f"{user} mounts the volume {shown(name)}, which is not declared: add it to spec.volumes.")
         if path and path in lines:
@@ -188,17 +188,7 @@ def _network(spec: Node) -> Iterator[Finding]:
 
 
 def _all_containers(spec: Node) -> list[Node]:
-    return [*_list(spec, "initContainers"), *_list(spec, "containers")]
-
-
-def _list(node: Node, key: str) -> list[Node]:
-    found = node.get(key)
-    return found.items() if found is not None else []
-
-
-def _text(node: Node, key: str) -> str:
-    found = node.get(key)
-    return found.value if found is not None and isinstance(found.value, str) else ""
+    return [*spec.entries("initContainers"), *spec.entries("containers")]
 
 
 def _line(node: Node, key: str) -> int:

@@ -56,10 +56,10 @@ class Stock:
         stored: list[Path] = []
         rest: list[str] = []
         for name in dict.fromkeys([*map(str, map(reference.parse, lacking)), *preload.missing(disk, archives)]):
-            archive = archives[name]
-            room -= archive.stat().st_size
-            if room > 0:
-                stored.append(archive)
+            size = archives[name].stat().st_size
+            if size < room:
+                room -= size
+                stored.append(archives[name])
             else:
                 rest.append(name)
         tree = dict(preload.files(disk, self._store(stored))) if stored else {}

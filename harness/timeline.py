@@ -70,6 +70,8 @@ KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
 INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
 CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
 KUBELET = Milestone("kubelet", line_matching(r"kiOS: starting kubelet"), 180)
+# The first that is heard of the kubelet's API: from then on the node is on the network.
+API = Milestone("kubelet-api", lambda happening: isinstance(happening, ContainerState), 240)
 # Passed when somebody first asks: no part of what every boot is waited for.
 SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
 # Told by the harness's console pod as it starts.

@@ -5,7 +5,6 @@ damage. docs/scenarios.md has the same list as a table (`--table`).
 """
 
 import argparse
-import functools
 import os
 import re
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +21,13 @@ import pytest
 from harness import manifest, tools
 from harness import page as pages
 from harness.boot import Boot
-from harness.disk import Disk, open_image
+from harness.disk import open_image
 from harness.maker import NodeMaker
 from harness.manifest import Reading
-from harness.node import Node
+from harness.node import Node, Order
 from harness.page import Page
 from harness.pods import StaticPod
+from harness.template import Templates
 from harness.wire import Wire
 
 _ROOT = Path(__file__).parent.parent
@@ -60,9 +60,8 @@ class Command:
 
         clone, ready = NodeMaker.clone, Node.wait_until_ready
 
-        @functools.wraps(clone)
-        def sabotaged_clone(*arguments: object, **named: object) -> Node:
-            node: Node = clone(*arguments, **named)  # type: ignore[arg-type]
+        def sabotaged_clone(maker: NodeMaker, templates: Templates, order: Order) -> Node:
+            node = clone(maker, templates, order)
             sabotage(node)
             return node
 
@@ -140,12 +139,12 @@ class NoLoader:
         prepare = NodeMaker.prepare
         folder = tempfile.TemporaryDirectory(prefix="kios-e2e-break-")
 
-        @functools.wraps(prepare)
-        def without(maker: NodeMaker, image: Disk, *arguments: object, **named: object) -> Node:
+        def without(maker: NodeMaker, order: Order) -> Node:
+            image = order.image
             broken = Path(folder.name) / "broken.img"
             tools.run("cp", "--sparse=always", image.path, broken)
             tools.run("mdel", "-i", f"{broken}@@{image.esp.first * image.table.sector_size}", "::EFI/Boot/Bootx64.efi")
-            return prepare(maker, open_image(broken), *arguments, **named)  # type: ignore[arg-type]
+            return prepare(maker, replace(order, image=open_image(broken)))
 
         patch.setattr(NodeMaker, "prepare", without)
 
@@ -161,9 +160,8 @@ class OneForAll:
         clone = NodeMaker.clone
         made: list[Node] = []
 
-        @functools.wraps(clone)
-        def same(*arguments: object, **named: object) -> Node:
-            made[:] = made or [clone(*arguments, **named)]  # type: ignore[arg-type]
+        def same(maker: NodeMaker, templates: Templates, order: Order) -> Node:
+            made[:] = made or [clone(maker, templates, order)]
             return made[0]
 
         patch.setattr(NodeMaker, "clone", same)

@@ -200,7 +200,7 @@ def test_a_disk_is_made_of_outputs_once(
     cache = tmp_path / "cache"
     brought = image.of_outputs(Path(efi.name), Path("modules"), cache)
     dep = tmp_path / "modules/6.1.0/modules.dep"
-    assert brought.digests == {"Bootx64.efi": digest(efi), "modules": digest(dep)}
+    assert brought.digests == {"Bootx64.efi": digest(efi), "modules/": digest(dep)}
     assert brought.disk.path.read_bytes() == made.read_bytes()
     # `images` runs in another folder.
     assert [words[:-1] for words in images.asked] == [

@@ -141,8 +141,8 @@ _TREE: overlay.Tree = {
     PurePosixPath("/store/a file"): overlay.File(bytes(9000) + b"end" + bytes(9000), 0o4755),
     PurePosixPath("/store/secret"): overlay.File(b"s", 0o600),
     PurePosixPath("/store/empty"): overlay.Folder(0o1777),
-    PurePosixPath("/store/work/kept"): overlay.File(b""),
-    PurePosixPath("/store/work"): overlay.Folder(0o700),
+    PurePosixPath("/store/own/kept"): overlay.File(b""),
+    PurePosixPath("/store/own"): overlay.Folder(0o700),
     PurePosixPath("/store/["): overlay.Link("busy box"),
     PurePosixPath("/store/l/X"): overlay.Link("../é/diff"),
     PurePosixPath("/store/short"): overlay.Link("s" * 59),
@@ -166,7 +166,7 @@ def test_files_folders_and_links_are_on_the_disk_with_their_modes(base: Path, tm
                 assert (kind, mode) == ("directory", entry.mode)
             case overlay.Link():
                 assert (kind, target) == ("symlink", entry.target)
-    assert ext4.list_folder(flat, _START, "/store/work") == ["kept"]
+    assert ext4.list_folder(flat, _START, "/store/own") == ["kept"]
     assert ext4.list_folder(flat, _START, "/etc") == ["kept", "old"]
     assert ext4.list_folder(flat, _START, "/store/empty") == []
 

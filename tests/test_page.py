@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.completion import completed
 from harness.errors import HarnessError
-from harness.page import completed, read
+from harness.page import read
 from harness.pods import StaticPod, load
 
 PROJECT = Path(__file__).parents[1]

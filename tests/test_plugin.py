@@ -30,6 +30,11 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(
             ["--kios-image", "a", "--kios-efi", "b", "--kios-modules", "c"], "give either", id="an image and its parts"
         ),
+        pytest.param(["--kios-image", "missing.img"], "There is no file missing.img.", id="an image that is missing"),
+        pytest.param(["--kios-image", "no.img"], "no.img is not a GPT disk image", id="an image that is none"),
+        pytest.param(["--kios-efi", "no.img", "--kios-modules", "."], "no.img is no EFI binary", id="a kernel that is none"),
+        pytest.param(["--container", "missing.tar"], "There is no file missing.tar.", id="an archive that is missing"),
+        pytest.param(["--page", "missing.md"], "There is no file missing.md.", id="a page that is missing"),
         pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
         pytest.param(["--disk-size", "2X"], "'2X' is no size", id="a disk size that is none"),
         pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),
@@ -40,6 +45,7 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
 )
 def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options: list[str], why: str) -> None:
     run.makepyfile("print('it was collected')")
+    run.makefile(".img", no="nothing of the kind")
     ended = run.runpytest(*options)
     assert ended.ret is pytest.ExitCode.USAGE_ERROR
     assert why in ended.stderr.str()
@@ -51,13 +57,14 @@ def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options:
     "options",
     [
         pytest.param([], id="none"),
-        pytest.param(["--kios-image", "a"], id="an image"),
-        pytest.param(["--kios-efi", "a", "--kios-modules", "b"], id="the parts of one"),
+        pytest.param(["--kios-efi", "boot.efi", "--kios-modules", "."], id="the parts of an image"),
         pytest.param(["--disk-size", "2g", "--memory", "536870912"], id="sizes"),
     ],
 )
 def test_other_options_are_taken(run: pytest.Pytester, options: list[str]) -> None:
     run.makepyfile("def test_it(): pass")
+    run.makefile(".efi", boot="MZ and so on")
+    run.mkdir("6.12").joinpath("modules.dep").touch()
     run.runpytest("--strict-markers", *options).assert_outcomes(passed=1)
 
 
@@ -107,11 +114,11 @@ def test_no_image_is_made_for_a_test_that_needs_none(run: pytest.Pytester) -> No
 
 
 def test_a_node_that_cannot_be_had_is_said_in_one_line(run: pytest.Pytester) -> None:
-    run.makepyfile("def test_it(image): pass")
-    ended = run.runpytest("--kios-image", "missing.img")
+    run.makepyfile("def test_it(host): pass")
+    ended = run.runpytest("--qemu", "missing-qemu")
     ended.assert_outcomes(errors=1)
-    ended.stdout.fnmatch_lines(["the harness cannot make this node: There is no file missing.img."])
-    ended.stdout.no_fnmatch_line("*Error: There is no file*")
+    ended.stdout.fnmatch_lines(["the harness cannot make this node: There is no missing-qemu.*"])
+    ended.stdout.no_fnmatch_line("*Error: There is no*")
 
 
 def test_an_error_of_another_kind_keeps_its_traceback(run: pytest.Pytester) -> None:
