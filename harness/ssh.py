@@ -12,6 +12,7 @@ _TRY_SECONDS = 10.0
 # For a try that begins as the time ends: no time at all would mean something else to a socket.
 _LEAST_TRY_SECONDS = 0.1
 _TRY_AGAIN_SECONDS = 0.2
+_REFUSED = "Authentication failed."
 
 
 def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[], str | None]) -> paramiko.SSHClient:
@@ -40,16 +41,22 @@ def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[]
                 auth_timeout=patience,
             )
             return client
-        except (paramiko.AuthenticationException, paramiko.BadHostKeyException) as refused:
-            client.close()
-            raise NodeFailure(f"SSH: {refused}") from refused
         except (OSError, EOFError, paramiko.SSHException) as early:
             client.close()
+            if _is_refusal(early):
+                raise NodeFailure(f"SSH: {early}") from early
             if reason := abort():
                 raise NodeFailure(reason) from early
             if time.monotonic() >= deadline:
                 raise NodeFailure(f"SSH: nobody let in within {within:.0f} s; the last try ended with: {early}") from early
             time.sleep(_TRY_AGAIN_SECONDS)
+
+
+def _is_refusal(failure: Exception) -> bool:
+    """Whether the answer was no: what ends an authentication else, its time or the connection's end, has the same class."""
+    if isinstance(failure, (paramiko.BadHostKeyException, paramiko.BadAuthenticationType)):
+        return True
+    return isinstance(failure, paramiko.AuthenticationException) and str(failure) == _REFUSED
 
 
 def _key(private: Path) -> paramiko.Ed25519Key:

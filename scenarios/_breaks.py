@@ -202,9 +202,13 @@ BREAKS = {
     ),
     "boot-bin": Break("boot", "bin_holds", Command("touch /host/bin/sh"), "there is also sh"),
     "boot-plugin": Break("boot", "on_its_own", Command("d=/host/etc/cni/net.d; mkdir -p $d; touch $d/a.conf"), r"a\.conf"),
-    "dhcp-record": Break("dhcp", "three_sides", Edit("mountPath: /var/db/dhcpcd", "mountPath: /var/db/other"), "NodeFailure"),
+    "dhcp-record": Break(
+        "dhcp", "three_sides", Edit("mountPath: /var/db/dhcpcd", "mountPath: /var/db/other"), "record of its lease"
+    ),
     "dhcp-route": Break("dhcp", "settings_outlive", Command("ip route del default"), "the default route is '10"),
-    "dhcp-stays": Break("dhcp", "settings_outlive", Edit("    - --oneshot\n", "    - --nobackground\n"), "dhcpcd"),
+    "dhcp-stays": Break(
+        "dhcp", "settings_outlive", Edit("    - --oneshot\n", "    - --nobackground\n"), "milestone node/dhcpcd"
+    ),
     "dhcp-server": Break("dhcp", "without_a_server", Idle(Wire, "unblock"), "milestone node/dhcpcd"),
     "dhcp-answers": Break("dhcp", "without_a_server", Idle(Wire, "block"), "a second DISCOVER"),
     "dhcp-cable": Break("dhcp", "without_a_cable", Idle(Wire, "plug"), "milestone node/dhcpcd"),
@@ -224,7 +228,7 @@ BREAKS = {
         Command(f"{_ANONYMOUS}; p=$(pidof kubelet); kios-system 3; while [ $p = $(pidof kubelet) ]; do :; done"),
         "Regex pattern did not match",
     ),
-    "order-overlap": Break("order", "waits_for", _side_car("modprobe"), "modprobe"),
+    "order-overlap": Break("order", "waits_for", _side_car("modprobe"), "modprobe has not"),
     "order-failure": Break("order", "holds_back", Idle(StaticPod, "with_args"), "DID NOT RAISE"),
     "hardening-more": Break(
         "hardening",
@@ -246,7 +250,7 @@ BREAKS = {
     "console-driver": Break(
         "console", "login", Edit('    - "8250"\n', "    - virtio_net\n"), "container agetty of pod console"
     ),
-    "ssh-commands": Break("ssh", "commands", _sshd_with("ForceCommand=/bin/false"), "AssertionError"),
+    "ssh-commands": Break("ssh", "commands", _sshd_with("ForceCommand=/bin/false"), "b'out"),
     "ssh-files": Break("ssh", "files_up", _sshd_with("ForceCommand=/bin/false"), "EOFError|SSHException|Error"),
     "ssh-strangers": Break(
         "ssh",
@@ -286,19 +290,28 @@ def pytest_configure(config: pytest.Config) -> None:
         BREAKS[name].how.apply(pytest.MonkeyPatch())
 
 
-def _run(name: str, options: Sequence[str]) -> str:
-    """Runs one break; returns what is wrong with its scenario, nothing if it failed as it should."""
+@dataclass(frozen=True)
+class Outcome:
+    """Whether a scenario failed as it should, and the line by which it is seen."""
+
+    as_it_should: bool
+    line: str
+
+
+def _run(name: str, options: Sequence[str]) -> Outcome:
+    """Runs one break."""
     broken = BREAKS[name]
     with tempfile.TemporaryDirectory(prefix="kios-e2e-break-") as folder:
         selected = [f"scenarios/{broken.file}.py", "-k", broken.keyword]
         argv = [sys.executable, "-m", "pytest", "-p", "scenarios._breaks", "-x", *selected, "--artifacts", folder, *options]
         done = subprocess.run(argv, cwd=_ROOT, env={**os.environ, _NAME: name}, capture_output=True, text=True, check=False)
-    told = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
+    told = [line.removeprefix("E").strip() for line in done.stdout.splitlines() if line.startswith("E  ")]
     if done.returncode != 1:
-        return f"pytest ended with status {done.returncode}: {done.stdout.strip().splitlines()[-1:]}"
-    if not any(re.search(broken.words, line) for line in told):
-        return f"it failed without the words {broken.words!r}: {told[:3]}"
-    return ""
+        return Outcome(False, f"pytest ended with status {done.returncode}: {done.stdout.strip().splitlines()[-1:]}")
+    seen = next((line for line in told if re.search(broken.words, line)), None)
+    if seen is None:
+        return Outcome(False, f"it failed without the words {broken.words!r}: {told[:3]}")
+    return Outcome(True, f"failed, as it should: {seen[:200]}")
 
 
 def _shown(text: str) -> str:
@@ -322,9 +335,9 @@ def main() -> int:
     names = arguments.names or [name for name, broken in BREAKS.items() if broken.file != "page" or options]
     with ThreadPoolExecutor(2) as pool:
         wrong = 0
-        for name, problem in zip(names, pool.map(lambda name: _run(name, options), names), strict=True):
-            print(f"{name}: {problem or 'failed, as it should'}", flush=True)
-            wrong += bool(problem)
+        for name, outcome in zip(names, pool.map(lambda name: _run(name, options), names), strict=True):
+            print(f"{name}: {outcome.line}", flush=True)
+            wrong += not outcome.as_it_should
     return int(wrong > 0)
 
 

@@ -196,3 +196,21 @@ def test_a_key_that_cannot_be_read_is_no_verdict_on_the_node(
         broken.write_text(content)
     with pytest.raises(HarnessError, match=r"The SSH key .*/key of the run cannot be read"):
         ssh.connect(sshd.port, node.ssh_host, broken, _SECONDS, lambda: None)
+
+
+def test_an_answer_that_does_not_come_in_time_is_no_refusal(
+    sshd: Sshd, node: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "_TRY_SECONDS", 0.5)
+    answer, asked = Door.check_auth_publickey, []
+
+    def slow_at_first(door: Door, username: str, key: paramiko.PKey) -> int:
+        asked.append(username)
+        if len(asked) == 1:
+            time.sleep(1)
+        return answer(door, username, key)
+
+    monkeypatch.setattr(Door, "check_auth_publickey", slow_at_first)
+    with connect(sshd.port, node, node) as client:
+        assert client.get_transport() is not None
+    assert len(sshd.clients) == 2
