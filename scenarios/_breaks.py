@@ -228,7 +228,7 @@ BREAKS = {
         Command(f"{_ANONYMOUS}; p=$(pidof kubelet); kios-system 3; while [ $p = $(pidof kubelet) ]; do :; done"),
         "Regex pattern did not match",
     ),
-    "order-overlap": Break("order", "waits_for", _side_car("modprobe"), "modprobe has not"),
+    "order-overlap": Break("order", "waits_for", _side_car("modprobe"), "started before modprobe had ended"),
     "order-failure": Break("order", "holds_back", Idle(StaticPod, "with_args"), "DID NOT RAISE"),
     "hardening-more": Break(
         "hardening",
