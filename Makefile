@@ -10,11 +10,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 PACKAGES := packages-python packages-test packages-image packages-run
-.PHONY: help scenario bench qemu image test lint format lock clean venv $(PACKAGES)
+.PHONY: help scenario bench qemu image test lint format lock clean venv bench-venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK_HASH = $(firstword $(shell sha256sum requirements.lock))
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +21,7 @@ help: ## Show this
 scenario: packages-run qemu image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
 	$(BIN)/python -m pytest $(SCENARIO) -n auto $(PYTEST_FLAGS)
 
-bench: packages-run qemu image ## Measure the harness on this host
+bench: packages-run qemu image bench-venv ## Measure the harness on this host, and its peers beside it
 	$(BIN)/python -m bench
 
 qemu: packages-run
@@ -45,33 +44,43 @@ format: venv ## Format, and mend what ruff can mend
 
 # The stamp is written last, so an interrupted install is started again. Remade when the lock changes or its interpreter is
 # gone. Wheels only: what a source would need for its build has no hash in the lock.
-venv: packages-python ## Make .venv from requirements.lock
-	@if [ "$$(cat $(VENV)/lock.sha256 2>/dev/null)" = $(LOCK_HASH) ] && $(BIN)/python -c '' 2>/dev/null; then exit 0; fi; \
+define install
+	@if [ "$$(cat $(1)/lock.sha256 2>/dev/null)" = "$$(sha256sum <$(2))" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'make: $(PYTHON) is older than 3.11; name another: make PYTHON=...' >&2; exit 1; }; \
-	echo 'venv: installing requirements.lock'; \
-	rm -rf $(VENV); \
-	$(PYTHON) -m venv $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r requirements.lock; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index --editable .; \
-	echo $(LOCK_HASH) >$(VENV)/lock.sha256; \
+	echo 'venv: installing $(2)'; \
+	rm -rf $(1); \
+	$(PYTHON) -m venv $(1); \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r $(2); \
+	$(3) \
+	sha256sum <$(2) >$(1)/lock.sha256; \
 	echo 'venv: done'
+endef
+
+venv: packages-python ## Make .venv from requirements.lock
+	$(call install,$(VENV),requirements.lock,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index --editable .;)
+
+bench-venv: packages-python ## Make .venv-bench, for what the harness is measured beside, from bench/peers.lock
+	$(call install,$(VENV)-bench,bench/peers.lock)
 
 # Versions that still fit stay: make lock LOCK_FLAGS=--upgrade takes the newest ones. Nothing of the last week is taken:
 # not every mirror has it yet, and a bad upload is found by then.
-lock: packages-python ## Make requirements.lock from pyproject.toml
+lock: packages-python ## Make requirements.lock from pyproject.toml, and bench/peers.lock from bench/peers.in
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
-	env -u UV_FIND_LINKS "$$folder/bin/uv" pip compile --quiet --universal --extra dev --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links --no-config --custom-compile-command 'make lock' \
-	    --exclude-newer '7 days' $(LOCK_FLAGS) \
-	    --output-file requirements.lock pyproject.toml; \
-	echo 'lock: requirements.lock is made'
+	compile() { \
+	    env -u UV_FIND_LINKS "$$folder/bin/uv" pip compile --quiet --universal --generate-hashes \
+	        --no-emit-index-url --no-emit-find-links --no-config --custom-compile-command 'make lock' \
+	        --exclude-newer '7 days' $(LOCK_FLAGS) --output-file "$$@"; \
+	}; \
+	compile requirements.lock --extra dev pyproject.toml; \
+	compile bench/peers.lock --python-version 3.11 bench/peers.in; \
+	echo 'lock: requirements.lock and bench/peers.lock are made'
 
 # A static pattern: make looks for no other kind of rule for a phony target.
 $(PACKAGES): packages-%:
 	@$(SETUP) $*
 
 clean: ## Remove what make made here, not the image's cache
-	rm -rf $(VENV) artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

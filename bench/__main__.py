@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import figures
+from bench import figures, peers
 from bench.lab import Lab
 from harness.keeper import Keeper
 
@@ -28,7 +28,7 @@ def main() -> int:
     keeper = Keeper.start(folder)
     measured: list[figures.Figure] = []
     try:
-        for measure in figures.ALL:
+        for measure in figures.ALL + peers.ALL:
             for figure in measure(Lab.open(arguments.qemu, folder)):
                 print(figure.row(), flush=True)
                 measured.append(figure)

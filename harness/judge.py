@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,20 @@ _WORST_WAITING = frozenset(
         "RunContainerError",
     }
 )
-# Words after which a guest does not come back to what it was doing.
+# Words after which a guest does not come back to what it was doing. Every line of a chatty node is held against these: an
+# alternative that begins with a letter costs a tenth of one that begins with an assertion, so what must not stand before
+# a word is asserted behind it.
 _FATAL = re.compile(
-    r"Kernel panic - not syncing|\bOops: |BUG: (unable to handle|soft lockup)|Unable to mount root|"
+    r"Kernel panic - not syncing|Oops: (?<!\wOops: )|BUG: (?:unable to handle|soft lockup)|Unable to mount root|"
     r"Out of memory: Killed process|kiOS: cannot mount the data partition"
 )
-_NO_SYSTEM = re.compile(r"UEFI Interactive Shell|^Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000")
+_NO_SYSTEM = re.compile(
+    r"UEFI Interactive Shell|Shell>(?<!.Shell>) ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000"
+)
+# What init says as it starts a daemon, and how often in how many seconds it does so of one that cannot run: it starts it
+# again after a second, for ever. A scenario that restarts daemons does it far more seldom.
+_STARTING = re.compile(r"kiOS: starting (\S+)")
+_STARTS, _STARTS_WITHIN = 5, 60.0
 
 
 @dataclass(frozen=True)
@@ -93,13 +102,14 @@ def wait(
     began = heard = time.monotonic()
     deadline = began + patience.within
     position = start
+    restarts = _Restarts()
     while True:
         for happening in feed.since(position):
             position += 1
             heard = max(heard, happening.at)
             if goal(happening):
                 return Met(happening)
-            verdict = _verdict_on(happening, doomed)
+            verdict = _verdict_on(happening, doomed) or restarts.verdict_on(happening)
             if verdict is not None:
                 return verdict
         now = time.monotonic()
@@ -153,6 +163,27 @@ def _verdict_on(happening: Happening, doomed: Sequence[str]) -> Outcome | None:
             return QemuDied(status, words)
     state = state_in(happening)
     return _verdict_on_container(state) if state and state.pod in doomed else None
+
+
+class _Restarts:
+    """The starts of each daemon, as far as one wait has heard of them."""
+
+    def __init__(self) -> None:
+        self._starts: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_STARTS))
+
+    def verdict_on(self, happening: Happening) -> Outcome | None:
+        """That a daemon ends as soon as init has started it, if this is the start that shows it."""
+        starting = _STARTING.search(happening.text) if isinstance(happening, ConsoleLine) else None
+        if starting is None:
+            return None
+        daemon, starts = starting[1], self._starts[starting[1]]
+        starts.append(happening.at)
+        if len(starts) < _STARTS or starts[-1] - starts[0] > _STARTS_WITHIN:
+            return None
+        return Contradicted(
+            f"init started {daemon} {_STARTS} times within {starts[-1] - starts[0]:.0f} s: it ends at once, as with a "
+            "configuration or an argument that it refuses"
+        )
 
 
 def _verdict_on_container(state: ContainerState) -> Outcome | None:

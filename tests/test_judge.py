@@ -98,7 +98,13 @@ def test_a_fatal_line_is_the_guests_death_in_its_own_words(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[    0.1] Kernel command line: panic=10", "crio: oops", "kiOS: starting kubelet as process 49", "sh: Shell> is odd"],
+    [
+        "[    0.1] Kernel command line: panic=10",
+        "crio: oops",
+        "app: Whoops: all gone",
+        "kiOS: starting kubelet as process 49",
+        "sh: Shell> is odd",
+    ],
 )
 def test_a_line_that_only_looks_fatal_ends_nothing(text: str) -> None:
     assert wait(fed(ConsoleLine(text)), never, _NOW) == TooLate(0)
@@ -122,6 +128,21 @@ def test_an_event_of_the_machines_end_is_the_guests_death(event: QmpEvent, how: 
 @pytest.mark.parametrize("event", [QmpEvent("RESET", {"guest": False}), QmpEvent("RESUME"), QmpEvent("POWERDOWN")])
 def test_other_events_end_nothing(event: QmpEvent) -> None:
     assert wait(fed(event), never, _NOW) == TooLate(0)
+
+
+def starts(daemon: str, times: int, every: float) -> list[Happening]:
+    return [ConsoleLine(f"[   30.0] kiOS: starting {daemon}", at=number * every) for number in range(times)]
+
+
+def test_a_daemon_that_ends_as_soon_as_it_is_started_is_named() -> None:
+    outcome = wait(fed(*starts("crio", 1, 1), *starts("kubelet", 5, 1)), never, _LONG)
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by.startswith("init started kubelet 5 times within 4 s")
+
+
+def test_daemons_that_are_restarted_now_and_then_end_nothing() -> None:
+    feed = fed(*starts("kubelet", 9, 20), *starts("crio", 4, 1))
+    assert isinstance(wait(feed, never, _NOW), TooLate)
 
 
 def test_qemus_end_is_told_with_status_and_words() -> None:
