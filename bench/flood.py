@@ -51,9 +51,11 @@ def _console(told: str) -> tuple[int, int]:
 
 
 def _speak_qmp() -> None:
-    print(json.dumps({"QMP": {}}), flush=True)
-    for _ in sys.stdin:
+    print(json.dumps({"QMP": {"version": {}}}), flush=True)
+    for line in sys.stdin:
         print(json.dumps({"return": {}}), flush=True)
+        if json.loads(line)["execute"] == "quit":
+            os._exit(0)
 
 
 if __name__ == "__main__":
