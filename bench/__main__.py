@@ -23,12 +23,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the harness on this host.")
     parser.add_argument("--json", type=Path, default=Path("artifacts/bench.json"), help="where the figures go (%(default)s)")
     parser.add_argument("--qemu", help="QEMU to measure with (default: the one in the cache, else the system's)")
+    measures = {measure.__name__: measure for measure in figures.ALL + peers.ALL}
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"only these of {', '.join(measures)}")
     arguments = parser.parse_args()
+    if unknown := set(arguments.measures) - measures.keys():
+        parser.error(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(measures)}")
     folder = Path(tempfile.mkdtemp(prefix="kios-e2e-bench-"))
     keeper = Keeper.start(folder)
     measured: list[figures.Figure] = []
     try:
-        for measure in figures.ALL + peers.ALL:
+        for measure in [measures[name] for name in arguments.measures or measures]:
             for figure in measure(Lab.open(arguments.qemu, folder)):
                 print(figure.row(), flush=True)
                 measured.append(figure)

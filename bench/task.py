@@ -10,9 +10,10 @@ from pathlib import Path
 # Each contender's seconds; a peer may be used in more than one way.
 Seconds = dict[str, float]
 
-# How a user reads output and status where only text comes back. What is typed comes back too, but has no digits there.
+# How a user reads output and status where only text comes back. What is typed comes back too, but has no digits there; a
+# terminal in between doubles carriage returns.
 ASKED = "echo {0}; echo status=$?"
-ANSWERED = r"\n{0}\r\nstatus=0\r\n"
+ANSWERED = r"\n{0}\r+\nstatus=0\r+\n"
 # The console container's shell (console.c in images/).
 PROMPT = "kios# "
 # Until a program that stands in for QEMU is up: no figure of a reader.

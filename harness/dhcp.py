@@ -1,8 +1,4 @@
-"""How a node gets its address: DHCP on the wire, and the record that dhcpcd keeps of it (RFC 2131 and RFC 2132).
-
-A UDP checksum is not looked at: the guest leaves it to a NIC that the frames in a capture have not passed yet. That of the
-IPv4 header is always there.
-"""
+"""How a node gets its address: DHCP on the wire, and the record that dhcpcd keeps of it (RFC 2131 and RFC 2132)."""
 
 import enum
 import ipaddress
@@ -12,16 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.capture import frames
+from harness.capture import Datagram, datagrams
 from harness.errors import NodeFailure
 
-_ETHERNET_HEADER = 14
-_IPV4_ETHERTYPE = b"\x08\x00"
-# RFC 791: version and header length, service, total length, identification, fragment, time, protocol, checksum, addresses.
-_IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
-_FRAGMENTED = 0x3FFF
-_UDP = 17
-_UDP_HEADER = struct.Struct("!HHHH")
 _SERVER_PORT, _CLIENT_PORT = 67, 68
 # RFC 2131, 2: op, htype, hlen, xid, ciaddr, yiaddr, chaddr, sname, file; then the magic cookie and the options.
 _BOOTP = struct.Struct("!BBBxI4x4s4s8x16s64s128s")
@@ -105,9 +94,9 @@ class _Malformed(Exception):  # noqa: N818 - bytes that are no DHCP message, whi
 def messages(capture: Path) -> list[Message]:
     """Returns the DHCP messages written so far, in the order of their time; every other frame, and a broken one, is skipped."""
     found = []
-    for frame in frames(capture):
+    for datagram in datagrams(capture):
         try:
-            found.append(_in_frame(frame))
+            found.append(_in_datagram(datagram))
         except _Malformed:
             continue
     return found
@@ -221,31 +210,14 @@ def _lease(ack: Message) -> Lease:
     return Lease(address, ack.routers, ack.dns_servers, ack.lease_seconds, ack.server)
 
 
-def _in_frame(frame: bytes) -> Message:
-    if frame[12:_ETHERNET_HEADER] != _IPV4_ETHERTYPE or len(frame) < _ETHERNET_HEADER + _IPV4_HEADER.size:
-        raise _Malformed("not IPv4 on Ethernet II")
-    packet = frame[_ETHERNET_HEADER:]
-    version, _, total, _, fragment, _, protocol, *_ = _IPV4_HEADER.unpack_from(packet)
-    header = (version & 0xF) * 4
-    if version >> 4 != 4 or not _IPV4_HEADER.size <= header <= total <= len(packet) or _checksum(packet[:header]):
-        raise _Malformed("a broken IPv4 header")
-    if protocol != _UDP or fragment & _FRAGMENTED or total - header < _UDP_HEADER.size:
-        raise _Malformed("not a whole UDP datagram")
-    _, port, length, _ = _UDP_HEADER.unpack_from(packet, header)
-    if port not in (_SERVER_PORT, _CLIENT_PORT) or length > total - header:
+def _in_datagram(datagram: Datagram) -> Message:
+    port = datagram.destination_port
+    if port not in (_SERVER_PORT, _CLIENT_PORT):
         raise _Malformed("not for a DHCP port")
-    message = _in_payload(packet[header + _UDP_HEADER.size : header + length])
+    message = _in_payload(datagram.payload)
     if (port == _CLIENT_PORT) != (message.kind in _FROM_SERVER):
         raise _Malformed(f"{message.kind.name} for port {port}")
     return message
-
-
-def _checksum(header: bytes) -> int:
-    """0 if the header is whole (RFC 1071)."""
-    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 def _in_payload(payload: bytes) -> Message:

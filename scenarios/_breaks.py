@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import pytest
@@ -150,6 +150,25 @@ class NoLoader:
 
 
 @dataclass(frozen=True)
+class OnTheDisk:
+    """A file on the data partition of every node that boots."""
+
+    path: str
+    content: str
+
+    def told(self) -> str:
+        return f"on the data partition: {self.path} with `{self.content}`"
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        prepare = NodeMaker.prepare
+
+        def with_it(maker: NodeMaker, order: Order) -> Node:
+            return prepare(maker, replace(order, files={**order.files, PurePosixPath(self.path): self.content.encode()}))
+
+        patch.setattr(NodeMaker, "prepare", with_it)
+
+
+@dataclass(frozen=True)
 class OneForAll:
     """Every clone is the same node."""
 
@@ -197,6 +216,12 @@ def _side_car(name: str) -> Edit:
 BREAKS = {
     "boot-loader": Break("boot", "firmware_starts", NoLoader(), "the firmware found nothing to boot"),
     "boot-user": Break("boot", "as_at_a_users", NoLoader(), "milestone firmware: it did not happen"),
+    "boot-kubelet": Break(
+        "boot",
+        "firmware_starts",
+        OnTheDisk("/meta/etc/kubernetes/config.yaml", "kind: Nonsense"),
+        "init started kubelet 5 times",
+    ),
     "boot-programs": Break(
         "boot", "host_runs", Command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"), "'sleep'"
     ),
@@ -269,6 +294,9 @@ BREAKS = {
     ),
     "udev-none": Break("udev", "without_udev", Edit("    - e1000\n", "    - e1000\n    - igb\n"), "DID NOT RAISE"),
     "clone-clock": Break("clone", "live_and_true", Idle(Boot, "_set_clock"), "< 3"),
+    "clone-resolver": Break(
+        "clone", "resolver_of", Command("ip address flush dev eth0"), r"a question to 10\.0\.2\.3 on the wire: it did not"
+    ),
     "clone-shared": Break("clone", "nobody_elses", OneForAll(), "assert 0 == 1"),
     "clone-power": Break("clone", "powered_off", _NO_BUTTON, "power-off by the guest: it did not happen"),
     "resize-table": Break("resize", "larger_disk and 4", _HALF, "the kernel sees partition 2 end"),

@@ -4,10 +4,13 @@ import socket
 import time
 from pathlib import Path
 
+from harness import dhcp
+from harness.capture import datagrams
 from harness.disk import Disk
 from harness.maker import NewNode
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
+RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"
 
 
 def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
@@ -24,6 +27,23 @@ def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
         connection, _ = listener.accept()
         with connection:
             assert connection.recv(100) == b"from the node\n"
+
+
+def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image: Disk) -> None:
+    """Without it names would be asked of nobody on a node that looks as if it were on the network.
+
+    What the resolver answers is the host's affair: QEMU hands the question to that one's.
+    """
+    node = ready_node(image, [NODE_POD])
+    lease = dhcp.record_lease(node.run(RECORD).output)
+    [resolver] = lease.dns_servers
+    node.run(f"nslookup restored.kios.test {resolver} > /dev/null 2>&1 &")
+
+    def asked() -> bool:
+        questions = [sent for sent in datagrams(node.boot.capture) if sent.source == lease.address.ip]
+        return any((q.destination, q.destination_port) == (resolver, 53) and b"restored" in q.payload for q in questions)
+
+    node.until(asked, f"a question to {resolver} on the wire")
 
 
 def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:

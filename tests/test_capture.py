@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.capture import announced_address, frames
+from harness.capture import Datagram, announced_address, datagrams, frames
 
 _HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
 _MAC = "52:54:00:6b:69:6f"
@@ -27,6 +27,28 @@ def arp(*, sender: str = _MAC, address: str = _MINE, target: str = _MINE, operat
         "!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation, mac, ipaddress.IPv4Address(address).packed, bytes(6), asked
     )
     return (b"\xff" * 6 + mac + b"\x08\x06" + packet).ljust(60, b"\0")
+
+
+def udp(payload: bytes, *, options: bytes = b"", fragment: int = 0, length: int | None = None, protocol: int = 17) -> bytes:
+    """A frame of a datagram from port 4660 of 10.0.2.15 to port 53 of 10.0.2.3, with a header whose sum is right."""
+    content = struct.pack("!HHHH", 4660, 53, 8 + len(payload) if length is None else length, 0) + payload
+    size = 20 + len(options)
+    fields = [
+        0x40 | size // 4,
+        0,
+        size + len(content),
+        7,
+        fragment,
+        64,
+        protocol,
+        0,
+        bytes((10, 0, 2, 15)),
+        bytes((10, 0, 2, 3)),
+    ]
+    header = struct.Struct("!BBHHHBBH4s4s")
+    total = sum(struct.unpack(f"!{size // 2}H", header.pack(*fields) + options))
+    fields[7] = 0xFFFF - (total % 0xFFFF or 0xFFFF)
+    return (bytes(12) + b"\x08\x00" + header.pack(*fields) + options + content).ljust(60, b"\0")
 
 
 @pytest.fixture
@@ -83,3 +105,31 @@ def test_an_announcement_counts_once_it_is_whole(pcap: Path) -> None:
     assert announced_address(pcap, _MAC) is None
     pcap.write_bytes(whole)
     assert announced_address(pcap, _MAC) is not None
+
+
+_SENT = Datagram(ipaddress.IPv4Address("10.0.2.15"), 4660, ipaddress.IPv4Address("10.0.2.3"), 53, b"who is there?")
+
+
+def test_a_datagram_is_read_without_the_padding_of_its_frame(pcap: Path) -> None:
+    assert list(datagrams(capture(pcap, [arp(), udp(b"who is there?"), b"short"]))) == [_SENT]
+
+
+def test_options_of_the_header_are_no_part_of_the_datagram(pcap: Path) -> None:
+    assert list(datagrams(capture(pcap, [udp(b"who is there?", options=b"\x01" * 8)]))) == [_SENT]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        udp(b"in part", fragment=0x2000),
+        udp(b"behind a part", fragment=1),
+        udp(b"longer than its packet", length=99),
+        udp(b"shorter than its header", length=7),
+        udp(b"not UDP", protocol=6),
+        udp(b"another version")[:14] + b"\x65" + udp(b"another version")[15:],
+        udp(b"a sum that is wrong")[:24] + b"\0\0" + udp(b"a sum that is wrong")[26:],
+        udp(b"cut off, as a packet")[:33],
+    ],
+)
+def test_what_is_no_whole_datagram_is_left_out(pcap: Path, frame: bytes) -> None:
+    assert list(datagrams(capture(pcap, [frame, udp(b"who is there?")]))) == [_SENT]
