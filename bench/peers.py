@@ -36,9 +36,12 @@ _FLOOD = _ROOT / "bench/flood.py"
 _PEERS = ("peer_labgrid", "peer_embedded", "peer_pexpect")
 _HARNESS = "harness"
 # A user who knows pexpect's traps gets this out of it; what the harness is to be ahead of is what they get at first.
-_TOLD_ONLY = ("pexpect, tuned",)
+_CLONE = "harness, by a clone"
+_TOLD_ONLY = ("pexpect, tuned", _CLONE)
 
-_ROUNDS = 3
+# Boots differ by a second and more, so there are many; commands hardly do, and need a node that has come to rest.
+_ROUNDS = 6
+_ROUNDS_WITH_COMMANDS = 2
 _COMMANDS = 200
 # How much later than the harness's node, at the slowest, a peer's is taken to be quiet.
 _QUIET_FACTOR = 1.3
@@ -50,21 +53,27 @@ _PATTERNS = 20
 
 
 def boots(lab: Lab) -> Iterator[Figure]:
-    """Cold nodes, in turn: from QEMU's start to the first command's result, then 200 commands when all pods run."""
+    """Cold nodes, in turn: from QEMU's start to the first command's result, on some then 200 commands when all pods run.
+
+    What a scenario gets in place of a cold node, a clone, stands beside them: no peer has that.
+    """
     if not _environment_is_there():
         return
     boot: defaultdict[str, list[float]] = defaultdict(list)
     commands: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        asked = _COMMANDS if number < _ROUNDS_WITH_COMMANDS else 0
         with closing(lab.maker()) as maker:
-            times, quiet = _harness_boots(maker.prepare(maker.order(lab.image, [NODE_POD])))
+            times, quiet = _harness_boots(maker.prepare(maker.order(lab.image, [NODE_POD])), asked)
             _add(times, boot, commands)
         for peer in _PEERS:
             with closing(lab.maker()) as maker:
                 node = maker.prepare(maker.order(lab.image, [NODE_POD]))
-                task = BootTask(_bare_machine(lab, node), _COMMANDS, quiet * _QUIET_FACTOR, _WAIT_SECONDS)
+                task = BootTask(_bare_machine(lab, node), asked, quiet, _WAIT_SECONDS)
                 if answer := _ask(peer, task, lab.folder):
-                    _add(BootTimes(**answer), boot, commands)
+                    _add(BootTimes(answer["boot"], answer["commands"] if asked else {}), boot, commands)
+    if lab.host.qemu.can_freeze:
+        boot[_CLONE] = [_clone_answers(lab) for _ in range(_ROUNDS)]
     yield from _beside("boot to first command", {name: statistics.median(times) for name, times in boot.items()})
     yield from _beside(f"{_COMMANDS} commands", {name: statistics.median(times) for name, times in commands.items()})
 
@@ -104,8 +113,8 @@ def _add(times: BootTimes, boot: Mapping[str, list[float]], commands: Mapping[st
             kept[name].append(seconds)
 
 
-def _harness_boots(node: Node) -> tuple[BootTimes, float]:
-    """Its times, and the seconds from the start until every pod ran."""
+def _harness_boots(node: Node, commands: int) -> tuple[BootTimes, float]:
+    """Its times, and the seconds from the start after which a node has come to rest; 0 where no commands are asked for."""
 
     def run(number: int) -> None:
         result = node.run(f"echo {number}")
@@ -115,11 +124,21 @@ def _harness_boots(node: Node) -> tuple[BootTimes, float]:
     began = time.monotonic()
     node.start()
     run(0)
-    boot = time.monotonic() - began
+    boot = {_HARNESS: time.monotonic() - began}
+    if not commands:
+        return BootTimes(boot, {}), 0.0
     node.wait_until_ready()
-    quiet = time.monotonic() - began
-    time.sleep(quiet * _QUIET_FACTOR - quiet)
-    return BootTimes({_HARNESS: boot}, {_HARNESS: timed(_COMMANDS, run)}), quiet
+    ready = time.monotonic() - began
+    time.sleep(ready * (_QUIET_FACTOR - 1))
+    return BootTimes(boot, {_HARNESS: timed(commands, run)}), ready * _QUIET_FACTOR
+
+
+def _clone_answers(lab: Lab) -> float:
+    with closing(lab.maker()) as maker:
+        node = maker.clone(lab.templates(), maker.order(lab.image, [NODE_POD]))
+        # A clone's clock is set by a command, so the shell has answered when there is one; counted from QEMU's start.
+        node.run("echo 0")
+        return time.monotonic() - node.boot.started
 
 
 def _bare_machine(lab: Lab, node: Node) -> list[str]:

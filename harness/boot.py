@@ -23,7 +23,7 @@ from harness.process import QemuProcess
 from harness.qmp import Qmp
 from harness.screen import Font, read
 from harness.shell import Result, Shell
-from harness.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, line_matching, passed
+from harness.timeline import API, BOOT, CONSOLE, CONSOLE_GREETING, SHELL, Milestone, Passed, line_matching, passed
 
 if TYPE_CHECKING:
     import paramiko
@@ -104,7 +104,7 @@ class Boot:
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
-            self.shell = Shell(self.console, self._reason_to_stop)
+            self.shell = Shell(self.console, self._reason_to_stop, greeting=CONSOLE_GREETING)
             if frozen:
                 self._thaw(frozen)
             self.qmp.execute("cont")
@@ -148,7 +148,8 @@ class Boot:
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container's shell, once that answers."""
-        self.wait_for_shell()
+        if not self.shell.ready:
+            self.wait_for_shell()
         return self.shell.run(command, within * self._expectation.slowness)
 
     def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN) -> T:

@@ -1,9 +1,12 @@
 """Commands for a POSIX shell that listens on the console, with results that survive everything else on that line.
 
 The line also carries the shell's echo, wrapped at its idea of the terminal's width, and the kernel's messages, which
-may cut into any other line. So the guest keeps a command's output in a file and shows it in a frame, as base64 with the
-exit status and a checksum over both; a frame that arrives damaged is shown again, the command is never run again.
+may cut into any other line. So the guest keeps a command's output in a file and shows it in a frame, as base64 with its
+checksum and twice the exit status; a frame that arrives damaged is shown again, the command is never run again.
 Markers are typed with quotes inside (`'@''1f'`), so that an echo never looks like an answer.
+
+A shell that edits lines sets its terminal anew for each, which costs an emulated node 20 ms. So it is taught two functions
+and then told to read lines by itself; `leave` gives it back to whoever else wants to type there.
 """
 
 import base64
@@ -23,8 +26,8 @@ from harness.console import Attachment, Console
 from harness.errors import HarnessError, NodeFailure
 
 # busybox ash takes at most 1023 characters a line while it edits lines (CONFIG_FEATURE_EDITING_MAX_LEN=1024);
-# 300 of them are for showing the result.
-_WORK_CHARACTERS = 700
+# 300 of them are for what stands around a command.
+_COMMAND_CHARACTERS = 700
 _CHUNK_CHARACTERS = 700
 # What line editing takes as text; a tab would complete, other control characters edit.
 _TYPEABLE = re.compile(r"[ -~]*")
@@ -33,7 +36,8 @@ _POLL_SECONDS = 0.2
 _READ_BYTES = 65536
 # A frame is shown in one go: one that stops in the middle for so long has lost its end marker.
 _TORN_SECONDS = 3.0
-_PROBE_SECONDS = 1.0
+# What is typed before there is a shell may be lost, and what is not costs time when it is read.
+_PROBE_SECONDS = 5.0
 
 _KERNEL_LINE = re.compile(r"\[ *\d+\.\d+\][^\n]*\n")
 _OPEN_BRACKET = re.compile(r"\[[^\n]*\Z")
@@ -50,7 +54,12 @@ class _Frame:
 
     lines: str
     status: str
+    again: str
     md5: str
+
+
+class _Untaught(Exception):  # noqa: N818 - a shell in another's place, which is nothing unusual
+    """The shell does not know what it was taught: it is not the one that was."""
 
 
 @dataclass(frozen=True)
@@ -69,34 +78,57 @@ class Result:
 class Shell:
     """A shell on a console, used by one caller at a time.
 
-    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure.
-    The guest needs the applets sh, cat, rm, base64 and md5sum, and a `folder` with a short path that can be written to;
-    the last command's output stays there.
+    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `greeting` is
+    what the console says as the shell starts, if it does.
+    The guest needs the applets sh, base64 and md5sum, and a `folder` with a short path that can be written to; what the
+    last command wrote stays there, and an empty file of each before it.
     """
 
-    def __init__(self, console: Console, abort: Abort = lambda: None, folder: str = "/tmp") -> None:
+    def __init__(
+        self, console: Console, abort: Abort = lambda: None, folder: str = "/tmp", greeting: str | None = None
+    ) -> None:
         self._console = console
         self._abort = abort
+        self._greeting = greeting
         self._token = secrets.token_hex(3)
         self._numbers = itertools.count(1)
         self._files = f"{folder}/shell-{self._token}"
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answered, and nothing has happened since after which it might not."""
+        return self._ready
 
     def wait_ready(self, timeout: float) -> None:
-        """Types a probe every second until the shell answers one.
+        """Types a probe, now, at the greeting and every 5 s, until the shell answers one; then has it listen.
 
         Raises NodeFailure after `timeout` seconds or on `abort`, HarnessError if the console ends.
         """
         deadline = time.monotonic() + timeout
+        answered = f"(?P<answer>@{self._token}p\\d+;)"
+        heard = answered + (f"|{re.escape(self._greeting)}" if self._greeting else "")
         with self._console.attach() as attachment:
             answer = _Answer(attachment, self._abort)
-            answered = re.compile(f"@{self._token}p\\d+;".encode())
             while True:
                 # The leading line end completes whatever was typed before; to a shell it is an empty command.
                 self._type(f"\necho '@''{self._token}p{next(self._numbers)};'")
-                if answer.wait(answered, min(deadline, time.monotonic() + _PROBE_SECONDS)):
-                    return
+                found = answer.wait(re.compile(heard.encode()), min(deadline, time.monotonic() + _PROBE_SECONDS))
+                if found and found["answer"]:
+                    break
+                if found:
+                    heard = answered
                 if time.monotonic() >= deadline:
                     raise NodeFailure(f"no shell answered on the console within {timeout:.0f} s{answer.last_words()}")
+        for line in self._lessons():
+            self._type(line)
+        self._ready = True
+
+    def leave(self) -> None:
+        """Has the shell prompt again and edit lines, for others who type on its console, until the next command here."""
+        if self._ready:
+            self._type("break 99")
+            self._ready = False
 
     def run(self, command: str, timeout: float) -> Result:
         """Runs `command` with a `sh` of its own, stdin empty, and returns its status and output.
@@ -106,35 +138,50 @@ class Shell:
         arrives damaged four times.
         """
         deadline = time.monotonic() + timeout
-        kept = f"{self._files}.{next(self._numbers)}"
-        work = self._keeping(kept, f"sh -c {shlex.quote(command)}")
-        if len(work) > _WORK_CHARACTERS or not _TYPEABLE.fullmatch(command):
+        if not self._ready:
+            self.wait_ready(timeout)
+        brief, kept = _brief(command), next(self._numbers)
+        if len(shlex.quote(command)) > _COMMAND_CHARACTERS or not _TYPEABLE.fullmatch(command):
             self._upload(command, deadline)
-            work = self._keeping(kept, f"sh {self._files}-script.sh")
+            command = f". {self._files}-script.sh"
+        request, shown_as = f"run_{self._token} {kept} {shlex.quote(command)}", kept
         for _ in range(_TRIES):
-            if result := self._show(kept, work, deadline):
-                return result
+            try:
+                if result := self._result_of(request, shown_as, deadline):
+                    return result
+            except _Untaught:
+                self.wait_ready(max(0.0, deadline - time.monotonic()))
+                continue
             if time.monotonic() >= deadline:
                 self._interrupt()
-                raise NodeFailure(f"{_brief(command)} did not end within {timeout:.0f} s")
-            work = ""
-        raise HarnessError(f"the result of {_brief(command)} arrived damaged {_TRIES} times: see the console's log")
+                raise NodeFailure(f"{brief} did not end within {timeout:.0f} s")
+            shown_as = next(self._numbers)
+            request = f"show_{self._token} {shown_as} {kept}"
+        raise HarnessError(f"the result of {brief} arrived damaged {_TRIES} times: see the console's log")
 
-    def _keeping(self, kept: str, invocation: str) -> str:
-        # A file of its own for each command: the last one's children may still write into theirs.
-        return f"rm -f {self._files}.*; {invocation} >{kept}.out 2>&1 </dev/null; echo $? >{kept}.status; "
+    def _lessons(self) -> list[str]:
+        """What a shell has to be taught, as lines: how a command is run and kept, how that is shown, and to listen.
 
-    def _show(self, kept: str, work: str, deadline: float) -> Result | None:
-        """Has the guest do `work` and show what is in the files `kept`; None if damaged or not there at `deadline`."""
-        mark = f"{self._token}r{next(self._numbers)}"
+        Each command has a file of its own: the last one's children may still write into theirs. That is emptied, not
+        removed, since this needs no program.
+        """
+        token, files = self._token, self._files
+        show = f'echo; echo "@""{token}r$1<"; base64 {files}.$2; echo "@""{token}r$1>" $status $status $(md5sum <{files}.$2)'
+        run = f'>$kept; kept={files}.$1; sh -c "$2" >$kept 2>&1 </dev/null; status=$?; show_{token} $1 $1'
+        return [
+            f"show_{token}() {{ {show}; }}",
+            f"run_{token}() {{ {run}; }}",
+            'kept=/dev/null; while read -r line; do eval "$line"; done',
+        ]
+
+    def _result_of(self, request: str, shown_as: int, deadline: float) -> Result | None:
+        """Types a request and returns what is shown for it; None if damaged or not there at `deadline`."""
+        mark = f"@{self._token}r{shown_as}"
         with self._console.attach() as attachment:
-            self._type(
-                f"{work}echo; echo '@''{mark}<'; base64 {kept}.out;"
-                f" echo '@''{mark}>' $(cat {kept}.status) $(cat {kept}.out {kept}.status | md5sum)"
-            )
+            self._type(f"{request} || echo '@''{self._token}?'")
             answer = _Answer(attachment, self._abort)
-            end = re.compile(f"@{mark}> (\\d+) ([0-9a-f]{{32}})".encode())
-            frame = answer.wait_framed(f"@{mark}<".encode(), end, deadline)
+            end = re.compile(rf"{mark}> (\d+) (\d+) ([0-9a-f]{{32}})|@{self._token}\?".encode())
+            frame = answer.wait_framed(f"{mark}<".encode(), end, deadline)
         return _unpack(frame) if frame else None
 
     def _upload(self, command: str, deadline: float) -> None:
@@ -169,6 +216,7 @@ class Shell:
         self._console.send(line.encode() + b"\n")
 
     def _interrupt(self) -> None:
+        self._ready = False
         self._console.send(b"\x03")
 
 
@@ -195,15 +243,20 @@ class _Answer:
             self._listen(deadline)
 
     def wait_framed(self, begin: bytes, end: re.Pattern[bytes], deadline: float) -> _Frame | None:
-        """Waits for a frame, whose `end` has the groups status and checksum; None if it is torn or at `deadline`."""
+        """Waits for a frame, whose `end` has groups for what it tells; None if it is torn or at `deadline`.
+
+        Raises _Untaught for an `end` without them.
+        """
         while True:
             found = self.wait(end, min(deadline, time.monotonic() + _TORN_SECONDS))
+            if found and found[1] is None:
+                raise _Untaught
             start = self._heard.find(begin)
             if found and start < 0:
                 return None
             if found:
                 lines = self._heard[start + len(begin) : found.start()]
-                return _Frame(lines.decode(), found[1].decode(), found[2].decode())
+                return _Frame(lines.decode(), *(group.decode() for group in found.groups()))
             if time.monotonic() >= deadline or (start >= 0 and time.monotonic() - self._at > _TORN_SECONDS):
                 return None
 
@@ -238,7 +291,7 @@ def _unpack(frame: _Frame) -> Result | None:
         output = base64.b64decode(encoded, validate=True)
     except binascii.Error:
         return None
-    if hashlib.md5(output + f"{frame.status}\n".encode()).hexdigest() != frame.md5:
+    if frame.status != frame.again or hashlib.md5(output).hexdigest() != frame.md5:
         return None
     return Result(int(frame.status), output)
 

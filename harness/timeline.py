@@ -75,7 +75,8 @@ API = Milestone("kubelet-api", lambda happening: isinstance(happening, Container
 # Passed when somebody first asks: no part of what every boot is waited for.
 SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
 # Told by the harness's console pod as it starts.
-CONSOLE = Milestone("console", line_matching(r"^kios-e2e: the console is open"), 180)
+CONSOLE_GREETING = "kios-e2e: the console is open"
+CONSOLE = Milestone("console", line_matching(f"^{CONSOLE_GREETING}"), 180)
 BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
 
 

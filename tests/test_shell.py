@@ -79,7 +79,9 @@ def relay(terminal: int, guest: socket.socket, line: Line) -> None:
 
 
 @contextmanager
-def guest(folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: list[str] = SHELLS[0]) -> Iterator[Shell]:
+def guest(
+    folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: list[str] = SHELLS[0], greeting: str | None = None
+) -> Iterator[Shell]:
     with ExitStack() as stack:
         terminal, slave = pty.openpty()
         stack.callback(os.close, terminal)
@@ -97,7 +99,7 @@ def guest(folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: l
         stack.callback(carrier.join, 5)
         console = Console(ours, Feed(), folder / "console.log")
         stack.callback(console.close)
-        yield Shell(console, abort, folder=".")
+        yield Shell(console, abort, folder=".", greeting=greeting)
 
 
 @pytest.fixture(params=SHELLS, ids=" ".join)
@@ -165,6 +167,15 @@ def test_a_shell_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         assert shell.run("echo $((40 + 2))", 5).text == "42\n"
 
 
+def test_a_shell_that_loses_what_was_typed_before_it_is_asked_at_its_greeting(tmp_path: Path) -> None:
+    # As a serial port's driver does.
+    losing = ["sh", "-c", "stty raw -echo; sleep 0.5; timeout 0.2 cat >/dev/null; stty sane; echo I am here; exec sh"]
+    with guest(tmp_path, argv=losing, greeting="I am here") as shell:
+        started = time.monotonic()
+        shell.wait_ready(10)
+        assert time.monotonic() - started < 3
+
+
 def test_no_shell_is_a_failure_of_the_node(tmp_path: Path) -> None:
     with guest(tmp_path, argv=["sleep", "60"]) as shell, pytest.raises(NodeFailure, match="no shell answered"):
         shell.wait_ready(0.3)
@@ -176,6 +187,40 @@ def test_a_command_that_does_not_end_is_interrupted(tmp_path: Path) -> None:
         with pytest.raises(NodeFailure, match=r"sleep 60.*did not end"):
             shell.run("sleep 60", 0.3)
         assert shell.run("echo next", 5).text == "next\n"
+
+
+def test_a_shell_in_anothers_place_is_taught_anew_and_the_command_run_once(tmp_path: Path) -> None:
+    with guest(tmp_path, argv=["sh", "-c", "sh -i; exec sh -i"]) as shell:
+        shell.wait_ready(5)
+        assert shell.run("echo first", 5).text == "first\n"
+        shell._console.send(b"break 99\nexit\n")
+        assert shell.run("echo once >>count; echo second", 5).text == "second\n"
+        assert (tmp_path / "count").read_text() == "once\n"
+
+
+def test_a_shell_that_is_left_prompts_and_takes_commands_again(tmp_path: Path, argv: list[str]) -> None:
+    with guest(tmp_path, argv=argv) as shell:
+        # As on a clone: the shell listens to somebody who is gone.
+        Shell(shell._console, folder=".").wait_ready(5)
+        shell.wait_ready(5)
+        assert shell.run("echo 1", 5).text == "1\n"
+        with shell._console.attach() as attachment:
+            shell.leave()
+            assert not shell.ready
+            attachment.expect_exact("[guest] # ", timeout=5)
+            attachment.sendline("echo $((6 * 7))")
+            attachment.expect(r"\n42\r+\n\[guest\] # ", timeout=5)
+        assert shell.run("echo 2", 5).text == "2\n"
+
+
+def test_each_commands_output_goes_with_the_next(tmp_path: Path) -> None:
+    with guest(tmp_path) as shell:
+        shell.wait_ready(5)
+        for number in range(3):
+            assert shell.run(f"seq {1000 + number}", 5).status == 0
+        sizes = sorted(kept.stat().st_size for kept in tmp_path.glob("shell-*"))
+        assert sizes[:-1] == [0, 0]
+        assert sizes[-1] > 0
 
 
 def test_the_end_of_the_console_ends_the_wait(tmp_path: Path) -> None:
