@@ -19,6 +19,8 @@ def image():
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest("pytest_plugins = ['harness.plugin']")
+    # As in pyproject.toml; a run that ends in its configuration would leave hypothesis half set up in this process.
+    pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest\n")
     return pytester
 
 

@@ -20,6 +20,7 @@ from harness.credentials import Credentials
 from harness.errors import HarnessError
 from harness.feed import Feed
 from harness.node import Node
+from harness.shell import Shell
 
 _SECONDS = 5.0
 # What is typed of itself, for a prompt to show.
@@ -260,7 +261,8 @@ def test_a_console_that_was_left_is_not_listened_to_any_more(
 
 def test_a_visitor_is_told_the_ways_in_before_the_console(desk: Desk, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
     process = SimpleNamespace(running=lambda: not desk.over())
-    boot = SimpleNamespace(kubelet=SimpleNamespace(port=40250), ssh_port=40022, console=desk.console, process=process)
+    ways_in = {"kubelet": SimpleNamespace(port=40250), "ssh_port": 40022, "shell": Shell(desk.console)}
+    boot = SimpleNamespace(console=desk.console, process=process, **ways_in)
     node = cast("Node", SimpleNamespace(credentials=Credentials(tmp_path), boot=boot))
     visit = pool.submit(by_hand.visit, node, desk.keyboard, desk.screen)
     assert desk.guest.recv(1) == _NUDGE
