@@ -122,6 +122,8 @@ class Shell:
                     raise NodeFailure(f"no shell answered on the console within {timeout:.0f} s{answer.last_words()}")
         for line in self._lessons():
             self._type(line)
+        # A machine that is frozen before it has read what was typed never reads it.
+        self._ask(":", "", deadline)
         self._ready = True
 
     def leave(self) -> None:
@@ -209,7 +211,7 @@ class Shell:
             found = answer.wait(re.compile(f"@{mark}: ([^ ;]*)[^;\n]*;".encode()), deadline)
             if found is None:
                 self._interrupt()
-                raise NodeFailure(f"the shell did not take a script in time{answer.last_words()}")
+                raise NodeFailure(f"the shell did not take what was typed in time{answer.last_words()}")
         return found[1].decode()
 
     def _type(self, line: str) -> None:

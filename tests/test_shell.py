@@ -176,6 +176,16 @@ def test_a_shell_that_loses_what_was_typed_before_it_is_asked_at_its_greeting(tm
         assert time.monotonic() - started < 3
 
 
+def test_a_ready_shell_has_read_all_that_was_typed(tmp_path: Path) -> None:
+    def slow(chunk: bytes) -> bytes:
+        time.sleep(0.02)
+        return chunk
+
+    with guest(tmp_path, slow) as shell:
+        shell.wait_ready(10)
+        assert "while read" in (tmp_path / "console.log").read_text(), "a machine frozen now would never read the rest"
+
+
 def test_no_shell_is_a_failure_of_the_node(tmp_path: Path) -> None:
     with guest(tmp_path, argv=["sleep", "60"]) as shell, pytest.raises(NodeFailure, match="no shell answered"):
         shell.wait_ready(0.3)
