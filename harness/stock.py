@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from harness import preload, reference
 from harness.disk import Disk
@@ -20,6 +21,7 @@ from harness.registry import CONFIGURATION, Registry
 PAUSE = "registry.k8s.io/pause:3.6"
 # A kubelet evicts pods where less than 15 % are free (Kubernetes, imagefs.available); a booting node writes logs too.
 _STAYS_FREE = 0.2
+_GZIP = b"\x1f\x8b"
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -56,7 +58,7 @@ class Stock:
         stored: list[Path] = []
         rest: list[str] = []
         for name in dict.fromkeys([*map(str, map(reference.parse, lacking)), *preload.missing(disk, archives)]):
-            size = archives[name].stat().st_size
+            size = _size_unpacked(archives[name])
             if size < room:
                 room -= size
                 stored.append(archives[name])
@@ -95,6 +97,22 @@ def _name_in(archive: Path) -> str:
     if name is None:
         raise HarnessError(f"{archive} does not say the full name of its image: skopeo copy ... oci-archive:FILE:HOST/PATH:TAG")
     return str(reference.parse(name))
+
+
+@functools.lru_cache
+def _size_unpacked(archive: Path) -> int:
+    """How many bytes the image takes in a store, where its layers are not compressed."""
+    with tarfile.open(archive) as tar:
+        files = [(tar.extractfile(member), member.size) for member in tar]
+        return sum(_unpacked(content, size) for content, size in files if content)
+
+
+def _unpacked(content: IO[bytes], size: int) -> int:
+    """The size of a blob, or of what gzip made it of: its last four bytes, as far as 4 GiB (RFC 1952, 2.3.1)."""
+    if content.read(len(_GZIP)) != _GZIP:
+        return size
+    content.seek(size - 4)
+    return int.from_bytes(content.read(4), "little")
 
 
 @functools.lru_cache

@@ -1,5 +1,6 @@
 """What a node's disk is given so that its images are at hand, with small archives and disks, and no QEMU."""
 
+import gzip
 import http.client
 import io
 import json
@@ -70,16 +71,25 @@ def put(disk: Disk, tree: Tree, folder: Path) -> Disk:
 
 def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Changes the index of an archive."""
+
+    def changed(content: bytes) -> bytes:
+        index = json.loads(content)
+        change(index)
+        return json.dumps(index).encode()
+
+    return replace(file, lambda name, content: changed(content) if name == "index.json" else content)
+
+
+def replace(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """Changes the files in an archive."""
     with tarfile.open(file) as tar:
         contents = {member.name: found.read() for member in tar if (found := tar.extractfile(member))}
-    index = json.loads(contents["index.json"])
-    change(index)
-    contents["index.json"] = json.dumps(index).encode()
     with tarfile.open(file, "w") as tar:
         for name, content in contents.items():
+            changed = change(name, content)
             entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
+            entry.size = len(changed)
+            tar.addfile(entry, io.BytesIO(changed))
     return file
 
 
@@ -200,6 +210,18 @@ def test_the_room_goes_to_what_is_asked_for_first(tmp_path: Path, reference: Pat
     after = put(disk, tree, tmp_path)
     assert preload.missing(after, [PAUSE, "emilyls/vast:v1", "emilyls/big:v1"]) == ["emilyls/big:v1"]
     assert after.superblock().free > 0.2 * after.superblock().size
+
+
+def test_a_compressed_image_needs_the_room_of_what_it_unpacks_to(
+    tmp_path: Path, reference: Path, asked: list[list[str]]
+) -> None:
+    packed = make_archive(tmp_path / "packed.tar", "docker.io/emilyls/packed:v1", bytes(22 * _MIB))
+    replace(packed, lambda _, content: gzip.compress(content) if len(content) > _MIB else content)
+    assert packed.stat().st_size < _MIB
+    with ExitStack() as served:
+        tree = Stock(lambda: reference, (packed,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served)
+    assert list(configured(tree)) == ["docker.io/emilyls/packed"]
+    assert asked == [["pause.tar", "one.tar", "two.tar"]]
 
 
 def test_a_named_archive_goes_before_the_reference_images(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
