@@ -162,7 +162,7 @@ class Shell:
         raise HarnessError(f"the result of {brief} arrived damaged {_TRIES} times: see the console's log")
 
     def _lessons(self) -> list[str]:
-        """What a shell has to be taught, as lines: how a command is run and kept, how that is shown, and to listen.
+        """What a shell has to be taught, as lines: to listen, how a result is shown, and how a command is run and kept.
 
         Each command has a file of its own: the last one's children may still write into theirs. That is emptied, not
         removed, since this needs no program.
@@ -171,9 +171,9 @@ class Shell:
         show = f'echo; echo "@""{token}r$1<"; base64 {files}.$2; echo "@""{token}r$1>" $status $status $(md5sum <{files}.$2)'
         run = f'>$kept; kept={files}.$1; sh -c "$2" >$kept 2>&1 </dev/null; status=$?; show_{token} $1 $1'
         return [
+            'kept=/dev/null; while read -r line; do eval "$line"; done',
             f"show_{token}() {{ {show}; }}",
             f"run_{token}() {{ {run}; }}",
-            'kept=/dev/null; while read -r line; do eval "$line"; done',
         ]
 
     def _result_of(self, request: str, shown_as: int, deadline: float) -> Result | None:
