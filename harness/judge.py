@@ -22,7 +22,7 @@ _WORST_WAITING = frozenset(
     }
 )
 # Words after which a guest does not come back to what it was doing. Every line of a chatty node is held against these: an
-# alternative that begins with a letter costs a tenth of one that begins with an assertion, so what must not stand before
+# alternative that begins with a letter costs a fifth of one that begins with an assertion, so what must not stand before
 # a word is asserted behind it.
 _FATAL = re.compile(
     r"Kernel panic - not syncing|Oops: (?<!\wOops: )|BUG: (?:unable to handle|soft lockup)|Unable to mount root|"
