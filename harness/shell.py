@@ -5,8 +5,8 @@ may cut into any other line. So the guest keeps a command's output in a file and
 checksum and twice the exit status; a frame that arrives damaged is shown again, the command is never run again.
 Markers are typed with quotes inside (`'@''1f'`), so that an echo never looks like an answer.
 
-A shell that edits lines sets its terminal anew for each, which costs an emulated node 20 ms. So it is taught two functions
-and then told to read lines by itself; `leave` gives it back to whoever else wants to type there.
+A shell that edits lines sets its terminal anew for each, which costs an emulated node 20 ms. So it is told
+to read lines by itself and taught two functions; `leave` gives it back to whoever else wants to type there.
 """
 
 import base64
