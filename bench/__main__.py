@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import figures, peers
 from bench.lab import Lab
-from harness.keeper import Keeper
+from harness.lab.keeper import Keeper
 
 
 def main() -> int:

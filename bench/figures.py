@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lab import NODE_POD, Lab
-from harness.feed import ContainerState, Happening
-from harness.node import Node
+from harness.lab.node import Node
+from harness.verdict.feed import ContainerState, Happening
 
 _ROOT = Path(__file__).parent.parent
 _REPEATS = 5

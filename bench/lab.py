@@ -4,14 +4,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import disk
-from harness import host as hosts
-from harness.disk import Disk
-from harness.machine import EARLY_CONSOLE, MIB, Machine
-from harness.maker import NodeMaker
-from harness.node import Host
-from harness.stock import Stock
-from harness.template import Templates
+from harness.lab import builder
+from harness.lab import host as hosts
+from harness.lab.host import Host
+from harness.lab.maker import NodeMaker
+from harness.lab.stock import Stock
+from harness.lab.template import Templates
+from harness.storage import disk
+from harness.storage.disk import Disk
+from harness.vm.machine import EARLY_CONSOLE, MIB, Machine
 
 _ROOT = Path(__file__).parent.parent
 NODE_POD = _ROOT / "scenarios/manifests/node.yaml"
@@ -29,8 +30,8 @@ class Lab:
     @classmethod
     def open(cls, program: str | None, folder: Path) -> "Lab":
         """Finds or builds everything, before any clock runs."""
-        cache = hosts.cache_folder(None)
-        image = disk.open_image(Path(hosts.ask_images("build")) / "kios.img")
+        cache = builder.cache_folder(None)
+        image = disk.open_image(Path(builder.ask("build")) / "kios.img")
         return cls(hosts.find(program, "auto", cache), image, cache, folder)
 
     def maker(self) -> NodeMaker:

@@ -22,13 +22,13 @@ from typing import Any
 from bench.figures import Figure
 from bench.lab import NODE_POD, Lab
 from bench.task import BootTask, BootTimes, WatchTask, settle, timed, written
-from harness import judge
-from harness.console import Console
-from harness.feed import Feed
-from harness.judge import Met, Patience
-from harness.machine import Channels, Files, argv
-from harness.node import Node
-from harness.timeline import line_matching
+from harness.lab.node import Node
+from harness.serial.console import Console
+from harness.verdict import judge
+from harness.verdict.feed import Feed
+from harness.verdict.judge import Met, Patience
+from harness.verdict.timeline import line_matching
+from harness.vm.machine import Channels, Files, argv
 
 _ROOT = Path(__file__).parent.parent
 _PYTHON = _ROOT / ".venv-bench/bin/python"

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from harness import disk, host, image, terminal
-from harness.keeper import Keeper
-from harness.machine import EARLY_CONSOLE, Machine
-from harness.maker import NodeMaker
-from harness.node import Node
-from harness.stock import Stock
+from harness.lab import brought, builder, host
+from harness.lab.keeper import Keeper
+from harness.lab.maker import NodeMaker
+from harness.lab.node import Node
+from harness.lab.stock import Stock
+from harness.serial import terminal
+from harness.storage import disk
+from harness.vm.machine import EARLY_CONSOLE, Machine
 
 
 def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
     """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
-    folder = host.cache_folder(cache)
-    tested = image.of_file(named, folder).disk if named else disk.open_image(host.reference_image(folder) / "kios.img")
+    folder = builder.cache_folder(cache)
+    tested = brought.of_file(named, folder).disk if named else disk.open_image(builder.reference_image(folder) / "kios.img")
     machines = host.find(program, "auto", folder)
     run_folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
     with closing(Keeper.start(run_folder)):
@@ -26,7 +28,7 @@ def boot(program: str | None, cache: Path | None, named: Path | None, manifests:
             run_folder,
             run_folder / "artifacts",
             lambda made, size: Machine(size or 2 * made.size, made.table.sector_size, kernel_arguments=EARLY_CONSOLE),
-            Stock(lambda: host.reference_image(folder), (), folder / "stores"),
+            Stock(lambda: builder.reference_image(folder), (), folder / "stores"),
         )
         with closing(maker):
             node = maker.prepare(maker.order(tested, manifests))

@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from harness import manifest
+    from harness.manifests import manifest
 
     readings = manifest.read_all(options.files)
     for reading in readings:

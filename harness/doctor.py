@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import accelerator, admission, firmware, host, qemu, tools
+from harness import tools
 from harness.errors import HarnessError
+from harness.lab import admission, builder
+from harness.vm import accelerator, firmware, qemu
 
 _GIB = 1 << 30
 # A first build and the frozen nodes.
@@ -18,7 +20,7 @@ _TOOLS = ("qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Condition:
     """One thing: how it is, and what mends it; no cure for what is well."""
 
     what: str
@@ -30,49 +32,49 @@ class Finding:
         return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {self.words}" + (f"  ->  {self.cure}" if self.cure else "")
 
 
-def examine(program: str | None, cache: Path | None) -> Iterator[Finding]:
+def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
     """Yields a finding for each thing that a node needs, as it is looked at."""
     yield from map(_tool, _TOOLS)
-    folder = host.cache_folder(cache)
+    folder = builder.cache_folder(cache)
     yield _disk(folder)
     yield _memory()
     try:
         found = qemu.find(program, folder / "qemu")
         freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
-        yield Finding("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
+        yield Condition("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
         code = firmware.find(first=found.firmware)
-        yield Finding("firmware", str(code.code))
+        yield Condition("firmware", str(code.code))
         chosen = accelerator.choose("auto", found.path, code, folder / "accelerators.json")
-        yield Finding("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
+        yield Condition("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
     except HarnessError as lacking:
-        yield Finding("QEMU and firmware", str(lacking), "setup/debian.sh run")
+        yield Condition("QEMU and firmware", str(lacking), "setup/debian.sh run")
     yield _image(folder)
 
 
-def _tool(name: str) -> Finding:
+def _tool(name: str) -> Condition:
     try:
-        return Finding(name, str(tools.find(name)))
+        return Condition(name, str(tools.find(name)))
     except HarnessError as lacking:
         words, _, cure = str(lacking).partition(": ")
-        return Finding(name, words, cure)
+        return Condition(name, words, cure)
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path) -> Condition:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
     cure = "make room, or name another folder with --image-cache" if free < _DISK and not folder.exists() else ""
-    return Finding("disk", f"{free / _GIB:.0f} GiB are free at {folder}", cure)
+    return Condition("disk", f"{free / _GIB:.0f} GiB are free at {folder}", cure)
 
 
-def _memory() -> Finding:
+def _memory() -> Condition:
     carried = admission.capacity()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cure = "a node needs 2 GiB beside the rest: use a larger machine" if carried.memory < _MEMORY else ""
-    return Finding("memory and CPUs", f"{total / _GIB:.0f} GiB, {carried.cpus:.0f} CPUs", cure)
+    return Condition("memory and CPUs", f"{total / _GIB:.0f} GiB, {carried.cpus:.0f} CPUs", cure)
 
 
-def _image(folder: Path) -> Finding:
+def _image(folder: Path) -> Condition:
     try:
-        return Finding("reference image", host.ask_images("find", "--cache", folder))
+        return Condition("reference image", builder.ask("find", "--cache", folder))
     except HarnessError as lacking:
-        return Finding("reference image", str(lacking), "make image")
+        return Condition("reference image", str(lacking), "make image")

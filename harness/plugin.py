@@ -11,20 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from harness import disk
-from harness import host as hosts
-from harness import image as images
-from harness.accelerator import WISHES
-from harness.disk import Disk
 from harness.errors import HarnessError
-from harness.image import Brought
-from harness.keeper import Keeper
-from harness.machine import EARLY_CONSOLE, Machine
-from harness.maker import NewNode, NodeMaker
-from harness.node import Host, Node
+from harness.lab import brought as images
+from harness.lab import builder
+from harness.lab import host as hosts
+from harness.lab.brought import Brought
+from harness.lab.host import Host
+from harness.lab.keeper import Keeper
+from harness.lab.maker import NewNode, NodeMaker
+from harness.lab.node import Node
+from harness.lab.stock import Stock
+from harness.lab.template import Templates
 from harness.shard import Shard
-from harness.stock import Stock
-from harness.template import Templates
+from harness.storage import disk
+from harness.storage.disk import Disk
+from harness.vm.accelerator import WISHES
+from harness.vm.machine import EARLY_CONSOLE, Machine
 
 # A template of a node with 1 GiB of memory takes half of it on the disk.
 _TEMPLATES_LIMIT = 8 << 30
@@ -168,7 +170,7 @@ def node_image(pytestconfig: pytest.Config) -> Path:
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
     # A first build takes many minutes, and says what it does.
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        return hosts.reference_image(_cache(pytestconfig))
+        return builder.reference_image(_cache(pytestconfig))
 
 
 @pytest.fixture(scope="session")
@@ -355,7 +357,7 @@ def _machine(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
 
 
 def _cache(config: pytest.Config) -> Path:
-    return hosts.cache_folder(config.getoption("image_cache"))
+    return builder.cache_folder(config.getoption("image_cache"))
 
 
 def _disk_size(config: pytest.Config, image: Disk) -> int:

@@ -18,16 +18,17 @@ from typing import Protocol
 
 import pytest
 
-from harness import manifest, tools
-from harness import page as pages
-from harness.disk import open_image
-from harness.maker import NodeMaker
-from harness.manifest import Reading
-from harness.node import Node, Order
-from harness.page import Page
-from harness.pods import StaticPod
-from harness.template import Templates
-from harness.wire import Wire
+from harness import tools
+from harness.lab.maker import NodeMaker
+from harness.lab.node import Node, Order
+from harness.lab.template import Templates
+from harness.manifests import manifest
+from harness.manifests import page as pages
+from harness.manifests.manifest import Reading
+from harness.manifests.page import Page
+from harness.manifests.pods import StaticPod
+from harness.storage.disk import open_image
+from harness.vm.wire import Wire
 
 _ROOT = Path(__file__).parent.parent
 _NAME = "KIOS_E2E_BREAK"

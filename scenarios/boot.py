@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.disk import Disk
-from harness.maker import NewNode
-from harness.pods import load
-from harness.timeline import BOOT
+from harness.lab.maker import NewNode
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
+from harness.verdict.timeline import BOOT
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 PROGRAMS = {"busybox", "conmon", "crio", "crun", "kubelet", "pinns"}

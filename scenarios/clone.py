@@ -4,10 +4,10 @@ import socket
 import time
 from pathlib import Path
 
-from harness import dhcp
-from harness.capture import datagrams
-from harness.disk import Disk
-from harness.maker import NewNode
+from harness.guest import dhcp
+from harness.guest.capture import datagrams
+from harness.lab.maker import NewNode
+from harness.storage.disk import Disk
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.console import Attachment
-from harness.disk import Disk
-from harness.maker import NewNode
-from harness.node import Node
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.serial.console import Attachment
+from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 WITHIN = 60

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from harness import crilog
-from harness.disk import Disk
-from harness.maker import NewNode
-from harness.node import Node
-from harness.pods import load
+from harness.guest import crilog
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 # In place of a one-shot task's program, and with all else of it: what it may do.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import crilog
-from harness.disk import Disk
-from harness.maker import NewNode
-from harness.node import Node
+from harness.guest import crilog
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.storage.disk import Disk
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 DAEMONS = ("crio", "kubelet")

@@ -4,10 +4,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness.disk import Disk
 from harness.errors import NodeFailure
-from harness.maker import NewNode
-from harness.pods import load
+from harness.lab.maker import NewNode
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 NODE_POD = load(MANIFESTS / "node.yaml")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.disk import Disk
 from harness.errors import NodeFailure
-from harness.feed import ContainerState
-from harness.maker import NewNode
-from harness.node import Node
-from harness.pods import load
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
+from harness.verdict.feed import ContainerState
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 

@@ -5,11 +5,11 @@ Its YAML is put together as its text says; what it leaves to the reader is in pa
 
 from pathlib import Path
 
-from harness.completion import completed
-from harness.disk import Disk
-from harness.maker import NewNode
-from harness.node import Node
-from harness.page import read
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.completion import completed
+from harness.manifests.page import read
+from harness.storage.disk import Disk
 
 COMPLETION = Path(__file__).parent / "page-completion.yaml"
 

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness.disk import Disk
 from harness.errors import NodeFailure
-from harness.maker import NewNode
-from harness.node import Node
-from harness.pods import load
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 TIB = 1 << 40

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.credentials import Credentials
-from harness.disk import Disk
 from harness.errors import NodeFailure
-from harness.maker import NewNode
+from harness.guest.credentials import Credentials
+from harness.lab.maker import NewNode
+from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PODS = [MANIFESTS / "node.yaml", MANIFESTS / "sshd.yaml"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.disk import Disk
 from harness.errors import NodeFailure
-from harness.maker import NewNode
+from harness.lab.maker import NewNode
+from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 NODE_POD, UDEV_POD = MANIFESTS / "node.yaml", MANIFESTS / "udev.yaml"

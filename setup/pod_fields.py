@@ -1,7 +1,7 @@
-"""Makes harness/pod-fields.json: every field that a v1 Pod may have, read from Kubernetes' own Go types.
+"""Makes harness/manifests/pod-fields.json: every field that a v1 Pod may have, read from Kubernetes' own Go types.
 
 `python -m setup.pod_fields`, in the checkout, after images/kubelet/go.mod names another Kubernetes. Needs Go and its module
-proxy; harness/fields.py says how the table is read.
+proxy; harness/manifests/fields.py says how the table is read.
 """
 
 import json
@@ -15,7 +15,7 @@ from images.errors import BuildError
 
 _ROOT = Path(__file__).parents[1]
 _GO_MOD = _ROOT / "images/kubelet/go.mod"
-_TABLE = _ROOT / "harness/pod-fields.json"
+_TABLE = _ROOT / "harness/manifests/pod-fields.json"
 _SOURCES = {
     "k8s.io/api": ("core/v1/types.go",),
     "k8s.io/apimachinery": ("pkg/apis/meta/v1/types.go",),
@@ -74,7 +74,7 @@ class _Types:
                 yield name, kind + "!" * (demanded or (struct, name) in _DEMANDED)
 
     def kind(self, spelled: str) -> str:
-        """The kind of a Go type, as harness/fields.py knows it."""
+        """The kind of a Go type, as harness/manifests/fields.py knows it."""
         spelled = spelled.removeprefix("*")
         if spelled in _SCALARS:
             return _SCALARS[spelled]

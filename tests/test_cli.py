@@ -10,7 +10,7 @@ import pytest
 
 from harness import by_hand, doctor
 from harness.cli import main
-from harness.doctor import Finding
+from harness.doctor import Condition
 from harness.errors import HarnessError, NodeFailure
 
 PROJECT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_check_says_of_good_manifests_that_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(PROJECT / "scenarios/manifests/node.yaml"), str(PROJECT / "harness/manifests/console.yaml")]
+    files = [str(PROJECT / "scenarios/manifests/node.yaml"), str(PROJECT / "harness/lab/console.yaml")]
     assert main(["check", *files]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{file}: ok" for file in files]
 
@@ -156,7 +156,7 @@ def test_boot_boots_what_was_asked_for(
 def test_doctor_says_every_finding_and_fails_for_what_is_lacking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cure: str, status: int
 ) -> None:
-    findings = [Finding("image", "is it built?", cure), Finding("disk", "20 GiB")]
+    findings = [Condition("image", "is it built?", cure), Condition("disk", "20 GiB")]
     monkeypatch.setattr(doctor, "examine", lambda *_: iter(findings))
     assert main(["doctor"]) == status
     assert capsys.readouterr().out.splitlines() == [finding.line() for finding in findings]

@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness import accelerator, admission, doctor, firmware, host, qemu, tools
-from harness.doctor import Finding
+from harness import doctor, tools
+from harness.doctor import Condition
 from harness.errors import HarnessError
-from harness.firmware import Firmware
-from harness.machine import Accelerator
-from harness.qemu import Qemu
+from harness.lab import admission, builder
+from harness.vm import accelerator, firmware, qemu
+from harness.vm.firmware import Firmware
+from harness.vm.machine import Accelerator
+from harness.vm.qemu import Qemu
 
 _GIB = 1 << 30
 _WHAT = [
@@ -61,27 +63,27 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(qemu, "find", find_qemu)
     monkeypatch.setattr(firmware, "find", find_firmware)
     monkeypatch.setattr(accelerator, "choose", choose)
-    monkeypatch.setattr(host, "ask_images", lambda *words: " ".join(map(str, words)))
+    monkeypatch.setattr(builder, "ask", lambda *words: " ".join(map(str, words)))
     return asked
 
 
-def examine(folder: Path, program: str | None = None) -> dict[str, Finding]:
+def examine(folder: Path, program: str | None = None) -> dict[str, Condition]:
     return {finding.what: finding for finding in doctor.examine(program, folder)}
 
 
-def lacking(findings: dict[str, Finding]) -> list[str]:
+def lacking(findings: dict[str, Condition]) -> list[str]:
     return [what for what, finding in findings.items() if finding.cure]
 
 
 @pytest.mark.parametrize(
     ("finding", "line"),
     [
-        (Finding("disk", "9 GiB"), "ok     disk: 9 GiB"),
-        (Finding("disk", "9 GiB", "make room"), "LACKS  disk: 9 GiB  ->  make room"),
+        (Condition("disk", "9 GiB"), "ok     disk: 9 GiB"),
+        (Condition("disk", "9 GiB", "make room"), "LACKS  disk: 9 GiB  ->  make room"),
     ],
     ids=["well", "lacking"],
 )
-def test_a_finding_is_a_line(finding: Finding, line: str) -> None:
+def test_a_finding_is_a_line(finding: Condition, line: str) -> None:
     assert finding.line() == line
 
 
@@ -109,7 +111,7 @@ def test_a_host_that_has_all(tmp_path: Path, asked: dict[str, Any]) -> None:
 def test_the_cache_that_images_has_is_looked_at_unless_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(host, "ask_images", lambda *_: str(tmp_path / "own"))
+    monkeypatch.setattr(builder, "ask", lambda *_: str(tmp_path / "own"))
     list(doctor.examine(None, None))
     assert asked["unpacked"] == tmp_path / "own/qemu"
 
@@ -125,7 +127,7 @@ def test_a_tool_that_lacks_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tools, "find", failing("qemu-io is not installed: apt-get install qemu-utils"))
     findings = examine(tmp_path)
     assert lacking(findings) == ["qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv"]
-    assert findings["qemu-io"] == Finding("qemu-io", "qemu-io is not installed", "apt-get install qemu-utils")
+    assert findings["qemu-io"] == Condition("qemu-io", "qemu-io is not installed", "apt-get install qemu-utils")
 
 
 @pytest.mark.parametrize(
@@ -168,5 +170,5 @@ def test_what_a_node_runs_on_lacks_and_the_rest_is_looked_at(
 
 
 def test_a_reference_image_that_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(host, "ask_images", failing("none is built"))
-    assert examine(tmp_path)["reference image"] == Finding("reference image", "none is built", "make image")
+    monkeypatch.setattr(builder, "ask", failing("none is built"))
+    assert examine(tmp_path)["reference image"] == Condition("reference image", "none is built", "make image")

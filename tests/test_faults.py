@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import disk, host, qemu
-from harness.disk import Disk
 from harness.errors import HarnessError, NodeFailure
-from harness.maker import NewNode
-from harness.overlay import Tree
-from harness.stock import Stock
-from harness.timeline import KERNEL
+from harness.lab import builder
+from harness.lab.maker import NewNode
+from harness.lab.stock import Stock
+from harness.storage import disk
+from harness.storage.disk import Disk
+from harness.storage.overlay import Tree
+from harness.verdict.timeline import KERNEL
+from harness.vm import qemu
 
 pytestmark = pytest.mark.skipif(
     not Path("/usr/share/qemu/firmware").is_dir(), reason="no UEFI firmware is installed: setup/debian.sh test"
@@ -103,7 +105,9 @@ _INNER = """
 import time
 from pathlib import Path
 
-from harness import boot, migration, node
+from harness.lab import boot
+from harness.vm import migration
+from harness.lab import node
 
 
 def test_inner(new_node, ready_node, image, run_folder, monkeypatch):
@@ -120,7 +124,7 @@ def test_inner(new_node, ready_node, image, run_folder, monkeypatch):
 _CONFTEST = """
 import pytest
 
-from harness.stock import Stock
+from harness.lab.stock import Stock
 
 pytest_plugins = ["harness.plugin"]
 
@@ -142,7 +146,7 @@ def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest)
     (tmp_path / "cache").mkdir()
     with contextlib.suppress(FileNotFoundError):
         # Proven once for all of these runs.
-        shutil.copy(host.cache_folder(None) / "accelerators.json", tmp_path / "cache")
+        shutil.copy(builder.cache_folder(None) / "accelerators.json", tmp_path / "cache")
     options = ["--kios-image", str(blank_image), "--image-cache", str(tmp_path / "cache")]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", *options]
     with (tmp_path / "output").open("wb") as output:
@@ -210,7 +214,7 @@ def test_nothing_is_left_after_a_signal(
     request: pytest.FixtureRequest, inner_run: subprocess.Popen[bytes], tmp_path: Path, sent: signal.Signals
 ) -> None:
     name = request.node.callspec.id
-    if ("freeze" in name or "clone" in name) and not qemu.find(None, host.cache_folder(None) / "qemu").can_freeze:
+    if ("freeze" in name or "clone" in name) and not qemu.find(None, builder.cache_folder(None) / "qemu").can_freeze:
         pytest.skip("this QEMU cannot freeze an NVMe disk")
     _wait_for_start(inner_run, tmp_path)
     assert _left_behind(tmp_path), "the run has nothing that could be left"

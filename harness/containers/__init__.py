@@ -1,0 +1,4 @@
+"""Container images: their names, the store on a disk, the registry that serves them.
+
+Imports: storage.
+"""

@@ -1,0 +1,175 @@
+"""Container images for a node whose own image lacks them: put into the store that CRI-O finds on its data partition.
+
+The store is containers/storage's with the overlay driver: a list of images, a list of layers, and folders of both.
+`python -m images store` makes one of OCI archives; here it is added to the one that is on a disk.
+"""
+
+import json
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.containers.reference import Reference, parse
+from harness.errors import HarnessError
+from harness.storage.disk import Disk
+from harness.storage.overlay import Entry, File, Folder, Link, Tree
+
+STORE = PurePosixPath("/data/oci")
+"""Where the store is on the data partition (kiOS contract)."""
+
+_IMAGES = "overlay-images/images.json"
+_LAYERS = "overlay-layers/layers.json"
+
+_Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What a store says that it holds, as containers/storage has it (images.go, layers.go)."""
+
+    images: Sequence[_Record]
+    layers: Sequence[_Record]
+
+
+def missing(disk: Disk, names: Iterable[str]) -> list[str]:
+    """Returns the `names`, as they are given and each once, of which the disk's store has no image.
+
+    HarnessError if one of them is no name, or the store cannot be read.
+    """
+    images = _on_disk(disk).images
+    return [name for name in dict.fromkeys(names) if not any(_is_called(image, parse(name)) for image in images)]
+
+
+def files(disk: Disk, store: Path) -> Tree:
+    """Returns what to put on the data partition so that its store has the images of `store` too; nothing if it has them.
+
+    What the disk has stays as it is: a name that one of its images bears is not given to another, and an image of `store`
+    that has no other name is left out. HarnessError if either store cannot be read.
+    """
+    old, new = _on_disk(disk), _in_folder(store)
+    images = _merged(old.images, new.images)
+    if images == old.images:
+        return {}
+    there = {record["id"] for record in (*old.images, *old.layers)}
+    added = [image for image in images if image["id"] not in there]
+    layers = [layer for layer in _layers_of(added, new.layers, store) if layer["id"] not in there]
+    tree: dict[PurePosixPath, Entry] = {
+        STORE / _IMAGES: json.dumps(images).encode(),
+        STORE / _LAYERS: json.dumps([*old.layers, *layers]).encode(),
+    }
+    for image in added:
+        tree.update(_tree(store, store / "overlay-images" / image["id"]))
+    for layer in layers:
+        tree.update(_tree(store, store / "overlay" / layer["id"]))
+        tree.update(_short_links(store, layer["id"]))
+    return tree
+
+
+def _merged(old: Sequence[_Record], new: Iterable[_Record]) -> Sequence[_Record]:
+    """The `old` images and those of the `new` that have a name to themselves; images of one id become one with all names."""
+    taken = {name for image in old for name in _names(image)}
+    merged = {image["id"]: image for image in old}
+    for image in new:
+        if names := [name for name in _names(image) if name not in taken]:
+            known = merged.get(image["id"], {**image, "names": []})
+            merged[image["id"]] = {**known, "names": [*_names(known), *names]}
+    return list(merged.values())
+
+
+def _layers_of(images: Iterable[_Record], layers: Iterable[_Record], store: Path) -> Sequence[_Record]:
+    """The layers of `images` and those under them, each once, in the order of `layers`."""
+    by_id = {layer["id"]: layer for layer in layers}
+    needed: set[str] = set()
+    for image in images:
+        identity = image.get("layer")
+        while identity and identity not in needed:
+            if identity not in by_id:
+                raise _damaged(f"The store {store}", f"it has no layer {identity}, which {image['id']} is made of")
+            needed.add(identity)
+            identity = by_id[identity].get("parent")
+    return [layer for identity, layer in by_id.items() if identity in needed]
+
+
+def _is_called(image: _Record, reference: Reference) -> bool:
+    """Says whether CRI-O finds the image by a name: storage_reference.go of containers/image, `resolveImage`."""
+    called = list(_references(image))
+    if reference in called:
+        return True
+    return reference.digest in _digests(image) and reference.repository in {each.repository for each in called}
+
+
+def _references(image: _Record) -> Iterator[Reference]:
+    for name in _names(image):
+        # What is no name, the library does not find either.
+        with suppress(HarnessError):
+            yield parse(name)
+
+
+def _names(image: _Record) -> Sequence[str]:
+    return image.get("names") or []
+
+
+def _digests(image: _Record) -> Iterator[str]:
+    """The digests of an image's manifests."""
+    yield image.get("digest", "")
+    for name, digest in (image.get("big-data-digests") or {}).items():
+        if name.startswith("manifest"):
+            yield digest
+
+
+def _on_disk(disk: Disk) -> _Lists:
+    where = f"The store {STORE} on the data partition of {disk.path}"
+    images, layers = (_records(disk.file_if_there(STORE / name), f"{where}: {name}") for name in (_IMAGES, _LAYERS))
+    return _Lists(images, layers)
+
+
+def _in_folder(store: Path) -> _Lists:
+    try:
+        images, layers = (_records((store / name).read_bytes(), f"The store {store}: {name}") for name in (_IMAGES, _LAYERS))
+    except OSError as error:
+        raise _damaged(f"The store {store}", f"{error.strerror}: {error.filename}") from error
+    return _Lists(images, layers)
+
+
+def _records(text: bytes | None, where: str) -> Sequence[_Record]:
+    """Reads a list of images or layers; where there is no file, containers/storage has an empty one."""
+    try:
+        records = json.loads(text) if text else []
+    except ValueError as error:
+        raise _damaged(where, f"it is no JSON, {error}") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) and "id" in record for record in records):
+        raise _damaged(where, "it is no list of records with an id")
+    return records
+
+
+def _damaged(what: str, why: str) -> HarnessError:
+    return HarnessError(f"{what} cannot be read ({why}): make it again, with python -m images store for containers of your own")
+
+
+def _tree(store: Path, folder: Path) -> Iterator[tuple[PurePosixPath, Entry]]:
+    """A folder of the store with all that is in it, at its place on the data partition."""
+    if not folder.is_dir():
+        raise _damaged(f"The store {store}", f"it has no folder {folder.relative_to(store)}")
+    for path in (folder, *sorted(folder.rglob("*"))):
+        yield STORE / path.relative_to(store).as_posix(), _entry(path)
+
+
+def _short_links(store: Path, layer: str) -> Iterator[tuple[PurePosixPath, Entry]]:
+    """The links by which the overlay driver names a layer's folder in a mount's options, which are short of room."""
+    for path in sorted((store / "overlay/l").iterdir()):
+        if path.is_symlink() and path.readlink().parts[-2:-1] == (layer,):
+            yield STORE / path.relative_to(store).as_posix(), _entry(path)
+
+
+def _entry(path: Path) -> Entry:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return Link(str(path.readlink()))
+    if stat.S_ISDIR(mode):
+        return Folder(stat.S_IMODE(mode))
+    if stat.S_ISREG(mode):
+        return File(path.read_bytes(), stat.S_IMODE(mode))
+    raise HarnessError(f"{path} is neither a file nor a folder nor a link: leave it out of the store")

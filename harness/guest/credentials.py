@@ -1,0 +1,102 @@
+"""The keys to one node, made for it and trusted by nothing else: for the kubelet's API and for SSH."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from harness.errors import HarnessError
+from harness.storage.overlay import File, Tree
+
+KUBELET_CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
+_CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
+# /etc/kios-e2e/ssh on the node, for a pod that runs sshd.
+_SSH = PurePosixPath("/meta/etc/kios-e2e/ssh")
+# kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
+_SHIPPED: Mapping[str, object] = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "staticPodPath": "/etc/kubernetes/manifests",
+    "containerRuntimeEndpoint": "unix:///var/run/crio/crio.sock",
+    "cgroupDriver": "cgroupfs",
+    "makeIPTablesUtilChains": False,
+    "shutdownGracePeriod": "30s",
+    "shutdownGracePeriodCriticalPods": "10s",
+    "authentication": {"webhook": {"enabled": False}},
+    "authorization": {"mode": "AlwaysAllow"},
+}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A folder with a certificate authority, a client certificate of it, and two SSH keys: the node's and its user's."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> "Credentials":
+        """Makes all of them; the authority's key is thrown away."""
+        # Imported here: cryptography takes longer to import than pytest to collect the scenarios.
+        import trustme
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        made = cls(folder)
+        authority = trustme.CA(organization_name="kios-e2e")
+        authority.cert_pem.write_to_path(str(folder / "kubelet-ca.pem"))
+        made.client.touch(mode=0o600)
+        issued = authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(made.client))
+        for private in (made.ssh_host, made.ssh_user):
+            key = Ed25519PrivateKey.generate()
+            private.touch(mode=0o600)
+            private.write_bytes(
+                key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+            )
+            public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+            _public(private).write_bytes(public + b"\n")
+        return made
+
+    @property
+    def authority(self) -> bytes:
+        """The authority's certificate, as PEM."""
+        return (self.folder / "kubelet-ca.pem").read_bytes()
+
+    @property
+    def client(self) -> Path:
+        """A PEM file with the key and certificate that the kubelet's API lets in."""
+        return self.folder / "kubelet-client.pem"
+
+    @property
+    def ssh_host(self) -> Path:
+        """The private key by which the node shows that it is the node."""
+        return self.folder / "ssh-host"
+
+    @property
+    def ssh_user(self) -> Path:
+        """The private key that a node's sshd lets in as root."""
+        return self.folder / "ssh-user"
+
+    def files(self, shipped: bytes | None) -> Tree:
+        """What the data partition needs so that the kubelet and an sshd know who may come in; the rest stays as it was shipped.
+
+        `shipped` is the configuration that the data partition holds already, None if it holds none.
+        """
+        loaded = yaml.safe_load(shipped) if shipped else _SHIPPED
+        if not isinstance(loaded, Mapping):
+            raise HarnessError(f"{KUBELET_CONFIG} on the data partition is no kubelet configuration: it holds {loaded!r:.60}.")
+        config = dict(loaded)
+        authentication = dict(config.get("authentication") or {})
+        authentication["x509"] = {"clientCAFile": "/etc/kubernetes/" + _CLIENT_CA.name}
+        config["authentication"] = authentication
+        return {
+            KUBELET_CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
+            _CLIENT_CA: self.authority,
+            _SSH / "authorized": _public(self.ssh_user).read_bytes(),
+            _SSH / "host": File(self.ssh_host.read_bytes(), mode=0o600),
+        }
+
+
+def _public(private: Path) -> Path:
+    return private.with_name(f"{private.name}.pub")

@@ -1,0 +1,135 @@
+"""The kubelet's HTTP API on port 10250, asked with a client certificate made for the run."""
+
+import datetime
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.guest.credentials import Credentials
+from harness.verdict.feed import ContainerState, Feed
+
+_ANSWER_SECONDS = 10.0
+_POLL_SECONDS = 0.5
+
+
+class KubeletApi:
+    """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open."""
+
+    def __init__(self, port: int, credentials: Credentials) -> None:
+        self.port = port
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The kubelet signs its own server certificate at every first boot: there is nothing to check it against.
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+        self._context.load_cert_chain(credentials.client)
+        self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=self._context)
+
+    def get(self, path: str) -> bytes:
+        """Returns the body of a GET; raises HarnessError unless the answer is 200, OSError while nobody answers."""
+        try:
+            self._connection.request("GET", path)
+            response = self._connection.getresponse()
+            body = response.read()
+        except http.client.HTTPException as broken:
+            self.close()
+            raise OSError(f"the kubelet broke off its answer to {path}: {broken!r}") from broken
+        except OSError:
+            self.close()
+            raise
+        if response.status != 200:
+            raise HarnessError(f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}")
+        return body
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens it again."""
+        self._connection.close()
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Returns every pod as the kubelet runs it (Kubernetes API, v1 Pod)."""
+        listed: list[dict[str, Any]] = json.loads(self.get("/pods")).get("items") or []
+        return listed
+
+    def answers(self) -> bool:
+        """Says whether the kubelet can be asked."""
+        try:
+            self.pods()
+        except (OSError, HarnessError):
+            return False
+        return True
+
+    def states(self) -> list[ContainerState]:
+        """Returns the state of every container of every pod."""
+        return [state for pod in self.pods() for state in _states_of(pod)]
+
+    def logs(self, namespace: str, pod: str, container: str) -> str:
+        """Returns the log of a container, as `kubectl logs` would."""
+        return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
+
+
+class KubeletWatch:
+    """Publishes every change of a container's state, from the time on at which the node can be reached."""
+
+    def __init__(self, api: KubeletApi, reachable: Callable[[], bool], feed: Feed) -> None:
+        """Takes an API of its own; `reachable` is asked until it is true, so that no request is lost on the way.
+
+        A lost one would not only be late: the kubelet writes about each, into a log that the scenarios read.
+        """
+        self._api, self._reachable, self._feed = api, reachable, feed
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kubelet-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops asking; returns once the thread has ended."""
+        self._ended.set()
+        self._thread.join(timeout=_ANSWER_SECONDS + 1)
+        self._api.close()
+
+    def _run(self) -> None:
+        known: dict[tuple[str, str, str], tuple[object, ...]] = {}
+        while not self._ended.is_set():
+            if known or self._reachable():
+                for state in self._states_now():
+                    name = (state.namespace, state.pod, state.container)
+                    facts = (state.state, state.reason, state.exit_code, state.started)
+                    if known.get(name) != facts:
+                        known[name] = facts
+                        self._feed.publish(state)
+            self._ended.wait(_POLL_SECONDS)
+
+    def _states_now(self) -> list[ContainerState]:
+        try:
+            return self._api.states()
+        except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError):
+            # Nobody answers, or something that is no list of pods: it is asked again.
+            return []
+
+
+def _states_of(pod: dict[str, Any]) -> list[ContainerState]:
+    status = pod.get("status") or {}
+    entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return [_state_of(pod["metadata"], entry) for entry in entries]
+
+
+def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
+    name, details = next(iter((entry.get("state") or {"waiting": {}}).items()))
+    reason, message = details.get("reason") or "", details.get("message") or ""
+    return ContainerState(
+        pod=pod["name"],
+        namespace=pod["namespace"],
+        container=entry["name"],
+        state=name,
+        reason=f"{reason}: {message}" if message else reason,
+        exit_code=details.get("exitCode"),
+        started=_seconds(details.get("startedAt")),
+        finished=_seconds(details.get("finishedAt")),
+    )
+
+
+def _seconds(stamp: str | None) -> float | None:
+    """RFC 3339 to seconds of the epoch."""
+    return datetime.datetime.fromisoformat(stamp).timestamp() if stamp else None

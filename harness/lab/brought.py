@@ -1,0 +1,128 @@
+"""A kiOS image that a user brings: raw or qcow2, or the two outputs of kiOS's build. Its own bytes are only read."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import tools
+from harness.errors import HarnessError
+from harness.lab import builder
+from harness.storage import disk, gpt
+from harness.storage.disk import Disk
+
+_QCOW2 = b"QFI\xfb"
+_OTHERS = {
+    b"KDMV": "VMDK",
+    b"vhdxfile": "VHDX",
+    b"conectix": "VHD",
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What was brought, by the names and SHA-256 digests of its files, and the raw disk that nodes are made of."""
+
+    digests: dict[str, str]
+    disk: Disk
+
+
+def check_file(file: Path) -> None:
+    """Raises HarnessError for a disk image that no node could be made of, as far as can be seen without reading it all."""
+    head = _head_of(file)
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            raise HarnessError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
+    if not head.startswith(_QCOW2):
+        _of_generation_a(file)
+        return
+    described = json.loads(tools.run("qemu-img", "info", "--output=json", "-f", "qcow2", file.absolute()).stdout)
+    if "backing-filename" in described or "data-file" in described.get("format-specific", {}).get("data", {}):
+        raise HarnessError(f"{file} is not whole: the rest of it is in another file. Make one: qemu-img convert -O qcow2 ...")
+
+
+def check_outputs(efi: Path, modules: Path) -> None:
+    """Raises HarnessError for an EFI binary or a folder of modules that is none."""
+    if _head_of(efi)[:2] != b"MZ":
+        raise HarnessError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
+    if not list(modules.glob("*/modules.dep")):
+        raise HarnessError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+
+
+def of_file(file: Path, cache: Path) -> Brought:
+    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises HarnessError for what no node could be made of."""
+    check_file(file)
+    digest = _digest_of(file)
+    if not _head_of(file).startswith(_QCOW2):
+        return Brought({file.name: digest}, disk.open_image(file))
+
+    def unpack(raw: Path) -> None:
+        tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
+        try:
+            _of_generation_a(raw)
+        except HarnessError as unfit:
+            # Its user knows it by the name that they gave.
+            raise HarnessError(str(unfit).replace(str(raw), str(file))) from unfit
+
+    return Brought({file.name: digest}, disk.open_image(_kept(cache, digest, unpack)))
+
+
+def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
+    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
+    check_outputs(efi, modules)
+    contents = sorted(file for file in modules.rglob("*") if file.is_file())
+    digests = {efi.name: _digest_of(efi), f"{modules.name}/": _digest_of(*contents)}
+    # The disk depends on what makes it, too.
+    recipe = _digest_of(*sorted((Path(__file__).parent.parent / "images").glob("*.py")))
+    names = [str(file.relative_to(modules)) for file in contents]
+    key = hashlib.sha256("\0".join([*digests.values(), recipe, *names]).encode()).hexdigest()
+
+    def make(raw: Path) -> None:
+        builder.ask("disk", "--efi", efi.absolute(), "--modules", modules.absolute(), "--output", raw)
+
+    return Brought(digests, disk.open_image(_kept(cache, key, make)))
+
+
+def _of_generation_a(file: Path) -> None:
+    if not gpt.read(file, gpt.sector_size_of(file)).of_type(gpt.DATA_PARTITION):
+        raise HarnessError(
+            f"{file} has no data partition (type {gpt.DATA_PARTITION}). kiOS of generation B, since April 2025, is made so, "
+            "with its configuration in a second initramfs: that is not supported. Bring an image of generation A."
+        )
+    disk.open_image(file)
+
+
+def _head_of(file: Path) -> bytes:
+    if not file.is_file():
+        raise HarnessError(f"There is no file {file}.")
+    try:
+        with file.open("rb") as content:
+            return content.read(8)
+    except OSError as unreadable:
+        raise HarnessError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
+
+
+def _digest_of(*files: Path) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def _kept(cache: Path, key: str, make: Callable[[Path], None]) -> Path:
+    """The raw disk that is kept in the cache under a key, made now if it is missing: whole or not at all."""
+    kept = cache / "images" / f"{key}.img"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            making = Path(folder) / "disk.img"
+            make(making)
+            making.replace(kept)
+    return kept

@@ -1,0 +1,34 @@
+"""What a run is known to bring: the pods it is to run, and a milestone for each of their containers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.manifests.pods import StaticPod
+from harness.verdict.timeline import Milestone, container_done, container_running, container_started
+
+# Reference TCG: the first container comes 10 s behind the kubelet, each further one 2 to 10 s behind the one before.
+_FIRST_CONTAINER_WITHIN = 180.0
+_NEXT_CONTAINER_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a run is known to bring: its pods, how much slower than the reference the host is, and when it is on the net.
+
+    `console_pod` is the pod with the shell on the serial port, None where a pod of the scenario's has that port.
+    """
+
+    pods: Sequence[StaticPod]
+    console_pod: StaticPod | None
+    slowness: float
+    reachable: Callable[[], bool]
+
+
+def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:
+    """Each container's: init containers done in their order, then the others running, or done where they may end."""
+    done = [(name, container_done(pod.name, name)) for name in pod.init_containers]
+    running = [(name, (container_started if pod.may_end else container_running)(pod.name, name)) for name in pod.containers]
+    return tuple(
+        Milestone(f"{pod.name}/{name}", passed, _FIRST_CONTAINER_WITHIN + _NEXT_CONTAINER_WITHIN * position)
+        for position, (name, passed) in enumerate([*done, *running])
+    )

@@ -1,0 +1,45 @@
+"""What this machine has for nodes: QEMU, firmware, a proven accelerator, the cache, and the reference image in it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.guest.screen import Font
+from harness.lab import admission, builder
+from harness.lab.admission import Admission
+from harness.vm import accelerator, firmware, qemu
+from harness.vm.firmware import Firmware
+from harness.vm.machine import Accelerator
+from harness.vm.qemu import Qemu
+
+
+@dataclass(frozen=True)
+class Host:
+    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the gate in front of memory and CPUs.
+
+    `font` finds what the kernel draws its screen with, if that is at hand.
+    """
+
+    qemu: Qemu
+    firmware: Firmware
+    accelerator: Accelerator
+    admission: Admission
+    font: Callable[[], Font | None]
+
+
+def find(program: str | None, wish: str, cache: Path) -> Host:
+    """Finds what runs nodes here and proves it; see `qemu.find`, `firmware.find` and `accelerator.choose` for the errors."""
+    found = qemu.find(program, builder.cache_folder(None) / "qemu")
+    code = firmware.find(first=found.firmware)
+    chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json")
+    return Host(found, code, chosen, Admission(cache / "admission", admission.capacity()), functools.partial(_font, cache))
+
+
+def _font(cache: Path) -> Font | None:
+    """What the kernel draws its screen with; None while no reference image is built."""
+    try:
+        return Font.read(Path(builder.ask("find", "--cache", cache)) / "font-8x16.bin")
+    except HarnessError:
+        return None

@@ -1,0 +1,174 @@
+"""Makes the nodes of one test: prepared, booted, or cloned from a template."""
+
+import functools
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import ParamSpec, Protocol
+
+from harness.errors import HarnessError
+from harness.guest.credentials import Credentials
+from harness.lab.host import Host
+from harness.lab.node import Folders, Node, Order
+from harness.lab.stock import Stock
+from harness.lab.template import Templates
+from harness.manifests.pods import StaticPod, load
+from harness.storage.disk import Disk
+from harness.storage.overlay import Tree
+from harness.verdict.timeline import Passed
+from harness.vm.machine import Machine
+
+_HERE = Path(__file__).parent
+_CONSOLE_POD = _HERE / "console.yaml"
+# The folder of artifacts of a node that was booted to be frozen.
+_TEMPLATE = "template"
+
+P = ParamSpec("P")
+Pods = Sequence[StaticPod | Path]
+
+
+class NewNode(Protocol):
+    """What makes a node of an image for a scenario.
+
+    `pods` are manifest files or static pods, to which the harness adds its console pod unless one of them has that name;
+    `disk_size` is in bytes; `files` are more files for the data partition; `kernel_arguments` stand in place of those that
+    have the kernel's log on the serial port: without any, the image boots as at a user's.
+    """
+
+    def __call__(
+        self,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: Tree | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+    ) -> Node: ...
+
+
+class NodeMaker:
+    """Remembers every node that it made, so that all of them end with the test."""
+
+    def __init__(
+        self, host: Host, run_folder: Path, artifacts: Path, machine: Callable[[Disk, int | None], Machine], stock: Stock
+    ) -> None:
+        self.nodes: list[Node] = []
+        self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
+        self._stock = stock
+        self._in_use = ExitStack()
+
+    def making(self, make: Callable[[Order], Node]) -> NewNode:
+        """What a scenario asks for nodes, by one of the ways to make them below."""
+        return _behind(self.order, make)
+
+    def order(
+        self,
+        image: Disk,
+        pods: Pods,
+        disk_size: int | None = None,
+        files: Tree | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+    ) -> Order:
+        """A node to be, complete: see `NewNode` for the arguments."""
+        loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
+        console_pod = load(_CONSOLE_POD)
+        taken = console_pod.name in [pod.name for pod in loaded]
+        all_pods = loaded if taken else [console_pod, *loaded]
+        supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
+        machine = self._machine(image, disk_size)
+        if kernel_arguments is not None:
+            machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
+        return Order(image, machine, loaded, None if taken else console_pod, {**supplies, **(files or {})})
+
+    def prepare(self, order: Order) -> Node:
+        """A node that was not started yet."""
+        place = self._next_place()
+        return self._remember(Node.prepare(order, self._host, Credentials.make(place.folder.parent), place))
+
+    def boot(self, order: Order) -> Node:
+        """A node on which every pod runs, booted for it."""
+        node = self.prepare(order)
+        node.start()
+        node.wait_until_ready()
+        return node
+
+    def clone(self, templates: Templates, order: Order) -> Node:
+        """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
+        if order.console_pod is None:
+            raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
+
+        def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
+            place = self._place(_TEMPLATE)
+            node = self._remember(Node.prepare(order, self._host, credentials, place))
+            node.start_freezable(folder / "memory")
+            node.wait_until_ready()
+            milestones = node.freeze(folder / "state")
+            shutil.move(node.overlay, folder / "disk.qcow2")
+            shutil.move(node.variables, folder / "variables.fd")
+            return milestones
+
+        template = self._in_use.enter_context(templates.get(_facts(order, self._host), make))
+        node = self._remember(Node.clone(template, order, self._host, self._next_place()))
+        node.start()
+        return node
+
+    def keep_disks(self) -> None:
+        """Ends the nodes and keeps their disks with their artifacts."""
+        for node in self.nodes:
+            node.keep_disk()
+
+    def close(self) -> None:
+        """Ends every node."""
+        for node in self.nodes:
+            node.close()
+        self._in_use.close()
+
+    def _remember(self, node: Node) -> Node:
+        self.nodes.append(node)
+        return node
+
+    def _next_place(self) -> Folders:
+        nodes = [node for node in self.nodes if node.artifacts.name != _TEMPLATE]
+        return self._place(f"node-{len(nodes) + 1}")
+
+    def _place(self, name: str) -> Folders:
+        return Folders(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
+
+
+def _behind(order: Callable[P, Order], make: Callable[[Order], Node]) -> Callable[P, Node]:
+    def new_node(*arguments: P.args, **named: P.kwargs) -> Node:
+        return make(order(*arguments, **named))
+
+    return new_node
+
+
+def _facts(order: Order, host: Host) -> dict[str, str]:
+    """Everything on which a frozen node depends."""
+    code = host.firmware.code.stat()
+    return {
+        "image": _digest_of([order.image.path]),
+        "machine": repr(order.machine),
+        "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
+        "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
+        "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",
+        "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
+        "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",
+        "harness": _digest_of(sorted(_HERE.parent.rglob("*.py"))),
+    }
+
+
+def _digest_of(files: Sequence[Path]) -> str:
+    return _digest_as_of(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.lru_cache
+def _digest_as_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read again only when a size or a time of change differs: an image is large, and a test asks for many nodes of it."""
+    total = hashlib.sha256()
+    for file, _, _ in files:
+        with file.open("rb") as content:
+            total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()

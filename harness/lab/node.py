@@ -1,0 +1,304 @@
+"""A kiOS node under test: its disk, its static pods, and its runs. The one object that a scenario talks to."""
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from harness.errors import HarnessError, NodeFailure
+from harness.guest.capture import announced_address
+from harness.guest.credentials import KUBELET_CONFIG, Credentials
+from harness.lab.admission import Need
+from harness.lab.boot import CAPTURE, Boot, Frozen
+from harness.lab.expectation import Expectation
+from harness.lab.host import Host
+from harness.lab.template import Template
+from harness.manifests.pods import StaticPod, load
+from harness.serial.shell import Result
+from harness.storage import overlay
+from harness.storage.disk import Disk
+from harness.storage.overlay import Entry, File, Folder, Link, Tree
+from harness.verdict.feed import Happening
+from harness.verdict.timeline import Milestone, Passed
+from harness.vm import variables
+from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
+from harness.vm.wire import Wire
+
+T = TypeVar("T")
+# The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
+# address at once instead of asking a DNS server that no test network has.
+_HOSTS = b"127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
+_HOSTS_FILE = PurePosixPath("/meta/etc/hosts")
+# kiOS's grace periods sum up to 30 s; then everything is ended and unmounted.
+_POWER_OFF_WITHIN = 120.0
+# Other nodes of the same run end before.
+_ADMISSION_WITHIN = 1800.0
+# Measured: QEMU's own memory beside the guest's, and what a clone that works for a minute does not share.
+_QEMU_ITSELF = 400 << 20
+_CLONE = 300 << 20
+# The share of its CPUs that a node takes on which everything runs.
+_IDLE = 0.2
+
+
+@dataclass(frozen=True)
+class Order:
+    """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
+
+    `console_pod` is the harness's own pod with the shell on the serial port; None where one of `pods` has that port.
+    """
+
+    image: Disk
+    machine: Machine
+    pods: Sequence[StaticPod]
+    console_pod: StaticPod | None
+    files: Tree
+
+    @property
+    def all_pods(self) -> Sequence[StaticPod]:
+        """Every pod whose manifest is put on the data partition."""
+        return (*self.pods, self.console_pod) if self.console_pod else self.pods
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a node's own files live while it does, and where what is to be read afterwards stays."""
+
+    folder: Path
+    artifacts: Path
+
+
+class Node:
+    """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is."""
+
+    def __init__(self, order: Order, host: Host, credentials: Credentials, place: Folders) -> None:
+        """For `prepare` and `clone`, which make the node's files."""
+        self.order, self.artifacts, self.credentials = order, place.artifacts, credentials
+        self._host, self._folder = host, place.folder
+        self._boots: list[Boot] = []
+        self._memory: SharedMemory | FrozenMemory | None = None
+        self._frozen: Frozen | None = None
+        place.folder.mkdir(parents=True)
+        place.artifacts.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def prepare(cls, order: Order, host: Host, credentials: Credentials, place: Folders) -> "Node":
+        """Makes a node that has never run: its disk an overlay on the image, with what was ordered put on it."""
+        image = order.image
+        if order.machine.sector_size != image.table.sector_size:
+            raise HarnessError(
+                f"{image.path} is made for blocks of {image.table.sector_size} bytes, not {order.machine.sector_size}: "
+                "the firmware would not find its partitions."
+            )
+        node = cls(order, host, credentials, place)
+        overlay.create(image.path, node.overlay, order.machine.disk_size)
+        node._inject()
+        variables.write(host.firmware.variables, node.variables, image.esp, order.machine.kernel_arguments)
+        return node
+
+    @classmethod
+    def clone(cls, template: Template, order: Order, host: Host, place: Folders) -> "Node":
+        """Makes a node that goes on from a frozen one, with memory, disk and variables of its own."""
+        node = cls(order, host, template.credentials, place)
+        overlay.stack(template.disk, node.overlay)
+        shutil.copyfile(template.variables, node.variables)
+        node._memory = FrozenMemory(template.memory)
+        node._frozen = Frozen(template.state, template.milestones)
+        return node
+
+    @property
+    def overlay(self) -> Path:
+        """The node's disk."""
+        return self._folder / "disk.qcow2"
+
+    @property
+    def variables(self) -> Path:
+        """The node's UEFI variable store."""
+        return self._folder / "variables.fd"
+
+    def start(self) -> None:
+        """Switches the machine on, or lets it go on from where it was frozen; raises HarnessError if it runs."""
+        if self._boots and self._boots[-1].process.running():
+            raise HarnessError("The node runs already.")
+        artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
+        capture = artifacts / CAPTURE
+        files = Files(self._host.firmware.code, self.variables, self.overlay, capture, self._memory)
+        # What was frozen is gone on from once; switched on again, the machine starts with its firmware.
+        frozen, self._frozen, self._memory = self._frozen, None, None
+
+        admitted = ExitStack()
+        self._lower_cpus = admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
+
+        def reachable() -> bool:
+            was = frozen is not None and frozen.was_reachable
+            return was or announced_address(capture, self.order.machine.mac) is not None
+
+        self._boots.append(
+            Boot(
+                lambda channels: argv(self._host.qemu.path, self.order.machine, self._host.accelerator, files, channels),
+                artifacts,
+                self.credentials,
+                Expectation(self.order.pods, self.order.console_pod, self._host.accelerator.slowness, reachable),
+                self._host.font,
+                admitted,
+                frozen,
+            )
+        )
+
+    def start_freezable(self, memory: Path) -> None:
+        """Switches the machine on with its memory in a file, so that the run can be frozen."""
+        self._memory = SharedMemory(memory)
+        self.start()
+
+    def freeze(self, state: Path) -> Sequence[Passed]:
+        """Freezes the running node for good; returns the milestones that it had passed."""
+        self.boot.freeze(state)
+        return self.timeline()
+
+    @property
+    def boot(self) -> Boot:
+        """The run that is, or was the last."""
+        if not self._boots:
+            raise HarnessError("The node was never started.")
+        return self._boots[-1]
+
+    @property
+    def was_started(self) -> bool:
+        """Whether there is a run to speak of."""
+        return bool(self._boots)
+
+    def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
+        """See `Boot.wait`."""
+        __tracebackhide__ = True
+        return self.boot.wait(goal, within)
+
+    def until(self, condition: Callable[[], T], what: str, within: float | None = None) -> T:
+        """See `Boot.until`."""
+        __tracebackhide__ = True
+        return self.boot.until(condition, what) if within is None else self.boot.until(condition, what, within)
+
+    def wait_until_ready(self) -> None:
+        """Waits for the firmware, the kernel, both daemons, every container of every pod, and the shell, each in its budget."""
+        __tracebackhide__ = True
+        for milestone in self.boot.milestones:
+            self.wait(milestone)
+        if self.boot.has_shell:
+            self.boot.wait_for_shell()
+        if self.boot.pods:
+            self._lower_cpus(self.order.machine.cpus * _IDLE)
+
+    def add(self, pod: StaticPod | Path) -> StaticPod:
+        """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
+        added = pod if isinstance(pod, StaticPod) else load(pod)
+        self.write(on_node(added.place), added.text())
+        self._keep_manifest(added)
+        self.boot.expect(added)
+        return added
+
+    def write(self, path: PurePosixPath, content: bytes) -> None:
+        """Writes a file on the running node, which becomes visible only when it is whole."""
+        there = Path("/host") / path.relative_to("/")
+        # Names that begin with a dot are no manifests to the kubelet (its file source).
+        making = there.with_name(f".{there.name}.making")
+        encoded = base64.encodebytes(content).decode()
+        done = self.run(f"mkdir -p {there.parent} && base64 -d > {making} <<'.' && mv {making} {there}\n{encoded}.")
+        if done.status:
+            raise NodeFailure(f"{path} cannot be written on the node: {done.text.strip()}")
+
+    @property
+    def slowness(self) -> float:
+        """This host's time over the reference's, by which every deadline is longer."""
+        return self._host.accelerator.slowness
+
+    @property
+    def wire(self) -> Wire:
+        """The network of the running machine."""
+        return Wire(self.boot.qmp)
+
+    def run(self, command: str) -> Result:
+        """Runs a command in the console container's shell; the host's files are under /host there."""
+        return self.boot.run(command)
+
+    def timeline(self) -> Sequence[Passed]:
+        """The milestones of the last run."""
+        return self.boot.timeline()
+
+    def power_off(self) -> Disk:
+        """Presses the power button, waits for the orderly end, and returns the disk as it was left."""
+        self.boot.press_power_button()
+        self.boot.wait_for_power_off(_POWER_OFF_WITHIN)
+        self.boot.close()
+        return self.disk()
+
+    def disk(self) -> Disk:
+        """Reads the disk of a node that does not run, as a raw copy; raises HarnessError if it runs."""
+        if self._boots and self.boot.process.running():
+            raise HarnessError("The disk of a running node changes while it is read: power it off first.")
+        raw = self._folder / "disk.raw"
+        raw.unlink(missing_ok=True)
+        overlay.flatten(self.overlay, raw)
+        return Disk.read(raw, self.order.machine.sector_size)
+
+    def keep_disk(self) -> None:
+        """Ends the node and moves its disk and variables to its artifacts; the disk needs the image it lies on."""
+        self._end()
+        for file in (self.overlay, self.variables):
+            if file.exists():
+                shutil.move(file, self.artifacts / file.name)
+
+    def close(self) -> None:
+        """Ends the node and removes its files, but for the artifacts."""
+        self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        for boot in self._boots:
+            boot.close()
+
+    def _inject(self) -> None:
+        image = self.order.image
+        size = image.table.sector_size
+        files: Tree = {
+            _HOSTS_FILE: _HOSTS,
+            **self.credentials.files(image.file_if_there(KUBELET_CONFIG)),
+            **{pod.place: pod.text() for pod in self.order.all_pods},
+            **self.order.files,
+        }
+        overlay.inject(
+            self.overlay, image.path, image.data.first * size, image.data.sectors * size, files, self._folder / "scratch"
+        )
+        for pod in self.order.all_pods:
+            self._keep_manifest(pod)
+        listed = {str(path): _described(entry) for path, entry in files.items()}
+        (self.artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+    def _keep_manifest(self, pod: StaticPod) -> None:
+        manifests = self.artifacts / "manifests"
+        manifests.mkdir(exist_ok=True)
+        (manifests / pod.file).write_bytes(pod.text())
+
+
+def _described(entry: Entry) -> object:
+    match entry:
+        case bytes():
+            return len(entry)
+        case File(content):
+            return len(content)
+        case Link(target):
+            return f"link to {target}"
+        case Folder():
+            return "folder"
+
+
+def on_node(path: PurePosixPath) -> PurePosixPath:
+    """Where a file of the data partition is at run time (kiOS contract: /meta/etc is /etc)."""
+    return PurePosixPath("/etc") / path.relative_to("/meta/etc")
+
+
+def _need(order: Order, frozen: Frozen | None) -> Need:
+    """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
+    memory = _CLONE if frozen else order.machine.memory + _QEMU_ITSELF
+    return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

@@ -1,0 +1,204 @@
+"""The fields of a v1 Pod: which there are, and what kind of value each takes.
+
+They stand in pod-fields.json, made of Kubernetes' own Go types by setup/pod_fields.py: type to field to kind. A kind is
+another type's name, `string`, `bool`, `int32`, `int64`, `quantity`, `int-or-string`, `time`, `any`, or the words allowed
+(`Always|Never`); behind `[]` a list of it, behind `{}` a mapping of words to it; with `!` at its end it must not be empty.
+"""
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.manifests.finding import Finding, Severity, shown
+from harness.manifests.yaml_reader import Value, YamlNode
+
+Types = Mapping[str, Mapping[str, str]]
+
+_TABLE = Path(__file__).with_name("pod-fields.json")
+_MOST_WORDS = 8
+
+_SCALARS = {
+    "string": "a text",
+    "bool": "true or false",
+    "int32": "a whole number",
+    "int64": "a whole number",
+    "quantity": "a quantity such as 64Mi or 0.5",
+    "int-or-string": "a number or a name",
+    "time": "a time such as 2026-01-31T12:00:00Z",
+}
+_QUANTITY = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+)", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d)", re.ASCII)
+_BITS = {"int32": 31, "int64": 63, "int-or-string": 31}
+
+# Where a field is at home that was written into a type that has none of that name.
+_HOMES = {
+    "Pod": {"ObjectMeta": "metadata", "PodSpec": "spec"},
+    "PodSpec": {"SecurityContext": "each container's securityContext", "Container": "a container", "ObjectMeta": "metadata"},
+    "PodSecurityContext": {"SecurityContext": "each container's securityContext", "PodSpec": "spec"},
+    "Container": {"SecurityContext": "the container's securityContext", "PodSpec": "spec"},
+    "SecurityContext": {"PodSecurityContext": "spec.securityContext", "Container": "the container", "PodSpec": "spec"},
+}
+
+
+@dataclass(frozen=True)
+class FieldPlace:
+    """A value of a manifest and the kind that belongs there.
+
+    `owner` and `name` are the type and the field that it is of, empty for the items of a list or mapping; `path` is in words.
+    """
+
+    owner: str
+    name: str
+    kind: str
+    path: str
+    node: YamlNode
+
+
+@functools.cache
+def types() -> Types:
+    """The table."""
+    read: Types = json.loads(_TABLE.read_text("utf-8"))["types"]
+    return read
+
+
+def places(root: YamlNode) -> Iterator[FieldPlace]:
+    """Yields every value that stands in a Pod where the table knows a field; nulls count as not there, as to the kubelet."""
+    yield from _under(FieldPlace("", "", "Pod", "", root))
+
+
+def findings(place: FieldPlace) -> Iterator[Finding]:
+    """Yields what is wrong with a value itself, not with what is in it: its kind, unknown fields, those it lacks."""
+    kind, node, where = place.kind.rstrip("!"), place.node, place.path or "the pod"
+    if node.value is None and kind not in types():
+        yield Finding(node.line, f'{where} is empty and read as "": write "" or take it out.', Severity.HINT)
+    elif kind.startswith("[]"):
+        if not isinstance(node.value, list):
+            yield Finding(node.line, f"{where} is {_what(node)}; a list belongs there: begin each entry with a dash.")
+    elif kind.startswith("{}"):
+        if not isinstance(node.value, dict):
+            yield Finding(node.line, f"{where} is {_what(node)}; a mapping of words belongs there, as name: word.")
+    elif kind in types():
+        yield from _of_struct(kind, node, where)
+    elif not _fits(kind, node.value):
+        yield Finding(node.line, f"{where} is {_what(node)}; {_advice(kind, node)}")
+
+
+def _under(place: FieldPlace) -> Iterator[FieldPlace]:
+    yield place
+    kind, value = place.kind.rstrip("!"), place.node.value
+    if kind.startswith("[]") and isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _under(FieldPlace("", "", kind[2:], f"{place.path}[{_label(item, position)}]", item))
+    elif kind.startswith("{}") and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _under(FieldPlace("", "", kind[2:], f"{place.path}.{shown(key)}", item))
+    elif kind in types() and isinstance(value, dict):
+        for name, of in types()[kind].items():
+            if (held := place.node.get(name)) is not None:
+                yield from _under(FieldPlace(kind, name, of, f"{place.path}.{name}".lstrip("."), held))
+
+
+def _of_struct(kind: str, node: YamlNode, where: str) -> Iterator[Finding]:
+    if not isinstance(node.value, dict | None):
+        yield Finding(node.line, f"{where} is {_what(node)}; a mapping belongs there: its fields are {_some(types()[kind])}.")
+        return
+    for name, child in (node.value or {}).items():
+        if name not in types()[kind]:
+            yield Finding(child.line, f"{where} has no field {shown(name)}, the kubelet drops it: {_better(kind, name)}")
+    for name, of in types()[kind].items():
+        held = node.get(name)
+        if of.endswith("!") and (held is None or held.value == ""):
+            yield Finding((held or node).line, f"{where} lacks its {name}: add it.")
+
+
+def _better(kind: str, name: str) -> str:
+    for home, words in _HOMES.get(kind, {}).items():
+        if name in types()[home]:
+            return f"it belongs into {words}."
+    near = _nearest(name, types()[kind])
+    return f"did you mean {near}?" if near else "take it out."
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    folded = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word[:100].lower(), folded, n=1, cutoff=0.7)
+    return folded[near[0]] if near else None
+
+
+def _fits(kind: str, value: Value) -> bool:
+    match kind:
+        case "any":
+            return True
+        case "bool":
+            return isinstance(value, bool)
+        case "int32" | "int64":
+            return _is_whole(value, _BITS[kind])
+        case "int-or-string":
+            return isinstance(value, str) or _is_whole(value, _BITS[kind])
+        case "quantity":
+            spelled = isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
+            return spelled or (isinstance(value, int | float) and not isinstance(value, bool))
+        case "time":
+            return isinstance(value, str) and _TIME.fullmatch(value) is not None
+        case "string":
+            return isinstance(value, str)
+        case _:
+            return value == "" or value in kind.split("|")
+
+
+def _is_whole(value: Value, bits: int) -> bool:
+    number = _whole(value)
+    return number is not None and -(1 << bits) <= number < 1 << bits
+
+
+def _whole(value: Value) -> int | None:
+    # 5.0 and 1e3 reach the kubelet as the JSON numbers 5 and 1000.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _what(node: YamlNode) -> str:
+    match node.value:
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case None:
+            return "empty"
+        case bool():
+            return f"the truth value {shown(node.text)}"
+        case int() | float():
+            return f"the number {shown(node.text)}"
+        case text:
+            return f"the text {shown(text)}"
+
+
+def _advice(kind: str, node: YamlNode) -> str:
+    if "|" in kind:
+        words = kind.split("|")
+        if near := _nearest(node.text, words):
+            return f"did you mean {near}?"
+        return f"it is one of {_some(words)}."
+    wanted = f"{_SCALARS[kind]} belongs there"
+    if kind == "string" and isinstance(node.value, int | float):
+        return f"{wanted}: write {json.dumps(node.text):.60}."
+    if kind in _BITS and _whole(node.value) is not None:
+        return f"{wanted} of less than {_BITS[kind] + 1} bits."
+    quoted = kind in ("bool", *_BITS) and isinstance(node.value, str)
+    return f"{wanted}, without quotes." if quoted else f"{wanted}."
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:_MOST_WORDS]) + (" and more" if len(listed) > _MOST_WORDS else "")
+
+
+def _label(item: YamlNode, position: int) -> str:
+    """An entry's name, which says more than its position."""
+    named = item.get("name")
+    return shown(named.value) if named and isinstance(named.value, str) and named.value else str(position)

@@ -1,0 +1,109 @@
+"""Static pod manifests as files: read, and checked before anything boots."""
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.manifests import rules, yaml_reader
+from harness.manifests.finding import Finding, Severity
+from harness.manifests.yaml_reader import YamlNode
+
+_LARGEST = 1 << 20
+_DEFAULT_NAMESPACE = "default"
+
+# As it stands in the file; every field has the kind that Kubernetes gives it.
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a file: the findings in the order of their lines, and the document, None if there is none."""
+
+    file: Path
+    findings: tuple[Finding, ...]
+    root: YamlNode | None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those for which the pod would not run as it is written."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
+
+    def manifest(self) -> Manifest:
+        """Returns the pod that the file holds; raises HarnessError with all errors, a line each."""
+        if self.root is None or self.errors:
+            raise HarnessError("\n".join(error.at(self.file) for error in self.errors))
+        manifest: Manifest = self.root.plain()
+        return manifest
+
+
+def check(file: Path, data: bytes) -> Reading:
+    """Checks the bytes of a file; whatever they are, nothing is raised."""
+    read_from = yaml_reader.parse(data)
+    found = [*read_from.findings, *(rules.findings(read_from.root) if read_from.root else ())]
+    if file.name.startswith("."):
+        found.append(Finding(1, "is skipped by the kubelet, because its name begins with a dot: rename it."))
+    return Reading(file, _in_order(found), read_from.root)
+
+
+def read(file: Path) -> Reading:
+    """Reads and checks one file; whatever is there, nothing is raised."""
+    try:
+        return check(file, _bytes_of(file))
+    except HarnessError as refused:
+        words = str(refused)
+    except OSError as failed:
+        words = f"cannot be read: {failed.strerror}."
+    except ValueError as failed:
+        words = f"cannot be read: {failed}."
+    return Reading(file, (Finding(1, words),), None)
+
+
+def read_all(files: Iterable[Path]) -> list[Reading]:
+    """Reads and checks the manifests of one node: each by itself, and that none takes another's place."""
+    names: dict[str, Path] = {}
+    pods: dict[str, str] = {}
+    readings = []
+    for file in dict.fromkeys(files):
+        reading = read(file)
+        clashes = []
+        if (other := names.setdefault(file.name, file)) != file:
+            clashes.append(Finding(1, f"is named as {other} is; on a node one would replace the other: rename one."))
+        for pod, line in _pods(reading):
+            if (place := pods.setdefault(pod, f"{file}:{line}")) != f"{file}:{line}":
+                clashes.append(Finding(line, f"is the pod {pod}, as is {place}; the kubelet runs one of them: rename one."))
+        readings.append(replace(reading, findings=_in_order([*reading.findings, *clashes])))
+    return readings
+
+
+def _bytes_of(file: Path) -> bytes:
+    """Returns what is in a regular file; raises HarnessError for any other, unopened: a fifo keeps its reader waiting."""
+    status = file.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise HarnessError("is a directory: name the files in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise HarnessError("is no regular file: copy what it holds into one.")
+    size = status.st_size
+    if size <= _LARGEST:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) <= _LARGEST:
+            return data
+        size = len(data)
+    raise HarnessError(f"{size} bytes are no manifest: the largest one read has {_LARGEST}.")
+
+
+def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(found, key=lambda finding: finding.line))
+
+
+def _pods(reading: Reading) -> list[tuple[str, int]]:
+    """Namespace and name of the pod that a file holds, and their line; none if it holds none."""
+    metadata = reading.root.get("metadata") if reading.root else None
+    name = metadata.get("name") if metadata else None
+    if metadata is None or name is None or not isinstance(name.value, str):
+        return []
+    namespace = metadata.get("namespace")
+    return [(f"{namespace.value if namespace else _DEFAULT_NAMESPACE}/{name.value}", name.line)]

@@ -1,0 +1,117 @@
+"""Static pods: loaded from their manifests, varied for a scenario, and what is to be seen of them."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from harness.errors import HarnessError
+from harness.manifests import manifest
+from harness.manifests.manifest import Manifest
+
+_MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that the kubelet would read as a number or a boolean, as `1e3` and `y`, and PyYAML would not."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if text[:1] in set("+-.0123456789") or text in ("y", "Y", "n", "N") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+@dataclass(frozen=True)
+class StaticPod:
+    """A pod manifest as the kubelet reads it from a file: `file` is the file's name on the node."""
+
+    file: str
+    manifest: Manifest = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def init_containers(self) -> tuple[str, ...]:
+        """Names, in the order in which they run."""
+        return tuple(_names(self.manifest, "initContainers"))
+
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """Names of those that run side by side at the end."""
+        return tuple(_names(self.manifest, "containers"))
+
+    @property
+    def may_end(self) -> bool:
+        """Whether a container that ended with status 0 has done what it should."""
+        return (self.manifest["spec"].get("restartPolicy") or "Always") != "Always"
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the container images, init containers first; as often as they are used."""
+        return tuple(str(entry["image"]) for group in _groups(self.manifest) for entry in group)
+
+    @property
+    def place(self) -> PurePosixPath:
+        """The manifest's path on the data partition (kiOS contract: /meta/etc is /etc)."""
+        return _MANIFESTS / self.file
+
+    def text(self) -> bytes:
+        """The manifest as YAML."""
+        return yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
+
+    def without(self, container: str) -> "StaticPod":
+        """The same pod without one of its containers; raises HarnessError if it has none of that name."""
+        changed = self._copy_with(container)
+        for group in _groups(changed):
+            group[:] = [entry for entry in group if entry["name"] != container]
+        return StaticPod(self.file, changed)
+
+    def with_args(self, container: str, args: Sequence[str]) -> "StaticPod":
+        """The same pod with other arguments for one of its containers; raises HarnessError if it has none of that name."""
+        changed = self._copy_with(container)
+        _entry(changed, container)["args"] = list(args)
+        return StaticPod(self.file, changed)
+
+    def with_program(self, container: str, image: str, command: Sequence[str]) -> "StaticPod":
+        """The same pod with another program in one of its containers, and all else of that container as it was."""
+        changed = self._copy_with(container)
+        entry = _entry(changed, container)
+        entry.pop("args", None)
+        entry.update(image=image, command=list(command))
+        return StaticPod(self.file, changed)
+
+    def container(self, name: str) -> Manifest:
+        """What the manifest says of a container; raises HarnessError if it has none of that name."""
+        return _entry(self._copy_with(name), name)
+
+    def _copy_with(self, container: str) -> Manifest:
+        if container not in (*self.init_containers, *self.containers):
+            raise HarnessError(f"Pod {self.name} has no container {container}.")
+        return copy.deepcopy(self.manifest)
+
+
+def load(file: Path) -> StaticPod:
+    """Reads a manifest; raises HarnessError with every reason for which it would not run as it is written, a line each."""
+    return StaticPod(file.name, manifest.read(file).manifest())
+
+
+def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:
+    spec = manifest["spec"]
+    return [spec[key] for key in ("initContainers", "containers") if spec.get(key)]
+
+
+def _entry(manifest: Manifest, container: str) -> Manifest:
+    return next(entry for group in _groups(manifest) for entry in group if entry["name"] == container)
+
+
+def _names(manifest: Manifest, key: str) -> list[str]:
+    spec = manifest["spec"]
+    return [str(container["name"]) for container in spec.get(key) or ()]

@@ -1,0 +1,302 @@
+"""Commands for a POSIX shell that listens on the console, with results that survive everything else on that line.
+
+The line also carries the shell's echo, wrapped at its idea of the terminal's width, and the kernel's messages, which
+may cut into any other line. So the guest keeps a command's output in a file and shows it in a frame, as base64 with its
+checksum and twice the exit status; a frame that arrives damaged is shown again, the command is never run again.
+Markers are typed with quotes inside (`'@''1f'`), so that an echo never looks like an answer.
+
+A shell that edits lines sets its terminal anew for each, which costs an emulated node 20 ms. So it is told
+to read lines by itself and taught two functions; `leave` gives it back to whoever else wants to type there.
+"""
+
+import base64
+import binascii
+import hashlib
+import itertools
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pexpect
+
+from harness.errors import HarnessError, NodeFailure
+from harness.serial.console import Attachment, Console
+
+# busybox ash takes at most 1023 characters a line while it edits lines (CONFIG_FEATURE_EDITING_MAX_LEN=1024);
+# 300 of them are for what stands around a command.
+_COMMAND_CHARACTERS = 700
+_CHUNK_CHARACTERS = 700
+# What line editing takes as text; a tab would complete, other control characters edit.
+_TYPEABLE = re.compile(r"[ -~]*")
+_TRIES = 4
+_POLL_SECONDS = 0.2
+_READ_BYTES = 65536
+# A frame is shown in one go: one that stops in the middle for so long has lost its end marker.
+_TORN_SECONDS = 3.0
+# What is typed before there is a shell may be lost, and what is not costs time when it is read.
+_PROBE_SECONDS = 5.0
+
+_KERNEL_LINE = re.compile(r"\[ *\d+\.\d+\][^\n]*\n")
+_OPEN_BRACKET = re.compile(r"\[[^\n]*\Z")
+_BASE64_LINE = re.compile(r"[A-Za-z0-9+/]+=*")
+# The longest end marker, with room to spare: how far back a marker may have begun that is complete only now.
+_MARKER_CHARACTERS = 256
+
+Abort = Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What arrived between two markers, and what the second says of it."""
+
+    lines: str
+    status: str
+    again: str
+    md5: str
+
+
+class _Untaught(Exception):  # noqa: N818 - a shell in another's place, which is nothing unusual
+    """The shell does not know what it was taught: it is not the one that was."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to: its exit status (0 to 255) and its stdout and stderr, merged in the order written."""
+
+    status: int
+    output: bytes
+
+    @property
+    def text(self) -> str:
+        """The output decoded as UTF-8, with replacement."""
+        return self.output.decode(errors="replace")
+
+
+class Shell:
+    """A shell on a console, used by one caller at a time.
+
+    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `greeting` is
+    what the console says as the shell starts, if it does.
+    The guest needs the applets sh, base64 and md5sum, and a `folder` with a short path that can be written to; what the
+    last command wrote stays there, and an empty file of each before it.
+    """
+
+    def __init__(
+        self, console: Console, abort: Abort = lambda: None, folder: str = "/tmp", greeting: str | None = None
+    ) -> None:
+        self._console = console
+        self._abort = abort
+        self._greeting = greeting
+        self._token = secrets.token_hex(3)
+        self._numbers = itertools.count(1)
+        self._files = f"{folder}/shell-{self._token}"
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answered, and nothing has happened since after which it might not."""
+        return self._ready
+
+    def wait_ready(self, timeout: float) -> None:
+        """Types a probe, now, at the greeting and every 5 s, until the shell answers one; then has it listen.
+
+        Raises NodeFailure after `timeout` seconds or on `abort`, HarnessError if the console ends.
+        """
+        deadline = time.monotonic() + timeout
+        answered = f"(?P<answer>@{self._token}p\\d+;)"
+        heard = answered + (f"|{re.escape(self._greeting)}" if self._greeting else "")
+        with self._console.attach() as attachment:
+            answer = _Answer(attachment, self._abort)
+            while True:
+                # The leading line end completes whatever was typed before; to a shell it is an empty command.
+                self._type(f"\necho '@''{self._token}p{next(self._numbers)};'")
+                found = answer.wait(re.compile(heard.encode()), min(deadline, time.monotonic() + _PROBE_SECONDS))
+                if found and found["answer"]:
+                    break
+                if found:
+                    heard = answered
+                if time.monotonic() >= deadline:
+                    raise NodeFailure(f"no shell answered on the console within {timeout:.0f} s{answer.last_words()}")
+        for line in self._lessons():
+            self._type(line)
+        # A machine that is frozen before it has read what was typed never reads it.
+        self._ask(":", "", deadline)
+        self._ready = True
+
+    def leave(self) -> None:
+        """Has the shell prompt again and edit lines, for others who type on its console, until the next command here."""
+        if self._ready:
+            self._type("break 99")
+            self._ready = False
+
+    def run(self, command: str, timeout: float) -> Result:
+        """Runs `command` with a `sh` of its own, stdin empty, and returns its status and output.
+
+        Nothing of its state (working directory, variables) stays for the next. Raises NodeFailure if it does not end
+        within `timeout` seconds (it is interrupted then) or on `abort`; HarnessError if the console ends or the result
+        arrives damaged four times.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._ready:
+            self.wait_ready(timeout)
+        brief, kept = _brief(command), next(self._numbers)
+        if len(shlex.quote(command)) > _COMMAND_CHARACTERS or not _TYPEABLE.fullmatch(command):
+            self._upload(command, deadline)
+            command = f". {self._files}-script.sh"
+        request, shown_as = f"run_{self._token} {kept} {shlex.quote(command)}", kept
+        for _ in range(_TRIES):
+            try:
+                if result := self._result_of(request, shown_as, deadline):
+                    return result
+            except _Untaught:
+                self.wait_ready(max(0.0, deadline - time.monotonic()))
+                continue
+            if time.monotonic() >= deadline:
+                self._interrupt()
+                raise NodeFailure(f"{brief} did not end within {timeout:.0f} s")
+            shown_as = next(self._numbers)
+            request = f"show_{self._token} {shown_as} {kept}"
+        raise HarnessError(f"the result of {brief} arrived damaged {_TRIES} times: see the console's log")
+
+    def _lessons(self) -> list[str]:
+        """What a shell has to be taught, as lines: to listen, how a result is shown, and how a command is run and kept.
+
+        Each command has a file of its own: the last one's children may still write into theirs. That is emptied, not
+        removed, since this needs no program.
+        """
+        token, files = self._token, self._files
+        show = f'echo; echo "@""{token}r$1<"; base64 {files}.$2; echo "@""{token}r$1>" $status $status $(md5sum <{files}.$2)'
+        run = f'>$kept; kept={files}.$1; sh -c "$2" >$kept 2>&1 </dev/null; status=$?; show_{token} $1 $1'
+        return [
+            'kept=/dev/null; while read -r line; do eval "$line"; done',
+            f"show_{token}() {{ {show}; }}",
+            f"run_{token}() {{ {run}; }}",
+        ]
+
+    def _result_of(self, request: str, shown_as: int, deadline: float) -> Result | None:
+        """Types a request and returns what is shown for it; None if damaged or not there at `deadline`."""
+        mark = f"@{self._token}r{shown_as}"
+        with self._console.attach() as attachment:
+            self._type(f"{request} || echo '@''{self._token}?'")
+            answer = _Answer(attachment, self._abort)
+            end = re.compile(rf"{mark}> (\d+) (\d+) ([0-9a-f]{{32}})|@{self._token}\?".encode())
+            frame = answer.wait_framed(f"{mark}<".encode(), end, deadline)
+        return _unpack(frame) if frame else None
+
+    def _upload(self, command: str, deadline: float) -> None:
+        """Writes `command` to a script in the guest, each chunk acknowledged, and verifies it by its checksum."""
+        script = command.encode() + b"\n"
+        encoded = base64.b64encode(script).decode()
+        checksum = hashlib.md5(script).hexdigest()
+        for _ in range(_TRIES):
+            redirect = ">"
+            for start in range(0, len(encoded), _CHUNK_CHARACTERS):
+                chunk = encoded[start : start + _CHUNK_CHARACTERS]
+                self._ask(f"echo {chunk} {redirect}{self._files}-script.b64", "", deadline)
+                redirect = ">>"
+            decode = f"base64 -d {self._files}-script.b64 >{self._files}-script.sh"
+            if self._ask(decode, f"$(cat {self._files}-script.sh | md5sum)", deadline) == checksum:
+                return
+        raise HarnessError(f"the script {_brief(command)} did not reach the guest whole in {_TRIES} tries")
+
+    def _ask(self, line: str, question: str, deadline: float) -> str:
+        """Types `line`, waits until the guest has done it and returns the first word that `question` expands to."""
+        mark = f"{self._token}a{next(self._numbers)}"
+        with self._console.attach() as attachment:
+            self._type(f"{line}; echo '@''{mark}:' {question} ';'")
+            answer = _Answer(attachment, self._abort)
+            found = answer.wait(re.compile(f"@{mark}: ([^ ;]*)[^;\n]*;".encode()), deadline)
+            if found is None:
+                self._interrupt()
+                raise NodeFailure(f"the shell did not take what was typed in time{answer.last_words()}")
+        return found[1].decode()
+
+    def _type(self, line: str) -> None:
+        self._console.send(line.encode() + b"\n")
+
+    def _interrupt(self) -> None:
+        self._ready = False
+        self._console.send(b"\x03")
+
+
+class _Answer:
+    """What arrives on a console while an answer is awaited, without the kernel's lines and carriage returns."""
+
+    def __init__(self, attachment: Attachment, abort: Abort) -> None:
+        self._attachment = attachment
+        self._abort = abort
+        self._held = ""
+        # Bytes, because an array of them grows in place; what is awaited is ASCII.
+        self._heard = bytearray()
+        self._at = time.monotonic()
+
+    def wait(self, pattern: re.Pattern[bytes], deadline: float) -> re.Match[bytes] | None:
+        """Waits until `pattern` (matching at most 256 characters) is heard; None at `deadline`."""
+        searched = 0
+        while True:
+            if found := pattern.search(self._heard, max(0, searched - _MARKER_CHARACTERS)):
+                return found
+            searched = len(self._heard)
+            if time.monotonic() >= deadline:
+                return None
+            self._listen(deadline)
+
+    def wait_framed(self, begin: bytes, end: re.Pattern[bytes], deadline: float) -> _Frame | None:
+        """Waits for a frame, whose `end` has groups for what it tells; None if it is torn or at `deadline`.
+
+        Raises _Untaught for an `end` without them.
+        """
+        while True:
+            found = self.wait(end, min(deadline, time.monotonic() + _TORN_SECONDS))
+            if found and found[1] is None:
+                raise _Untaught
+            start = self._heard.find(begin)
+            if found and start < 0:
+                return None
+            if found:
+                lines = self._heard[start + len(begin) : found.start()]
+                return _Frame(lines.decode(), *(group.decode() for group in found.groups()))
+            if time.monotonic() >= deadline or (start >= 0 and time.monotonic() - self._at > _TORN_SECONDS):
+                return None
+
+    def last_words(self) -> str:
+        """Returns what was heard last, for the end of an error's text."""
+        heard = (self._heard[-500:].decode() + self._held).strip()
+        return f"; heard last: {heard!r}" if heard else "; nothing was heard"
+
+    def _listen(self, deadline: float) -> None:
+        if reason := self._abort():
+            raise NodeFailure(reason)
+        try:
+            wait = min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+            chunk = self._attachment.read_nonblocking(_READ_BYTES, wait)
+        except pexpect.TIMEOUT:
+            return
+        except pexpect.EOF:
+            raise HarnessError(f"the console ended while the shell was awaited{self.last_words()}") from None
+        text = _KERNEL_LINE.sub("", (self._held + chunk).replace("\r", ""))
+        # A bracket may begin a line of the kernel that is still on its way.
+        opened = _OPEN_BRACKET.search(text)
+        heard, self._held = (text[: opened.start()], opened[0]) if opened else (text, "")
+        if heard:
+            self._heard += heard.encode("ascii", errors="replace")
+            self._at = time.monotonic()
+
+
+def _unpack(frame: _Frame) -> Result | None:
+    # Lines of other programs stand between those of the frame, not in them: a terminal is written to a call at a time.
+    encoded = "".join(line for line in frame.lines.splitlines() if _BASE64_LINE.fullmatch(line))
+    try:
+        output = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return None
+    if frame.status != frame.again or hashlib.md5(output).hexdigest() != frame.md5:
+        return None
+    return Result(int(frame.status), output)
+
+
+def _brief(command: str) -> str:
+    return repr(command if len(command) <= 100 else f"{command[:100]}...")

@@ -1,0 +1,334 @@
+"""A disk for one run over an image that is shared by all: what the run writes goes to a qcow2 file of its own."""
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness import tools
+from harness.errors import HarnessError, NodeFailure
+from harness.storage import ext4
+
+_CLUSTER = 64 << 10  # what qemu-img makes a qcow2 file of; a smaller write would have qemu-io read the base
+_CHUNK = 1 << 20
+
+_STAT = re.compile(rb"Type: (\w+) +Mode: +(\d+).*?User: +(\d+) +Group: +(\d+)", re.DOTALL)
+_FAST_LINK = re.compile(rb'^Fast link dest: "(.*)"$', re.MULTILINE)
+_LONGEST_FAST_LINK = 59  # a longer target has a block of its own (kernel, Documentation/filesystems/ext4/ifork.rst)
+_DIRECTORY_ENTRY = 12  # bytes of one beside its name, at most (Documentation/filesystems/ext4/directory.rst)
+
+_Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file; `mode` holds its permission bits."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link; `target` may be relative, and need not be there."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with the permission bits `mode`: for one that stays empty, or is not 0755."""
+
+    mode: int = 0o755
+
+
+Entry = bytes | File | Link | Folder
+Tree = Mapping[PurePosixPath, Entry]
+"""What is put on a file system, by absolute path; bytes are a file of mode 0644."""
+
+_Node = File | Link | Folder
+
+
+def create(base: Path, overlay: Path, size: int) -> None:
+    """Makes `overlay`, a qcow2 disk of `size` bytes that reads as the raw image `base` and, beyond its end, as zeros.
+
+    HarnessError if `size` is smaller than `base`: a disk that loses its end loses the backup partition table.
+    """
+    base_size = base.stat().st_size
+    if size < base_size:
+        raise HarnessError(f"a disk of {size} bytes cannot hold {base} of {base_size} bytes: ask for a larger one")
+    backing = ("-F", "raw", "-b", base.resolve())
+    tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute(), str(size))
+
+
+def stack(frozen: Path, overlay: Path) -> None:
+    """Makes `overlay`, a qcow2 disk that reads as the qcow2 disk `frozen` and keeps what is written to it."""
+    backing = ("-F", "qcow2", "-b", frozen.resolve())
+    tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute())
+
+
+def inject(
+    overlay: Path,
+    base: Path,
+    partition_offset: int,
+    partition_size: int,
+    files: Tree,
+    scratch: Path,
+) -> None:
+    """Puts `files` on an ext4 partition of a disk that is not running.
+
+    They belong to root, take the place of files and links of that name, and get the folders they need. The partition is
+    the range of `base` in bytes; `base` is only read. The result depends on `base` alone, so that one overlay can take one
+    injection only, and before its first boot. `scratch` is a path where a folder for the work can be made; it is gone
+    afterwards. HarnessError if a path is bad, the file system has no room for the files, or does not take one of them.
+    """
+    for path in files:
+        _check_path(path)
+    if base.stat().st_size < partition_offset + partition_size:
+        raise HarnessError(f"{base} ends before its partition of {partition_size} bytes at {partition_offset}")
+    try:
+        scratch.mkdir(parents=True)
+    except FileExistsError as error:
+        raise HarnessError(f"{scratch} is there already: remove it, or name another place for scratch files") from error
+    try:
+        partition = scratch / "partition"
+        with base.open("rb", buffering=0) as source, partition.open("w+b", buffering=0) as copy:
+            _copy(source.fileno(), partition_offset, partition_size, copy.fileno())
+            _recover(partition)
+            _write_files(partition, files)
+            changed = list(_changed(source.fileno(), partition_offset, copy.fileno(), partition_size))
+            _patch(overlay, partition_offset, copy.fileno(), changed, scratch)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def flatten(overlay: Path, raw: Path) -> None:
+    """Writes what `overlay` reads as to the sparse raw image `raw`; takes as long as there is data, not as size."""
+    tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", overlay.absolute(), raw.absolute(), timeout=600)
+
+
+def _check_path(path: PurePosixPath) -> None:
+    if path.root != "/" or not path.name or ".." in path.parts:
+        raise HarnessError(f"{str(path)!r} cannot be injected: a file's path starts with one '/' and has no '..'")
+    ext4.quote(str(path))
+
+
+def _recover(partition: Path) -> None:
+    """Replays a journal that awaits it: debugfs does not, and the node would replay it over what debugfs wrote."""
+    try:
+        superblock = ext4.read_superblock(partition, 0)
+    except NodeFailure as error:
+        raise HarnessError(f"files can be put on ext4 only: {error}") from error
+    if superblock.needs_recovery:
+        ext4.replay_journal(partition, 0)
+
+
+def _write_files(partition: Path, files: Tree) -> None:
+    """Writes `files` with one run of debugfs, in the folder of `partition`, and reads each of them back."""
+    folder = partition.parent
+    nodes: dict[PurePosixPath, _Node] = {
+        path: File(entry) if isinstance(entry, bytes) else entry for path, entry in files.items()
+    }
+    folders = _folders(nodes)
+    _check_room(ext4.read_superblock(partition, 0), nodes, folders)
+    there = _kinds(partition, [*folders, *nodes])
+    _check_kinds(nodes, folders, there)
+    commands = [f"mkdir {ext4.quote(str(path))}" for path in folders if path not in there]
+    commands += [f"rm {ext4.quote(str(path))}" for path in nodes if path in there and path not in folders]
+    for number, (path, node) in enumerate(nodes.items()):
+        if isinstance(node, File):
+            (folder / f"in{number}").write_bytes(node.content)
+        commands += _commands(number, ext4.quote(str(path)), node)
+    done = _debugfs(partition, commands, "-w")
+    if errors := ext4.complaints(done.stderr):
+        raise HarnessError(f"debugfs could not inject the files: {'; '.join(errors[:3])}")
+    for number, ((path, node), stat) in enumerate(zip(nodes.items(), _stats(done.stdout), strict=True)):
+        _check_written(path, node, stat, folder / f"out{number}")
+
+
+def _folders(nodes: Mapping[PurePosixPath, _Node]) -> Sequence[PurePosixPath]:
+    """The folders among the `nodes` and those that these need, each behind the one that it is in."""
+    lines = [[path, *path.parents] if isinstance(node, Folder) else path.parents for path, node in nodes.items()]
+    return list(dict.fromkeys(folder for line in lines for folder in reversed(line) if folder.name))
+
+
+def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath]) -> None:
+    """Raises HarnessError if there is no room for all: what is replaced or there already is not counted as room."""
+    block = superblock.block_size
+    entries = dict.fromkeys(folders, 0)
+    for path in {*nodes, *folders}:
+        if path.parent in entries:
+            entries[path.parent] += len(path.name.encode()) + _DIRECTORY_ENTRY
+    blocks = sum(-(-len(_blocks_of(node)) // block) for node in nodes.values())
+    blocks += sum(size // block + 1 for size in entries.values())
+    if blocks > superblock.free_blocks:
+        raise HarnessError(
+            f"the data partition has {superblock.free >> 20} MiB free and {-(-blocks * block >> 20)} MiB are wanted: "
+            "put less on it, or take an image with a larger one"
+        )
+    inodes = len({*nodes, *folders})
+    if inodes > superblock.free_inodes:
+        raise HarnessError(
+            f"the data partition has room for {superblock.free_inodes} files and {inodes} are wanted: "
+            "put fewer on it, or take an image with a larger one"
+        )
+
+
+def _kinds(partition: Path, paths: Sequence[PurePosixPath]) -> Mapping[PurePosixPath, bytes]:
+    """Tells of the `paths` that are there already what they are, in debugfs's words.
+
+    To ask first is needed: mkdir of debugfs 1.47 leaves a stray inode behind where the folder is there.
+    """
+    done = _debugfs(partition, [f"stat {ext4.quote(str(path))}" for path in paths])
+    found = ((path, _STAT.search(stat)) for path, stat in zip(paths, _stats(done.stdout), strict=True))
+    return {path: stat[1] for path, stat in found if stat}
+
+
+def _check_kinds(
+    nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath], there: Mapping[PurePosixPath, bytes]
+) -> None:
+    for path in folders:
+        if isinstance(nodes.get(path, Folder()), (File, Link)):
+            raise HarnessError(f"{path} cannot be injected as it is: other files are to lie under it")
+        # debugfs does not follow a link to the folder that it writes to.
+        if there.get(path, b"directory") != b"directory":
+            raise HarnessError(f"{path} cannot be a folder: it is a {there[path].decode()} in the file system")
+    for path in nodes.keys() - set(folders):
+        if there.get(path) == b"directory":
+            raise HarnessError(f"{path} cannot be injected: it is a folder in the file system")
+
+
+def _debugfs(partition: Path, commands: Iterable[str], *options: str) -> subprocess.CompletedProcess[bytes]:
+    script = "".join(f"{command}\n" for command in commands).encode()
+    return tools.run("debugfs", *options, "-f", "-", partition.name, input=script, cwd=partition.parent)
+
+
+def _stats(said: bytes) -> Sequence[bytes]:
+    """What debugfs says to each `stat`, in their order: a command stands before what it says."""
+    return [stat.partition(b"\ndebugfs: ")[0] for stat in (b"\n" + said).split(b"\ndebugfs: stat ")[1:]]
+
+
+def _commands(number: int, name: str, node: _Node) -> Sequence[str]:
+    """What makes one node and reads it back: files from `in<number>`, and what has blocks to `out<number>`."""
+    _, mode = _type_and_mode(node)
+    # What the new inode gets from the source differs between the versions of debugfs.
+    owned = [f"sif {name} mode 0{mode:o}", f"sif {name} uid 0", f"sif {name} gid 0"]
+    read = [f"dump {name} out{number}"] if isinstance(node, File) or _blocks_of(node) else []
+    return [*_making(number, name, node), *owned, *read, f"stat {name}"]
+
+
+def _making(number: int, name: str, node: _Node) -> Sequence[str]:
+    match node:
+        case File():
+            return [f"write in{number} {name}"]
+        case Link():
+            return [f"symlink {name} {ext4.word(node.target)}"]
+        case Folder():
+            return []
+
+
+def _check_written(path: PurePosixPath, node: _Node, stat: bytes, dumped: Path) -> None:
+    kind, mode = _type_and_mode(node)
+    found = _STAT.search(stat)
+    if not found or (found[1], int(found[2], 8), int(found[3]), int(found[4])) != (kind, mode & 0o7777, 0, 0):
+        said = " ".join(stat.decode(errors="replace").split())
+        raise HarnessError(f"{path} reads back from the file system as another thing than was written: {said:.200}")
+    link = _FAST_LINK.search(stat)
+    read = link[1] if link else dumped.read_bytes() if dumped.exists() else b""
+    if read != (node.target.encode() if isinstance(node, Link) else _blocks_of(node)):
+        raise HarnessError(f"{path} reads back from the file system with another content than was written")
+
+
+def _type_and_mode(node: _Node) -> tuple[bytes, int]:
+    """debugfs's word for what a node is, and the mode of its inode with the type in it (inode(7))."""
+    match node:
+        case File():
+            return b"regular", 0o100000 | node.mode
+        case Link():
+            return b"symlink", 0o120777
+        case Folder():
+            return b"directory", 0o040000 | node.mode
+
+
+def _blocks_of(node: _Node) -> bytes:
+    """What a node has in blocks of its own, beside a folder's entries."""
+    match node:
+        case File():
+            return node.content
+        case Link():
+            target = node.target.encode()
+            return target if len(target) > _LONGEST_FAST_LINK else b""
+        case Folder():
+            return b""
+
+
+def _changed(base: int, base_offset: int, copy: int, size: int) -> Iterator[_Range]:
+    """Yields the ranges of whole clusters in which `copy` differs from `base` at `base_offset`; neighbours are one."""
+    start = end = 0
+    for cluster in _changed_clusters(base, base_offset, copy, size):
+        if cluster != end:
+            if start < end:
+                yield start, end
+            start = cluster
+        end = min(cluster + _CLUSTER, size)
+    if start < end:
+        yield start, end
+
+
+def _changed_clusters(base: int, base_offset: int, copy: int, size: int) -> Iterator[int]:
+    data = [(start - base_offset, end - base_offset) for start, end in _data(base, base_offset, base_offset + size)]
+    data += _data(copy, 0, size)
+    for chunk in sorted({chunk for start, end in data for chunk in range(start // _CHUNK, -(-end // _CHUNK))}):
+        start = chunk * _CHUNK
+        length = min(_CHUNK, size - start)
+        old, new = os.pread(base, length, base_offset + start), os.pread(copy, length, start)
+        if old != new:
+            for at in range(0, length, _CLUSTER):
+                if old[at : at + _CLUSTER] != new[at : at + _CLUSTER]:
+                    yield start + at
+
+
+def _patch(overlay: Path, offset: int, copy: int, changed: Iterable[_Range], folder: Path) -> None:
+    """Writes the `changed` ranges of `copy` to `overlay`, each `offset` bytes further, with one run of qemu-io."""
+    commands: list[str] = []
+    for number, (start, end) in enumerate(changed):
+        # qemu-io takes what it writes from the start of a file, and its commands know no quotes for a path.
+        with (folder / f"patch{number}").open("wb", buffering=0) as patch:
+            _copy(copy, start, end - start, patch.fileno())
+        commands += ["-c", f"write -q -s patch{number} {offset + start} {end - start}"]
+    if commands:
+        # No flush to the medium: the page cache is all that the QEMU of this run needs.
+        done = tools.run("qemu-io", "-f", "qcow2", "-t", "unsafe", *commands, overlay.absolute(), cwd=folder)
+        if said := tools.words(done):
+            raise HarnessError(f"qemu-io could not write to {overlay}: {said}")
+
+
+def _copy(source: int, offset: int, size: int, target: int) -> None:
+    """Makes the empty file `target` a copy of a range of `source`; holes stay holes."""
+    os.truncate(target, size)
+    for start, end in _data(source, offset, offset + size):
+        os.lseek(target, start - offset, os.SEEK_SET)
+        while start < end:
+            sent = os.sendfile(target, source, start, end - start)
+            if sent == 0:
+                raise HarnessError("the base image became shorter while it was copied: let nothing write to it")
+            start += sent
+
+
+def _data(file: int, start: int, end: int) -> Iterator[_Range]:
+    """Yields the ranges between `start` and `end` that are not holes (lseek(2), SEEK_DATA)."""
+    while start < end:
+        try:
+            first = os.lseek(file, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        if first >= end:
+            return
+        start = min(os.lseek(file, first, os.SEEK_HOLE), end)
+        yield first, start

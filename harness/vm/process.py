@@ -1,0 +1,86 @@
+"""One QEMU process: started so that it cannot outlive the run, and reaped as soon as it ends."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.verdict.feed import Feed, QemuExit
+
+_TAIL_BYTES = 4096
+_KILL_SECONDS = 10.0
+
+
+class QemuProcess:
+    """A running or ended QEMU; `start` makes one."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stderr: Path, feed: Feed) -> None:
+        self._process = process
+        self._stderr = stderr
+        self._feed = feed
+        self._status: int | None = None
+        self._ended = threading.Event()
+        threading.Thread(target=self._reap, name=f"reap-{process.pid}", daemon=True).start()
+
+    @classmethod
+    def start(cls, argv: Sequence[str], pass_fds: Collection[int], stderr: Path, feed: Feed) -> "QemuProcess":
+        """Starts `argv` in a session of its own, with `pass_fds` open in it and stdout and stderr appended to `stderr`.
+
+        Call it from the main thread or from one that outlives QEMU: the kernel sends the death signal that takes QEMU
+        along with a killed pytest when the *thread* that spawned it ends (prctl(2), PR_SET_PDEATHSIG).
+
+        Its end is published to `feed` as a `QemuExit`. Raises HarnessError if `argv[0]` cannot be executed.
+        """
+        for program in ("setpriv", argv[0]):
+            if shutil.which(program) is None:
+                raise HarnessError(f"{program} cannot be executed: no such program, or its file is not executable")
+        try:
+            with stderr.open("ab") as output:
+                process = subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=tuple(pass_fds),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise HarnessError(f"{argv[0]} cannot be started: {error}") from error
+        return cls(process, stderr, feed)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which stays QEMU's own from spawn to end: setpriv executes QEMU in its place."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Says whether QEMU has yet to end; once False, its `QemuExit` is in the feed."""
+        return not self._ended.is_set()
+
+    def wait(self, timeout: float) -> int | None:
+        """Waits up to `timeout` seconds for the end; returns the exit status (negative: a signal), None if running."""
+        self._ended.wait(timeout)
+        return self._status
+
+    def kill(self) -> None:
+        """Kills QEMU if it runs and waits until it is reaped; HarnessError if that takes more than 10 seconds."""
+        self._process.kill()
+        if not self._ended.wait(_KILL_SECONDS):
+            raise HarnessError(f"QEMU (process {self.pid}) is still there {_KILL_SECONDS:.0f} s after SIGKILL")
+
+    def _reap(self) -> None:
+        status = self._process.wait()
+        self._feed.publish(QemuExit(status, self._words()))
+        self._status = status
+        self._ended.set()
+
+    def _words(self) -> str:
+        try:
+            with self._stderr.open("rb") as output:
+                size = output.seek(0, 2)
+                output.seek(max(0, size - _TAIL_BYTES))
+                return output.read().decode(errors="replace")
+        except OSError as error:
+            return f"(what QEMU wrote is not readable: {error})"

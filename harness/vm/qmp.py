@@ -1,0 +1,133 @@
+"""QEMU's machine protocol (QMP) over one end of a socket pair, for callers that are not asynchronous.
+
+The protocol itself is `qemu.qmp`'s; it runs in an event loop on one thread of its own. A session has one kind of end,
+the hang-up: QEMU's death, `quit` and `close` all come down to the end of the stream.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from qemu.qmp import ExecuteError, Message, QMPClient, QMPError, Runstate
+
+from harness.errors import HarnessError
+from harness.verdict.feed import Feed, QmpEvent
+
+_CLOSE_SECONDS = 10.0
+# What the library logs as errors are the ends that `connect` and `execute` raise, and that callers may expect.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+
+
+class _Client(QMPClient):
+    """A client that tells what passes, greeting and negotiation included, by the hooks made for it."""
+
+    def __init__(self, sent: Callable[[Message], None], received: Callable[[Message], None]) -> None:
+        super().__init__()
+        self._sent = sent
+        self._received = received
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        self._sent(msg)
+        return super()._cb_outbound(msg)
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        self._received(msg)
+        return super()._cb_inbound(msg)
+
+
+class Qmp:
+    """A QMP session over a connected stream socket, which it owns from now on.
+
+    Events go to `feed`, before any reply that QEMU sent after them is returned. `transcript` gets a JSON object a line:
+    `at` (seconds, as `time.monotonic` and so as in the feed), `way` (`sent` or `received`) and `message`.
+    """
+
+    def __init__(self, sock: socket.socket, feed: Feed, transcript: Path) -> None:
+        self._sock = sock
+        self._feed = feed
+        self._transcript = transcript.open("a", buffering=1, encoding="utf-8")
+        self._client = _Client(self._note_sent, self._note_received)
+        self._greeted: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        self._closing: concurrent.futures.Future[None] = concurrent.futures.Future()
+        # Held while a command is handed to the loop, so that none is handed over after the word to end.
+        self._handing = threading.Lock()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="qmp", daemon=True)
+
+    def connect(self, timeout: float) -> None:
+        """Waits up to `timeout` seconds for QEMU's greeting and negotiates; HarnessError if there is none."""
+        self._thread.start()
+        try:
+            self._greeted.result(timeout)
+        except TimeoutError as error:
+            self.close()
+            raise HarnessError(f"QEMU did not greet on its QMP socket within {timeout:.1f} s") from error
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 10.0) -> object:
+        """Executes a QMP command and returns what QEMU returns (most often a dict, `{}` when there is nothing to say).
+
+        Raises HarnessError if QEMU refuses, if the connection is gone or goes, or after `timeout` seconds.
+        """
+        with self._handing:
+            if self._closing.done() or not self._greeted.done():
+                raise HarnessError(f"QMP command {command}: not connected")
+            loop = self._greeted.result()
+            reply = asyncio.run_coroutine_threadsafe(self._client.execute(command, arguments), loop)
+        try:
+            return reply.result(timeout)
+        except TimeoutError as error:
+            reply.cancel()
+            raise HarnessError(f"QMP command {command}: no reply within {timeout:.1f} s") from error
+        except ExecuteError as error:
+            raise HarnessError(f"QMP command {command}: QEMU refuses: {error}") from error
+        except (QMPError, concurrent.futures.CancelledError) as error:
+            raise HarnessError(f"QMP command {command}: the connection is gone: {error}") from error
+
+    def close(self) -> None:
+        """Hangs up and waits for the session's end; may be called at any time and more than once."""
+        with self._handing:
+            if self._closing.done():
+                return
+            self._closing.set_result(None)
+        with contextlib.suppress(OSError):  # QEMU may have hung up first, and the loop closed the socket.
+            self._sock.shutdown(socket.SHUT_RDWR)
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            raise HarnessError(f"the QMP session did not end within {_CLOSE_SECONDS:.0f} s")
+        self._sock.close()
+        self._transcript.close()
+
+    async def _serve(self) -> None:
+        try:
+            await self._client.connect(self._sock)
+        except QMPError as error:
+            self._greeted.set_exception(HarnessError(f"QMP: {error}"))
+            return
+        self._greeted.set_result(asyncio.get_running_loop())
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
+        # The error is how the session ended, of which QemuExit and SHUTDOWN say more.
+        with contextlib.suppress(EOFError, OSError, QMPError):
+            await self._client.disconnect()
+        # The loop lives on so that a command after the end is refused by the client like one that the end cut off.
+        await asyncio.wrap_future(self._closing)
+
+    def _note_sent(self, message: Message) -> None:
+        self._note("sent", message, time.monotonic())
+
+    def _note_received(self, message: Message) -> None:
+        at = time.monotonic()
+        self._note("received", message, at)
+        if "event" in message:
+            data = message.get("data")
+            self._feed.publish(QmpEvent(str(message["event"]), data if isinstance(data, dict) else {}, at))
+
+    def _note(self, way: str, message: Message, at: float) -> None:
+        self._transcript.write(json.dumps({"at": at, "way": way, "message": dict(message)}) + "\n")

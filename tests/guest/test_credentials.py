@@ -1,0 +1,85 @@
+"""The keys to a node: made for it, in nobody else's hands, and added to what was shipped."""
+
+import stat
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import paramiko
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.guest.credentials import KUBELET_CONFIG, Credentials
+from harness.storage.overlay import Entry, File
+
+_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
+
+
+def content_of(entry: Entry) -> bytes:
+    assert isinstance(entry, bytes | File)
+    return entry.content if isinstance(entry, File) else entry
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    return Credentials.make(tmp_path_factory.mktemp("credentials"))
+
+
+@pytest.mark.parametrize("key", ["client", "ssh_host", "ssh_user"])
+def test_private_keys_are_their_owners_alone(credentials: Credentials, key: str) -> None:
+    file: Path = getattr(credentials, key)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert b"PRIVATE KEY" in file.read_bytes()
+
+
+def test_of_the_private_keys_the_node_gets_its_own_only_for_root(credentials: Credentials) -> None:
+    private = [entry for entry in credentials.files(None).values() if b"PRIVATE KEY" in content_of(entry)]
+    assert private == [File(credentials.ssh_host.read_bytes(), mode=0o600)]
+
+
+def test_who_may_come_in_by_ssh_is_the_runs_user(credentials: Credentials) -> None:
+    (authorized,) = [content_of(entry) for path, entry in credentials.files(None).items() if path.name == "authorized"]
+    user = paramiko.Ed25519Key.from_private_key_file(str(credentials.ssh_user))
+    assert authorized.decode().split() == [user.get_name(), user.get_base64()]
+
+
+def test_every_run_has_an_authority_of_its_own(credentials: Credentials, tmp_path: Path) -> None:
+    assert Credentials.make(tmp_path).authority != credentials.authority
+
+
+def test_the_authority_is_added_to_the_shipped_configuration_and_nothing_is_lost(credentials: Credentials) -> None:
+    shipped: dict[str, Any] = {
+        "kind": "KubeletConfiguration",
+        "maxPods": 7,
+        "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
+        "evictionHard": {"memory.available": "1Mi"},
+    }
+    files = credentials.files(yaml.safe_dump(shipped).encode())
+    assert files[_CA] == credentials.authority
+    config = yaml.safe_load(content_of(files[KUBELET_CONFIG]))
+    # /meta/etc is /etc on the node
+    assert config["authentication"].pop("x509") == {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"}
+    assert config == shipped
+
+
+@pytest.mark.parametrize("shipped", [None, b""])
+def test_without_a_shipped_configuration_there_are_kioss_defaults(credentials: Credentials, shipped: bytes | None) -> None:
+    first, again = (yaml.safe_load(content_of(credentials.files(shipped)[KUBELET_CONFIG])) for _ in range(2))
+    assert first == again
+    assert first["kind"] == "KubeletConfiguration"
+    assert first["staticPodPath"] == "/etc/kubernetes/manifests"
+    assert first["authentication"] == {
+        "webhook": {"enabled": False},
+        "x509": {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"},
+    }
+
+
+def test_a_shipped_configuration_without_authentication_gets_one(credentials: Credentials) -> None:
+    config = yaml.safe_load(content_of(credentials.files(b"kind: KubeletConfiguration\nauthentication:\n")[KUBELET_CONFIG]))
+    assert set(config) == {"kind", "authentication"}
+    assert set(config["authentication"]) == {"x509"}
+
+
+def test_a_configuration_that_is_none_is_named(credentials: Credentials) -> None:
+    with pytest.raises(HarnessError, match="no kubelet configuration"):
+        credentials.files(b"hello")

@@ -1,0 +1,23 @@
+"""Logs in CRI's format: pieces of one line are one line again, and what is no such log is named."""
+
+import pytest
+
+from harness.errors import NodeFailure
+from harness.guest.crilog import text_of
+
+_STAMP = "2026-01-02T03:04:05.678901234+00:00"
+
+
+def test_lines_and_their_pieces() -> None:
+    log = f"{_STAMP} stdout F one\n{_STAMP} stdout P tw\n{_STAMP} stdout P o\n{_STAMP} stdout F \n{_STAMP} stderr F three \n"
+    assert text_of(log) == "one\ntwo\nthree \n"
+
+
+def test_a_line_that_is_not_over_yet_has_no_end() -> None:
+    assert text_of(f"{_STAMP} stdout P begun") == "begun"
+
+
+@pytest.mark.parametrize("bad", ["hello", f"{_STAMP} stdout X a", f"{_STAMP} stdin F a", "2026-01-02 stdout F a", ""])
+def test_what_is_no_such_line_is_named(bad: str) -> None:
+    with pytest.raises(NodeFailure, match="line 2 of the log is not in CRI's format"):
+        text_of(f"{_STAMP} stdout F good\n{bad}\n{_STAMP} stdout F good\n")

@@ -1,0 +1,83 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.lab.admission import Admission, Need
+
+_ROOT = Path(__file__).parents[2]
+_LIMIT = Need(memory=1000, cpus=2.0)
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from harness.lab.admission import Admission, Need
+with Admission(Path(sys.argv[1]), Need(1000, 2.0)).held(Need(600, 1.0), 5):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _holder(folder: Path) -> subprocess.Popen[bytes]:
+    """Another process with a node of 600 bytes and one CPU."""
+    argv = [sys.executable, "-c", _HOLDER, str(folder)]
+    process = subprocess.Popen(argv, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_what_fits_beside_another_process_is_let_in_at_once(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    began = time.monotonic()
+    with Admission(tmp_path, _LIMIT).held(Need(400, 1.0), 5):
+        assert time.monotonic() - began < 1
+    other.communicate(b"")
+
+
+@pytest.mark.parametrize("need", [Need(401, 0.5), Need(100, 1.5)], ids=["memory", "cpus"])
+def test_what_does_not_fit_is_refused_after_its_time(tmp_path: Path, need: Need) -> None:
+    other = _holder(tmp_path)
+    with pytest.raises(HarnessError, match="no room for one more"), Admission(tmp_path, _LIMIT).held(need, 0.3):
+        pass
+    other.communicate(b"")
+
+
+def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    other.communicate(b"")
+    with Admission(tmp_path, _LIMIT).held(Need(900, 2.0), 5):
+        pass
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    other.kill()
+    other.wait()
+    with Admission(tmp_path, _LIMIT).held(Need(900, 2.0), 5):
+        assert len(list(tmp_path.glob("*.need"))) == 1
+    assert list(tmp_path.glob("*.need")) == []
+
+
+def test_nodes_of_one_process_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    gate = Admission(tmp_path, _LIMIT)
+    with gate.held(Need(900, 2.0), 5), gate.held(Need(900, 2.0), 0.3):
+        assert len(list(tmp_path.glob("*.need"))) == 2
+
+
+def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    admission = Admission(tmp_path, Need(memory=2000, cpus=2.0))
+    with admission.held(Need(400, 1.0), 5) as lower:
+        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+            pass
+        lower(0.2)
+        with admission.held(Need(400, 0.8), 0.3):
+            pass
+        lower(1.0)
+        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+            pass
+    other.communicate(b"")

@@ -1,0 +1,97 @@
+"""What a boot waits for, with a program in QEMU's place that says what QEMU says."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from harness.errors import NodeFailure
+from harness.guest.credentials import Credentials
+from harness.lab.boot import Boot
+from harness.lab.expectation import Expectation, milestones_of
+from harness.manifests.pods import StaticPod
+from harness.verdict.feed import ConsoleLine, ContainerState, Happening
+from harness.verdict.timeline import CRIO, FIRMWARE, KERNEL, KUBELET, SHELL, Milestone
+from harness.vm.machine import Channels
+
+# Greets, answers every command, and forwards the two ports that a node has to have.
+_QEMU = r"""
+import json, socket, sys
+qmp = socket.socket(fileno=int(sys.argv[1]))
+def say(message): qmp.sendall(json.dumps(message).encode() + b"\n")
+say({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
+forward = "  TCP[HOST_FORWARD]  9  127.0.0.1  %d  10.0.2.15  %d  0  0\r\n"
+asked = ""
+while received := qmp.recv(65536).decode():
+    asked += received
+    try:
+        command = json.loads(asked)  # QEMU's client ends no command with a line end.
+    except ValueError:
+        continue
+    asked = ""
+    table = command["execute"] == "human-monitor-command"
+    reply = {"return": forward % (9, 10250) + forward % (9, 22) if table else {}}
+    say({**reply, "id": command["id"]} if "id" in command else reply)
+"""
+_KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")
+_KUBELET_LINE = ConsoleLine("kiOS: starting kubelet")
+_CONSOLE_LINE = ConsoleLine("kios-e2e: the console is open")
+
+
+def pod(name: str) -> StaticPod:
+    containers = [{"name": "main", "image": "i"}]
+    return StaticPod(f"{name}.yaml", {"metadata": {"name": name}, "spec": {"containers": containers}})
+
+
+def runs(name: str) -> ContainerState:
+    return ContainerState(name, "main", "running")
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Boot]:
+    """A boot of a node with one pod `web` that has never been heard of."""
+
+    def argv(channels: Channels) -> list[str]:
+        return [sys.executable, "-c", _QEMU, str(channels.qmp)]
+
+    expected = Expectation([pod("web")], None, 1.0, lambda: False)
+    with closing(Boot(argv, tmp_path, Credentials.make(tmp_path), expected, lambda: None, ExitStack())) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("goal", "heard"),
+    [
+        pytest.param(KERNEL, _KERNEL_LINE, id="itself"),
+        pytest.param(FIRMWARE, _KUBELET_LINE, id="one behind it"),
+        pytest.param(KERNEL, _CONSOLE_LINE, id="the console, which is behind all of them"),
+        pytest.param(CRIO, runs("web"), id="a pod's container, which is behind all of them"),
+    ],
+)
+def test_a_milestone_of_the_way_up_is_shown_by_all_behind_it(boot: Boot, goal: Milestone, heard: Happening) -> None:
+    boot.feed.publish(heard)
+    assert boot.wait(goal, within=0) is heard
+
+
+@pytest.mark.parametrize(
+    ("goal", "heard"),
+    [
+        pytest.param(lambda _: KUBELET, _KERNEL_LINE, id="one before it"),
+        pytest.param(lambda _: KERNEL, runs("other"), id="a pod that is not the node's"),
+        pytest.param(lambda boot: milestones_of(boot.pods[0])[0], _CONSOLE_LINE, id="a container is shown by itself alone"),
+        pytest.param(lambda _: SHELL, _KUBELET_LINE, id="the shell is shown by itself alone"),
+    ],
+)
+def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], heard: Happening) -> None:
+    boot.feed.publish(heard)
+    with pytest.raises(NodeFailure, match="did not happen within 0 s"):
+        boot.wait(goal(boot), within=0)
+
+
+def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:
+    boot.expect(pod("late"))
+    heard = runs("late")
+    boot.feed.publish(heard)
+    assert boot.wait(KERNEL, within=0) is heard

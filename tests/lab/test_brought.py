@@ -1,0 +1,280 @@
+"""Images that are brought: small ones of each kind, made here; what is taken, what is refused, and nothing written to."""
+
+import hashlib
+import shutil
+import uuid
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness import tools
+from harness.errors import HarnessError
+from harness.lab import brought as brought_image
+from harness.lab import builder
+from harness.storage import gpt
+
+_MIB = 1 << 20
+_START, _SIZE = 1 * _MIB, 6 * _MIB
+_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+
+
+def make_disk(path: Path, type_guid: uuid.UUID = gpt.DATA_PARTITION) -> Path:
+    """A raw disk of 8 MiB with one partition: ext4, with the module overlay in its /modules."""
+    tree = path.with_suffix(".tree")
+    make_modules(tree / "modules")
+    with path.open("wb") as file:
+        file.truncate(8 * _MIB)
+    layout = f"label: gpt\nstart={_START // 512}, size={_SIZE // 512}, type={type_guid}\n"
+    tools.run("sfdisk", "-q", path, input=layout.encode())
+    tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, "-E", f"offset={_START}", path, f"{_SIZE // 1024}k")
+    return path
+
+
+def make_modules(folder: Path, version: str = "6.1.0") -> Path:
+    names = ["kernel/fs/overlayfs/overlay.ko.xz", "kernel/net/nf-tables.ko", "kernel/drivers/usb_storage.ko.zst"]
+    (folder / version).mkdir(parents=True)
+    (folder / version / "modules.dep").write_text(
+        f"{names[0]}:\n{names[1]}: kernel/lib/libcrc32c.ko kernel/net/nfnetlink.ko\n{names[2]}:\n"
+    )
+    return folder
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw disk, made once; no test may be handed this file itself."""
+    return make_disk(tmp_path_factory.mktemp("made") / "kios.img")
+
+
+@pytest.fixture
+def raw(made: Path, tmp_path: Path) -> Path:
+    """A raw disk that cannot be written to."""
+    raw = Path(shutil.copyfile(made, tmp_path / "kios.img"))
+    raw.chmod(0o400)
+    return raw
+
+
+@pytest.fixture
+def qcow2(raw: Path, tmp_path: Path) -> Path:
+    """The raw disk as a qcow2 one."""
+    tools.run("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, tmp_path / "kios.qcow2")
+    return tmp_path / "kios.qcow2"
+
+
+def test_a_raw_image_is_taken_where_it_is(raw: Path, made: Path, tmp_path: Path) -> None:
+    brought = brought_image.of_file(raw, tmp_path / "cache")
+    assert brought.digests == {"kios.img": digest(made)}
+    assert brought.disk.path == raw
+    assert brought.disk.data.first * 512 == _START
+    assert digest(raw) == digest(made)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_qcow2_image_is_unpacked_in_the_cache(qcow2: Path, raw: Path, tmp_path: Path) -> None:
+    before = digest(qcow2)
+    brought = brought_image.of_file(qcow2, tmp_path / "cache")
+    assert brought.digests == {"kios.qcow2": before}
+    assert brought.disk.path.is_relative_to(tmp_path / "cache")
+    assert brought.disk.path.read_bytes() == raw.read_bytes()
+    assert digest(qcow2) == before
+
+
+def test_a_qcow2_image_is_unpacked_once(qcow2: Path, tmp_path: Path) -> None:
+    first = brought_image.of_file(qcow2, tmp_path / "cache").disk.path
+    there = first.stat()
+    second = brought_image.of_file(qcow2.rename(tmp_path / "renamed.qcow2"), tmp_path / "cache").disk.path
+    assert (second, second.stat().st_ino, second.stat().st_mtime_ns) == (first, there.st_ino, there.st_mtime_ns)
+    assert list(first.parent.iterdir()) == [first]
+
+
+def test_another_qcow2_image_of_the_name_is_another_disk(qcow2: Path, tmp_path: Path) -> None:
+    first = brought_image.of_file(qcow2, tmp_path / "cache")
+    tools.run("qemu-io", "-f", "qcow2", "-c", "write -q -P 7 7864320 512", qcow2)
+    second = brought_image.of_file(qcow2, tmp_path / "cache")
+    assert second.digests != first.digests
+    assert second.disk.path.read_bytes()[7864320:][:512] == b"\7" * 512
+
+
+def test_an_unpacking_that_fails_leaves_nothing(qcow2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tools.run
+
+    def fail_half_way(name: str, *args: str | Path, timeout: float = 60) -> object:
+        if "convert" in args:
+            Path(args[-1]).write_bytes(b"half")
+            raise HarnessError("no room")
+        return run(name, *args, timeout=timeout)
+
+    monkeypatch.setattr(tools, "run", fail_half_way)
+    with pytest.raises(HarnessError, match="no room"):
+        brought_image.of_file(qcow2, tmp_path / "cache")
+    assert list((tmp_path / "cache/images").iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["backing_file={},backing_fmt=raw", "data_file={}"], ids=["backing file", "data file"])
+def test_a_qcow2_image_that_is_not_whole_is_refused(raw: Path, tmp_path: Path, option: str) -> None:
+    rest = Path(shutil.copyfile(raw, tmp_path / "rest.img"))
+    part = tmp_path / "part.qcow2"
+    tools.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", option.format(rest), part, "8M")
+    with pytest.raises(HarnessError, match=r"part\.qcow2 is not whole: .* qemu-img convert -O qcow2"):
+        brought_image.of_file(part, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"KDMV\1\0\0\0", "VMDK"),
+        (b"vhdxfile", "VHDX"),
+        (b"conectix", "VHD"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+    ],
+)
+def test_another_format_is_refused_by_its_name(tmp_path: Path, head: bytes, name: str) -> None:
+    file = tmp_path / "kios.img"
+    file.write_bytes(head.ljust(4096, b"\0"))
+    with pytest.raises(HarnessError, match=rf"kios\.img is {name}: unpack it, or have `qemu-img convert`"):
+        brought_image.of_file(file, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("size", [0, 4096], ids=["empty", "zeros"])
+def test_what_is_no_disk_is_refused(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "kios.img"
+    file.write_bytes(bytes(size))
+    with pytest.raises(HarnessError, match=r"kios\.img is not a GPT disk image"):
+        brought_image.of_file(file, tmp_path / "cache")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.img", tmp_path):
+        with pytest.raises(HarnessError, match=f"There is no file {path}."):
+            brought_image.of_file(path, tmp_path / "cache")
+
+
+def test_an_image_without_a_data_partition_is_of_generation_b(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"b\.img has no data partition .* generation B, .* Bring an image of generation A"):
+        brought_image.of_file(make_disk(tmp_path / "b.img", _ESP), tmp_path / "cache")
+
+
+def test_a_damaged_image_is_refused(raw: Path, tmp_path: Path) -> None:
+    raw.chmod(0o600)
+    with raw.open("r+b") as file:
+        file.truncate(9 * _MIB)
+    with pytest.raises(HarnessError, match=r"kios\.img is damaged: .*backup header"):
+        brought_image.of_file(raw, tmp_path / "cache")
+
+
+class Images:
+    """In place of `python -m images disk`: hands out a disk made before, and tells what it was asked for."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+        self.asked: list[tuple[str | Path, ...]] = []
+
+    def __call__(self, *words: str | Path) -> str:
+        self.asked.append(words)
+        shutil.copyfile(self.made, words[-1])
+        return str(words[-1])
+
+
+@pytest.fixture
+def images(made: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
+    images = Images(made)
+    monkeypatch.setattr(builder, "ask", images)
+    return images
+
+
+@pytest.fixture
+def efi(tmp_path: Path) -> Path:
+    """An EFI binary, as far as it is looked at."""
+    (tmp_path / "Bootx64.efi").write_bytes(b"MZ" + bytes(100))
+    return tmp_path / "Bootx64.efi"
+
+
+def test_a_disk_is_made_of_outputs_once(
+    images: Images, made: Path, efi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_modules(tmp_path / "modules")
+    monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "cache"
+    brought = brought_image.of_outputs(Path(efi.name), Path("modules"), cache)
+    dep = tmp_path / "modules/6.1.0/modules.dep"
+    assert brought.digests == {"Bootx64.efi": digest(efi), "modules/": digest(dep)}
+    assert brought.disk.path.read_bytes() == made.read_bytes()
+    # `images` runs in another folder.
+    assert [words[:-1] for words in images.asked] == [
+        ("disk", "--efi", efi, "--modules", tmp_path / "modules", "--output"),
+    ]
+    assert brought_image.of_outputs(efi, tmp_path / "modules", cache) == brought
+    assert len(images.asked) == 1
+    assert list(brought.disk.path.parent.iterdir()) == [brought.disk.path]
+
+
+@pytest.mark.parametrize("changed", ["the binary", "a module", "a name"])
+def test_other_outputs_are_another_disk(images: Images, efi: Path, tmp_path: Path, changed: str) -> None:
+    modules = make_modules(tmp_path / "modules")
+    first = brought_image.of_outputs(efi, modules, tmp_path / "cache")
+    match changed:
+        case "the binary":
+            efi.write_bytes(b"MZ" + bytes(101))
+        case "a module":
+            (modules / "6.1.0/new.ko").write_bytes(b"new")
+        case "a name":
+            (modules / "6.1.0").rename(modules / "6.1.1")
+    assert brought_image.of_outputs(efi, modules, tmp_path / "cache").disk.path != first.disk.path
+    assert len(images.asked) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"M", b"\x7fELF"], ids=["empty", "short", "ELF"])
+def test_a_binary_that_is_not_efi_is_refused(images: Images, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "kernel").write_bytes(content)
+    with pytest.raises(HarnessError, match=r"kernel is no EFI binary: it does not begin with MZ"):
+        brought_image.of_outputs(tmp_path / "kernel", make_modules(tmp_path / "modules"), tmp_path / "cache")
+    assert not images.asked
+
+
+def test_a_binary_that_is_not_there_is_named(images: Images, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"There is no file .*/none\.efi\."):
+        brought_image.of_outputs(tmp_path / "none.efi", make_modules(tmp_path / "modules"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("folder", ["none", "empty", "modules/6.1.0"], ids=["missing", "empty", "one version"])
+def test_a_folder_without_modules_is_refused(images: Images, efi: Path, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty/6.1.0").mkdir(parents=True)
+    make_modules(tmp_path / "modules")
+    with pytest.raises(HarnessError, match=f"{folder} holds no modules: wanted is kiOS's lib/modules"):
+        brought_image.of_outputs(efi, tmp_path / folder, tmp_path / "cache")
+    assert not images.asked
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("overlay", True),
+        ("nf-tables", True),
+        ("nf_tables", True),
+        ("usb-storage", True),
+        ("usb_storage", True),
+        ("overlayfs", False),
+        ("over", False),
+        ("nfnetlink", False),
+        ("", False),
+    ],
+)
+def test_a_module_is_found_by_its_name(raw: Path, tmp_path: Path, name: str, there: bool) -> None:
+    assert brought_image.of_file(raw, tmp_path / "cache").disk.has_module(name) is there
+
+
+@pytest.mark.parametrize("left", ["/modules", "/modules/6.1.0", ""], ids=["empty", "no list", "none"])
+def test_a_disk_without_modules_has_none(raw: Path, tmp_path: Path, left: str) -> None:
+    raw.chmod(0o600)
+    jobs = ["rm /modules/6.1.0/modules.dep", "rmdir /modules/6.1.0", "rmdir /modules"]
+    done = jobs[: {"/modules/6.1.0": 1, "/modules": 2, "": 3}[left]]
+    tools.run("debugfs", "-w", "-f", "-", f"{raw}?offset={_START}", input="\n".join([*done, ""]).encode())
+    found = brought_image.of_file(raw, tmp_path / "cache").disk
+    assert found.file_if_there(PurePosixPath("/modules/6.1.0/modules.dep")) is None
+    assert not found.has_module("overlay")

@@ -1,0 +1,145 @@
+"""Static pods: loaded only if they would run, and variants leave the original alone."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.lab.expectation import milestones_of
+from harness.manifests.pods import StaticPod, load
+from harness.verdict.feed import ContainerState
+
+PROJECT = Path(__file__).parents[2]
+_POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: small
+spec:
+  initContainers:
+  - {name: first, image: i, args: ["-a", "8250"]}
+  - {name: second, image: i}
+  containers:
+  - name: main
+    image: i
+    volumeMounts:
+    - {name: data, mountPath: /data}
+  - {name: side, image: i}
+  volumes:
+  - {name: data, emptyDir: {}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pod.yaml"
+
+
+@pytest.fixture
+def pod(file: Path) -> StaticPod:
+    file.write_text(_POD)
+    return load(file)
+
+
+def test_the_node_pod_of_the_scenarios_loads() -> None:
+    pod = load(PROJECT / "scenarios/manifests/node.yaml")
+    assert (pod.file, pod.name) == ("node.yaml", "node")
+    assert pod.init_containers == ("modprobe", "dhcpcd", "parted", "resize2fs")
+    assert pod.containers == ("crio", "kubelet")
+    assert pod.place == PurePosixPath("/meta/etc/kubernetes/manifests/node.yaml")
+
+
+def test_the_harness_own_pod_loads() -> None:
+    pod = load(PROJECT / "harness/lab/console.yaml")
+    assert (pod.name, pod.init_containers, pod.containers) == ("console", (), ("console",))
+
+
+def test_a_manifest_that_would_not_run_is_refused_with_every_reason(file: Path) -> None:
+    file.write_text(_POD.replace("name: side", "name: main").replace("kind: Pod", "kind: Pod\nkinds: Pod"))
+    with pytest.raises(HarnessError) as raised:
+        load(file)
+    first, second = str(raised.value).splitlines()
+    assert first.startswith(f"{file}:3: the pod has no field kinds")
+    assert second.startswith(f"{file}:15: two containers are named main")
+
+
+def test_without_takes_one_container_out_of_a_copy(pod: StaticPod) -> None:
+    before = copy.deepcopy(pod.manifest)
+    assert pod.without("first").init_containers == ("second",)
+    assert pod.without("first").containers == ("main", "side")
+    assert pod.without("side").containers == ("main",)
+    assert pod.manifest == before
+
+
+def test_with_args_changes_one_containers_arguments_in_a_copy(pod: StaticPod) -> None:
+    before = copy.deepcopy(pod.manifest)
+    changed = pod.with_args("first", ("-v", "2"))
+    assert [entry.get("args") for entry in changed.manifest["spec"]["initContainers"]] == [["-v", "2"], None]
+    assert changed.manifest["spec"]["containers"] == before["spec"]["containers"]
+    assert pod.with_args("main", ["x"]).manifest["spec"]["containers"][0]["args"] == ["x"]
+    assert pod.manifest == before
+
+
+@pytest.mark.parametrize("variant", [lambda pod: pod.without("side"), lambda pod: pod.with_args("side", ["x"])])
+def test_variants_share_nothing_with_the_original(pod: StaticPod, variant: object) -> None:
+    assert callable(variant)
+    before = copy.deepcopy(pod.manifest)
+    changed = variant(pod)
+    changed.manifest["metadata"]["name"] = "other"
+    changed.manifest["spec"]["volumes"].clear()
+    assert pod.manifest == before
+    assert changed.file == pod.file
+
+
+def test_milestones_are_init_containers_done_in_order_and_then_the_others_running(pod: StaticPod) -> None:
+    milestones = milestones_of(pod)
+    assert [milestone.name for milestone in milestones] == ["small/first", "small/second", "small/main", "small/side"]
+    assert [milestone.within for milestone in milestones] == sorted({milestone.within for milestone in milestones})
+    done = ContainerState("small", "first", "terminated", exit_code=0)
+    running = ContainerState("small", "main", "running")
+    assert [milestone.passed(done) for milestone in milestones] == [True, False, False, False]
+    assert [milestone.passed(running) for milestone in milestones] == [False, False, True, False]
+    assert not milestones[0].passed(ContainerState("small", "first", "running"))
+
+
+@pytest.mark.parametrize("path", ["scenarios/manifests/node.yaml", "harness/lab/console.yaml"])
+def test_text_reads_back_as_the_same_pod(path: str, tmp_path: Path) -> None:
+    pod = load(PROJECT / path)
+    written = tmp_path / pod.file
+    written.write_bytes(pod.text())
+    assert load(written) == pod
+
+
+@pytest.mark.parametrize("word", ["8250", "on", "0x1f", "1:30", "null", "100%", "a: b", "größer", "", " x ", "two\nlines"])
+def test_text_keeps_an_argument_a_string(pod: StaticPod, word: str) -> None:
+    read = yaml.safe_load(pod.with_args("main", [word]).text())
+    assert read["spec"]["containers"][0]["args"] == [word]
+
+
+@pytest.mark.parametrize("word", ["1e3", "0o17", "5E2", "y", "N"])
+def test_text_quotes_what_is_no_text_to_the_kubelet(pod: StaticPod, word: str) -> None:
+    text = pod.with_args("main", [word]).text().decode()
+    assert f"- {word}\n" not in text
+
+
+def test_a_container_that_is_not_there_cannot_be_varied(pod: StaticPod) -> None:
+    with pytest.raises(HarnessError, match="has no container thrid"):
+        pod.without("thrid")
+    with pytest.raises(HarnessError, match="has no container thrid"):
+        pod.with_args("thrid", [])
+
+
+def test_another_program_leaves_the_rest_of_the_container(pod: StaticPod) -> None:
+    changed = pod.with_program("first", "probe", ["sh", "-c", "true"])
+    assert changed.container("first") == {"name": "first", "image": "probe", "command": ["sh", "-c", "true"]}
+    assert changed.container("main") == pod.container("main")
+    assert pod.container("first")["args"] == ["-a", "8250"]
+
+
+@pytest.mark.parametrize("ask", [lambda pod: pod.container("none"), lambda pod: pod.with_program("none", "i", [])])
+def test_a_container_that_is_not_there_is_named(pod: StaticPod, ask: Callable[[StaticPod], object]) -> None:
+    with pytest.raises(HarnessError, match="Pod small has no container none"):
+        ask(pod)

@@ -1,0 +1,106 @@
+"""Lines of the console pod, as its console.c writes them, and what follows from them for a wait."""
+
+import pytest
+
+from harness.verdict.console_pod import state_in
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QemuExit, QmpEvent, ShellAnswer
+from harness.verdict.judge import Contradicted, Met, Patience, TooLate, wait
+from harness.verdict.timeline import container_done
+
+_NOW = Patience(within=0, silence=10)
+
+
+def line(status: int, words: str = "words", pod: str = "node", namespace: str = "default") -> ConsoleLine:
+    return ConsoleLine(f"kios-e2e: container parted of pod {namespace}/{pod} ended with status {status}: {words}", at=7.0)
+
+
+def fed(*happenings: Happening) -> Feed:
+    feed = Feed()
+    feed.publish_all(happenings)
+    return feed
+
+
+def never(_: Happening) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(": no such disk", "no such disk", id="words"),
+        pytest.param(": ", "", id="no words"),
+        pytest.param(":", "", id="no words, and the blank before them lost"),
+        pytest.param(": cannot open: busy: ended with status 0: no", "cannot open: busy: ended with status 0: no", id="colons"),
+        pytest.param(":   late  \t", "late", id="blanks"),
+    ],
+)
+def test_an_end_is_read(text: str, reason: str) -> None:
+    told = ConsoleLine(f"kios-e2e: container parted of pod kube-system/a.node-1 ended with status 137{text}", at=7.0)
+    assert state_in(told) == ContainerState(
+        pod="a.node-1",
+        namespace="kube-system",
+        container="parted",
+        state="terminated",
+        reason=reason,
+        exit_code=137,
+        at=7.0,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "kios-e2e: the console is open",
+        "# kios-e2e: container a of pod b/c ended with status 1: quoted",
+        "kios-e2e: container a of pod b ended with status 1: of no namespace",
+        "kios-e2e: container a of pod b/c ended with status : ",
+        "kios-e2e: container a of pod b/c ended with status x: ",
+        "kios-e2e: container  of pod b/c ended with status 1: ",
+        "kios-e2e: container a of pod b/c ended with status 1",
+    ],
+)
+def test_another_line_tells_of_no_container(text: str) -> None:
+    assert state_in(ConsoleLine(text)) is None
+
+
+@pytest.mark.parametrize(
+    "happening", [QmpEvent("STOP"), QemuExit(1, "words"), ShellAnswer()], ids=lambda each: type(each).__name__
+)
+def test_what_is_no_line_tells_of_no_container(happening: Happening) -> None:
+    assert state_in(happening) is None
+
+
+def test_the_kubelets_word_is_taken_as_it_is() -> None:
+    state = ContainerState("node", "parted", "waiting", "ImagePullBackOff")
+    assert state_in(state) is state
+
+
+def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
+    assert wait(fed(line(1, "no such disk")), never, _NOW, doomed=["node"]) == Contradicted(
+        "container parted of pod node ended with status 1: no such disk"
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(line(1, pod="other"), id="another pod's failure"),
+        pytest.param(line(0), id="an end that is none"),
+    ],
+)
+def test_a_wait_goes_on_at(told: ConsoleLine) -> None:
+    assert wait(fed(told), never, _NOW, doomed=["node"]) == TooLate(0)
+
+
+def test_status_0_is_work_done() -> None:
+    assert wait(fed(line(0)), container_done("node", "parted"), _NOW, doomed=["node"]) == Met(line(0))
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "status"),
+    [("node", "parted", 1), ("other", "parted", 0), ("node", "dhcp", 0)],
+    ids=["status 1", "another pod", "another container"],
+)
+def test_work_is_not_done_by(pod: str, container: str, status: int) -> None:
+    assert not container_done(pod, container)(line(status))

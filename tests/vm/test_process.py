@@ -1,0 +1,101 @@
+"""A process that stands in for QEMU: it is heard of when it ends, and cannot outlive what started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.verdict.feed import Feed, QemuExit
+from harness.vm.process import QemuProcess
+
+PROJECT = Path(__file__).parents[2]
+
+
+@contextmanager
+def started(argv: list[str], folder: Path, pass_fds: tuple[int, ...] = ()) -> Iterator[tuple[QemuProcess, Feed]]:
+    feed = Feed()
+    process = QemuProcess.start(argv, pass_fds, folder / "stderr", feed)
+    try:
+        yield process, feed
+    finally:
+        process.kill()
+
+
+def ends_within(pid: int, seconds: float) -> bool:
+    """Says whether the process ends in time; a zombie that nobody reaps has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_an_end_is_published_with_its_status_and_words(tmp_path: Path) -> None:
+    with started(["sh", "-c", "echo out; echo no such machine >&2; exit 3"], tmp_path) as (process, feed):
+        assert process.wait(5) == 3
+        assert not process.running()
+        (end,) = feed.since(0)
+        assert isinstance(end, QemuExit)
+        assert (end.status, end.words) == (3, "out\nno such machine\n")
+
+
+def test_words_are_the_last_4_kib(tmp_path: Path) -> None:
+    with started(["sh", "-c", "head -c 10000 /dev/zero | tr '\\0' x; echo end"], tmp_path) as (process, feed):
+        process.wait(5)
+        (end,) = feed.since(0)
+        assert isinstance(end, QemuExit)
+        assert end.words == "x" * 4092 + "end\n"
+
+
+def test_kill_reaps_and_may_be_repeated(tmp_path: Path) -> None:
+    with started(["sleep", "60"], tmp_path) as (process, feed):
+        assert process.running()
+        assert process.wait(0.01) is None
+        process.kill()
+        process.kill()
+        assert process.wait(0) == -signal.SIGKILL
+        assert not Path(f"/proc/{process.pid}").exists()
+        assert feed.position() == 1
+
+
+def test_it_has_a_session_of_its_own_no_stdin_and_the_passed_files(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing), started(["sleep", "60"], tmp_path, (reading,)) as (process, _):
+        assert os.getsid(process.pid) == process.pid
+        files = Path(f"/proc/{process.pid}/fd")
+        assert (files / "0").readlink() == Path("/dev/null")
+        assert (files / str(reading)).exists()
+        assert not (files / str(writing)).exists()
+
+
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no-such-qemu"):
+        QemuProcess.start(["no-such-qemu"], (), tmp_path / "stderr", Feed())
+
+
+def test_it_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys, time, pathlib; from harness.verdict.feed import Feed; from harness.vm.process import QemuProcess\n"
+        f"print(QemuProcess.start(['sleep', '60'], (), pathlib.Path({str(tmp_path / 'stderr')!r}), Feed()).pid)\n"
+        "sys.stdout.flush(); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        # Until setpriv has executed sleep, the death signal may not be set.
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        parent.kill()
+    assert ends_within(pid, 2)
