@@ -1,9 +1,29 @@
-"""The two ways in which a run can go wrong, told apart: the node broke a promise, or the harness could not tell."""
+"""The ways in which a run can go wrong, told apart by who is at fault: the node, the host, or the test itself."""
+
+from enum import StrEnum
+
+
+class Party(StrEnum):
+    """Who a failure is put down to."""
+
+    NODE = "node"
+    HOST = "host"
+    TEST = "test"
 
 
 class HarnessError(Exception):
-    """The harness could not do its work: bad input, a missing tool, a broken host. Says what to do about it."""
+    """The harness could not tell how the node does: a missing tool, a full disk, a QEMU that died. Says what to do about it."""
+
+    party = Party.HOST
+
+
+class InputError(HarnessError):
+    """What the test or its user handed in cannot be used: an image, a manifest, an option, a call. Says what to change."""
+
+    party = Party.TEST
 
 
 class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an error of the harness
     """The node did not do what a kiOS user may expect of it."""
+
+    party = Party.NODE
