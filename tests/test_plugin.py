@@ -119,7 +119,7 @@ def test_a_node_that_cannot_be_had_is_said_in_one_line(run: pytest.Pytester) -> 
     run.makepyfile("def test_it(host): pass")
     ended = run.runpytest("--qemu", "missing-qemu")
     ended.assert_outcomes(errors=1)
-    ended.stdout.fnmatch_lines(["the harness cannot make this node: There is no missing-qemu.*"])
+    ended.stdout.fnmatch_lines(["There is no missing-qemu.*"])
     ended.stdout.no_fnmatch_line("*Error: There is no*")
 
 

@@ -28,6 +28,15 @@ class Host:
     admission: Admission
     font: Callable[[], Font | None]
 
+    def facts(self) -> dict[str, str]:
+        """What nodes run on here, for whoever reads a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
+        return {
+            "QEMU": ".".join(map(str, self.qemu.version)),
+            "firmware": self.firmware.code.name,
+            "accelerator": f"{self.accelerator.name} ({self.accelerator.reason})",
+            "deadlines": f"x {self.accelerator.slowness:.2f}",
+        }
+
 
 def find(program: str | None, wish: str, cache: Path) -> Host:
     """Finds what runs nodes here and proves it; see `qemu.find`, `firmware.find` and `accelerator.choose` for the errors."""

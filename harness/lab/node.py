@@ -72,7 +72,10 @@ class Folders:
 
 
 class Node:
-    """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is."""
+    """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is.
+
+    `is_clone` says whether its first run goes on from a frozen node.
+    """
 
     def __init__(self, order: Order, host: Host, credentials: Credentials, place: Folders) -> None:
         """For `prepare` and `clone`, which make the node's files."""
@@ -81,6 +84,7 @@ class Node:
         self._boots: list[Boot] = []
         self._memory: SharedMemory | FrozenMemory | None = None
         self._frozen: Frozen | None = None
+        self.is_clone = False
         place.folder.mkdir(parents=True)
         place.artifacts.mkdir(parents=True, exist_ok=True)
 
@@ -106,6 +110,7 @@ class Node:
         overlay.stack(template.disk, node.overlay)
         shutil.copyfile(template.variables, node.variables)
         node._memory = FrozenMemory(template.memory)
+        node.is_clone = True
         node._frozen = Frozen(template.state, template.milestones)
         return node
 

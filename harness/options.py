@@ -1,0 +1,120 @@
+"""The harness's options: declared, and refused before anything is collected where no node could be made from them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError, InputError
+from harness.lab import brought, builder
+from harness.shard import Shard
+from harness.storage.disk import Disk
+from harness.vm.accelerator import WISHES
+from harness.vm.machine import EARLY_CONSOLE, Machine
+
+
+def add(parser: pytest.Parser) -> None:
+    """Adds the harness's options."""
+    group = parser.getgroup("kios", "kiOS end-to-end harness")
+    group.addoption(
+        "--kios-image",
+        type=Path,
+        metavar="FILE",
+        help="raw or qcow2 disk image to test; it is only read (default: the reference image, built if missing)",
+    )
+    group.addoption(
+        "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"
+    )
+    group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made of both")
+    group.addoption(
+        "--container",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="OCI archive of a container image that manifests name and the image lacks; may be given more than once",
+    )
+    group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    group.addoption(
+        "--disk-size",
+        metavar="SIZE",
+        help="size of a node's disk where the scenario names none, as 2G (default: twice the image)",
+    )
+    group.addoption("--memory", default="1G", metavar="SIZE", help="memory of a node (default: %(default)s)")
+    group.addoption(
+        "--accelerator",
+        choices=WISHES,
+        default="auto",
+        help="what runs the guest's instructions (default: what is proven to work)",
+    )
+    group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
+    group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; together the parts are all of them")
+    group.addoption(
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="DIR",
+        help="logs of every node, by test (default: %(default)s)",
+    )
+    group.addoption(
+        "--page", type=Path, metavar="FILE", help="kiOS's documentation page on static pods, to be run as it is written"
+    )
+    group.addoption(
+        "--keep-on-failure",
+        action="store_true",
+        help="keep a failed test's nodes up, with the ways in and their consoles on this terminal; then keep their disks",
+    )
+
+
+def check(config: pytest.Config) -> None:
+    """Refuses options that no node could be made from: raises pytest.UsageError."""
+    try:
+        if bool(config.getoption("kios_efi")) != bool(config.getoption("kios_modules")):
+            raise InputError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
+        if config.getoption("kios_efi") and config.getoption("kios_image"):
+            raise InputError("--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either.")
+        if config.getoption("kios_image"):
+            brought.check_file(config.getoption("kios_image"))
+        if config.getoption("kios_efi"):
+            brought.check_outputs(config.getoption("kios_efi"), config.getoption("kios_modules"))
+        for named in (*config.getoption("container"), *filter(None, [config.getoption("page")])):
+            if not named.is_file():
+                raise InputError(f"There is no file {named}.")
+        if config.getoption("shard"):
+            Shard.parse(config.getoption("shard"))
+        Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=size_in_bytes(config.getoption("memory")))
+    except HarnessError as refused:
+        raise pytest.UsageError(str(refused)) from refused
+
+
+def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
+    """What a node's machine is, by its image and the disk size that the scenario asks for."""
+
+    def machine(image: Disk, disk_size: int | None) -> Machine:
+        return Machine(
+            disk_size=disk_size or _disk_size(config, image),
+            sector_size=image.table.sector_size,
+            memory=size_in_bytes(config.getoption("memory")),
+            kernel_arguments=EARLY_CONSOLE,
+        )
+
+    return machine
+
+
+def cache_of(config: pytest.Config) -> Path:
+    return builder.cache_folder(config.getoption("image_cache"))
+
+
+def _disk_size(config: pytest.Config, image: Disk) -> int:
+    named = config.getoption("disk_size")
+    return size_in_bytes(named) if named else 2 * image.size
+
+
+def size_in_bytes(size: str) -> int:
+    """`512M`, `2G` or plain bytes to bytes."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)", size.upper())
+    if match is None:
+        raise InputError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
+    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))

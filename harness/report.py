@@ -1,0 +1,117 @@
+"""What a run tells: who is at fault for a failure, and on what the nodes ran; in the terminal and in JUnit's XML."""
+
+from collections.abc import Generator
+
+import pytest
+from _pytest.junitxml import xml_key
+
+from harness.errors import HarnessError, NodeFailure, Party
+
+AT_FAULT = "at fault"
+_WORDS = {
+    Party.NODE: "the node",
+    Party.HOST: "the host: the harness could not tell how the node does",
+    Party.TEST: "the test, or what was handed to it",
+}
+_TOLD = pytest.StashKey[list[str]]()
+
+
+def party_of(failure: BaseException) -> Party | None:
+    """Who an exception says is at fault; None for one that is not the harness's."""
+    return failure.party if isinstance(failure, HarnessError | NodeFailure) else None
+
+
+def tell(config: pytest.Config, words: str) -> None:
+    """Has a line stand once in the run's summary."""
+    told = config.stash.setdefault(_TOLD, [])
+    if words not in told:
+        told.append(words)
+
+
+def describe(item: pytest.Item, name: str, value: object) -> None:
+    """Writes down a property of what a test ran on, for JUnit; a second one of that name is left out."""
+    if name not in dict(item.user_properties):
+        item.user_properties.append((name, str(value)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has JUnit's XML tell errors from failures."""
+    config.pluginmanager.register(_JUnit(config))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Says what is under test, as far as the options do."""
+    under_test = config.getoption("kios_image") or config.getoption("kios_efi") or "the reference image"
+    return f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Says who is at fault; a failure of the harness comes with its reason alone: where in it that was found helps nobody."""
+    report = yield
+    if report.failed and call.excinfo and (party := party_of(call.excinfo.value)):
+        if isinstance(call.excinfo.value, HarnessError):
+            report.longrepr = f"{call.excinfo.value}{_asked_at(call.excinfo, item)}"
+        report.sections.insert(0, (AT_FAULT, _WORDS[party]))
+        item.user_properties.append((AT_FAULT, party.value))
+        report.user_properties = list(item.user_properties)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """A test in which the harness could not tell is an error, wherever it ended."""
+    if report.when == "call" and _is_error(report):
+        return "error", "E", "ERROR"
+    return None
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Sends what a worker of pytest-xdist has to tell to the process that has the terminal."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["kios-e2e"] = session.config.stash.get(_TOLD, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Takes what a worker had to tell."""
+    for words in getattr(node, "workeroutput", {}).get("kios-e2e", []):
+        tell(node.config, words)  # type: ignore[attr-defined] # xdist's WorkerController has it
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says on what the nodes ran."""
+    for words in config.stash.get(_TOLD, []):
+        terminalreporter.write_line(words)
+
+
+class _JUnit:
+    """Makes an error of what pytest writes as a failure: by itself it knows errors in fixtures only."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        yield
+        xml = self._config.stash.get(xml_key, None)
+        if xml is None or report.when != "call" or not _is_error(report):
+            return
+        for element in xml.node_reporter(report).nodes:
+            if element.tag == "failure":
+                element.tag = "error"
+                xml.stats["failure"] -= 1
+                xml.stats["error"] += 1
+
+
+def _is_error(report: pytest.TestReport) -> bool:
+    return report.failed and dict(report.user_properties).get(AT_FAULT) in (Party.HOST, Party.TEST)
+
+
+def _asked_at(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> str:
+    """The line of the test from which the harness was called; nothing where a fixture was the one who called."""
+    lines = [entry for entry in raised.traceback if entry.path == item.path]
+    return f"\n\nasked for at {item.path.name}:{lines[-1].lineno + 1}: {str(lines[-1].statement).strip()}" if lines else ""

@@ -1,0 +1,77 @@
+"""What a run tells: parties in the terminal and in JUnit's XML, and the line in which a test asked for too much."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+_TEST = """
+from harness.errors import HarnessError, InputError, NodeFailure
+
+def ask():
+    raise {raised}
+
+def test_it({fixture}):
+    ask()
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest("pytest_plugins = ['harness.plugin']")
+    pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest\njunit_family = xunit2\n")
+    return pytester
+
+
+def case_in(folder: Path) -> ET.Element:
+    case = ET.parse(folder / "junit.xml").getroot().find(".//testcase")
+    assert case is not None
+    return case
+
+
+@pytest.mark.parametrize(
+    ("raised", "tag", "party", "words"),
+    [
+        pytest.param("NodeFailure('it died')", "failure", "node", "*the node", id="the node"),
+        pytest.param("HarnessError('no space left')", "error", "host", "*the host: the harness could not tell*", id="the host"),
+        pytest.param("InputError('no such pod')", "error", "test", "*the test, or what was handed to it", id="the test"),
+    ],
+)
+def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, tag: str, party: str, words: str) -> None:
+    run.makepyfile(_TEST.format(raised=raised, fixture=""))
+    ended = run.runpytest("--junitxml", "junit.xml")
+    ended.assert_outcomes(**{"failure": {"failed": 1}, "error": {"errors": 1}}[tag])
+    ended.stdout.fnmatch_lines([words])
+    case = case_in(run.path)
+    assert [child.tag for child in case if child.tag != "properties"] == [tag]
+    assert [entry.get("value") for entry in case.iter("property") if entry.get("name") == "at fault"] == [party]
+    suite = ET.parse(run.path / "junit.xml").getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
+
+
+def test_the_same_under_xdist(run: pytest.Pytester) -> None:
+    run.makepyfile(_TEST.format(raised="HarnessError('no space left')", fixture=""))
+    run.runpytest("--junitxml", "junit.xml", "-n", "1").assert_outcomes(errors=1)
+    assert case_in(run.path).find("error") is not None
+
+
+def test_the_harness_shows_the_tests_line_and_no_traceback(run: pytest.Pytester) -> None:
+    run.makepyfile(other="from harness.errors import HarnessError\ndef ask():\n    raise HarnessError('no space left')")
+    run.makepyfile("import other\n\ndef test_it():\n    other.ask()")
+    ended = run.runpytest()
+    ended.stdout.fnmatch_lines(["no space left", "", "asked for at test_*.py:4: other.ask()"])
+    ended.stdout.no_fnmatch_line("*raise HarnessError*")
+
+
+def test_an_assertion_of_somebody_elses_test_is_left_alone(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(): assert 1 == 2")
+    ended = run.runpytest("--junitxml", "junit.xml")
+    ended.assert_outcomes(failed=1)
+    ended.stdout.no_fnmatch_line("*at fault*")
+    assert not list(case_in(run.path).iter("property"))
+
+
+def test_the_header_says_what_is_under_test(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(): pass")
+    run.runpytest("--artifacts", "left").stdout.fnmatch_lines(["kios-e2e: tests the reference image; artifacts: left"])
