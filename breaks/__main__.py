@@ -1,0 +1,98 @@
+"""`python -m breaks [NAME...]`: runs each scenario as it is, then broken; it must pass, then fail for the break alone.
+
+A break is a run of pytest of its own that this package, as a plugin, sabotages.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from breaks.ending import Ending, ending_in, fault_in, line_of
+from breaks.plugin import VARIABLE
+from breaks.table import BREAKS, SHORT, Break
+
+_ROOT = Path(__file__).parent.parent
+_SEEN = Path(__file__).with_name("seen.json")
+# Each boots a node at times: more at once only wait for each other.
+_AT_ONCE = 2
+
+
+def main() -> int:
+    """Runs the command line; returns 1 if a scenario did not pass unbroken, or did not fail as it should."""
+    parser = argparse.ArgumentParser(
+        prog="python -m breaks", description="Breaks what scenarios check, and sees whether they fail."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BREAKS)} (default: all)")
+    parser.add_argument("--short", action="store_true", help="the few that CI runs")
+    parser.add_argument("--page", metavar="FILE", help="kiOS's page, for those that break it")
+    parser.add_argument("--table", action="store_true", help="print the list as a table, and run nothing")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - BREAKS.keys():
+        parser.error(f"there is no break {', '.join(sorted(unknown))}; there are {', '.join(BREAKS)}")
+    if arguments.table:
+        print(table())
+        return 0
+    options = ["--page", str(Path(arguments.page).absolute())] if arguments.page else []
+    names = arguments.names or (SHORT if arguments.short else list(BREAKS))
+    chosen = {name: BREAKS[name] for name in names if options or not BREAKS[name].scenario.startswith("page.py")}
+    return run(chosen, options)
+
+
+def run(chosen: Mapping[str, Break], options: Sequence[str]) -> int:
+    """Runs the controls, then the breaks of those that pass; returns the exit status."""
+    wrong = caught = 0
+    seen = json.loads(_SEEN.read_text()) if _SEEN.exists() else {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        scenarios = list(dict.fromkeys(each.scenario for each in chosen.values()))
+        sound = set()
+        for scenario, ending in zip(
+            scenarios, pool.map(lambda scenario: _ending_of(scenario, {}, options), scenarios), strict=True
+        ):
+            if ending.kind == "passed":
+                sound.add(scenario)
+            else:
+                print(f"{scenario}: unbroken it ends with {ending.kind}: {ending.words[:300]}", flush=True)
+                wrong += 1
+        broken = {name: each for name, each in chosen.items() if each.scenario in sound}
+        endings = pool.map(lambda name: _ending_of(BREAKS[name].scenario, {VARIABLE: name}, options), broken)
+        for name, ending in zip(broken, endings, strict=True):
+            fault = fault_in(name, ending)
+            print(f"{name}: {fault or 'fails, as it should: ' + line_of(name, ending.words)}", flush=True)
+            wrong += bool(fault)
+            caught += not fault
+            if not fault:
+                seen[name] = line_of(name, ending.words)
+    _SEEN.write_text(json.dumps(dict(sorted(seen.items())), indent=1, ensure_ascii=False) + "\n")
+    print(f"breaks: {caught} of {len(chosen)} caught and named")
+    return int(wrong > 0)
+
+
+def table() -> str:
+    """The breaks as a table in Markdown."""
+    rows = ["| scenario | what is broken | its failure says |", "|---|---|---|"]
+    for each in BREAKS.values():
+        told, words = (text.replace("|", "\\|") for text in (each.how.told(), each.words))
+        rows.append(f"| `{each.scenario}` | {told} | `{words}` |")
+    return "\n".join(rows)
+
+
+def _ending_of(scenario: str, environment: Mapping[str, str], options: Iterable[str]) -> Ending:
+    """Runs one scenario in a pytest of its own."""
+    with tempfile.TemporaryDirectory(prefix="kios-e2e-break-") as folder:
+        report = Path(folder) / "junit.xml"
+        argv = [sys.executable, "-m", "pytest", "-p", "breaks.plugin", f"scenarios/{scenario}"]
+        argv += ["--junitxml", str(report), "--artifacts", f"{folder}/artifacts", *options]
+        done = subprocess.run(argv, cwd=_ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+        if not report.exists():
+            return Ending("nothing", f"pytest ended with status {done.returncode}: {(done.stdout + done.stderr)[-600:]}")
+        return ending_in(report.read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

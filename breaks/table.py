@@ -1,0 +1,226 @@
+"""The breaks: at least one for every scenario, each with the words by which its failure is known."""
+
+from dataclasses import dataclass
+
+from breaks.sabotage import Command, Edit, NoLoader, NothingToGrow, OneForAll, OnTheDisk, PageEdit, Sabotage
+
+
+@dataclass(frozen=True)
+class Break:
+    """What is broken for a scenario, given as `FILE::TEST` below scenarios/, and a pattern of its failure: cause and object."""
+
+    scenario: str
+    how: Sabotage
+    words: str
+
+
+_STEAL_CRIO = Command("(while cat /host/var/run/crio.log; do :; done) > /dev/null 2>&1 &")
+_STEAL_KUBELET = Command("(while cat /host/var/run/kubelet.log; do :; done) > /dev/null 2>&1 &")
+_NO_BUTTON = Edit("    - tiny-power-button\n", "")
+_SMALL = Edit("    - 100%\n", "    - 70%\n")
+_IMPATIENT = Edit("    - --oneshot\n", '    - --oneshot\n    - --timeout\n    - "2"\n')
+_ANONYMOUS = "sed -i 's/^authentication:/authentication:\\n  anonymous: {enabled: true}/' /host/etc/kubernetes/config.yaml"
+_CONTEXT = "    securityContext:\n      readOnlyRootFilesystem: true\n      capabilities:\n"
+_ADDED = "        add:\n        - SYS_MODULE\n"
+
+
+def _sshd_with(option: str) -> Edit:
+    image = "    image: localhost/kios-e2e/sshd:v1\n"
+    words = [word for setting in option.split("; ") for word in ("-o", setting)]
+    return Edit(image, image + "    args:\n" + "".join(f"    - {word}\n" for word in words))
+
+
+def _with_command(image: str, command: str) -> Edit:
+    return Edit(f"    image: {image}\n", f"    image: {image}\n    command: {command}\n")
+
+
+def _side_car(name: str) -> Edit:
+    return Edit(f"  - name: {name}\n", f"  - name: {name}\n    restartPolicy: Always\n")
+
+
+BREAKS = {
+    "boot-loader": Break(
+        "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",
+        NoLoader(),
+        "BdsDxe: starting.*the firmware found nothing to boot",
+    ),
+    "boot-user": Break("boot.py::test_image_boots_as_at_a_users", NoLoader(), "milestone firmware: it did not happen"),
+    "boot-kubelet": Break(
+        "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",
+        OnTheDisk("/meta/etc/kubernetes/config.yaml", "kind: Nonsense"),
+        "init started kubelet 5 times",
+    ),
+    "boot-programs": Break(
+        "boot.py::test_host_runs_only_init_crio_and_kubelet",
+        Command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"),
+        "assert .*'sleep'",
+    ),
+    "boot-bin": Break("boot.py::test_bin_holds_only_what_kios_has", Command("touch /host/bin/sh"), "there is also sh"),
+    "boot-plugin": Break(
+        "boot.py::test_kubelet_is_on_its_own",
+        Command("d=/host/etc/cni/net.d; mkdir -p $d; touch $d/a.conf"),
+        r"a\.conf",
+    ),
+    "dhcp-record": Break(
+        "dhcp.py::test_three_sides_of_the_lease_agree",
+        Edit("mountPath: /var/db/dhcpcd", "mountPath: /var/db/other"),
+        "record of its lease",
+    ),
+    "dhcp-route": Break(
+        "dhcp.py::test_settings_outlive_dhcpcd_and_the_hostname",
+        Command("ip route del default"),
+        "the default route is '10",
+    ),
+    "dhcp-stays": Break(
+        "dhcp.py::test_settings_outlive_dhcpcd_and_the_hostname",
+        Edit("    - --oneshot\n", "    - --nobackground\n"),
+        "milestone node/dhcpcd: it did not happen",
+    ),
+    "dhcp-gives-up": Break(
+        "dhcp.py::test_without_a_server_the_node_waits_and_recovers",
+        _IMPATIENT,
+        "container dhcpcd of pod node ended with status 1",
+    ),
+    "dhcp-static": Break(
+        "dhcp.py::test_without_a_server_the_node_waits_and_recovers",
+        Edit("    - --oneshot\n", "    - --oneshot\n    - --static\n    - ip_address=10.0.2.15/24\n"),
+        "a second DISCOVER, with no answer to the first: it did not happen",
+    ),
+    "dhcp-cable": Break(
+        "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
+        _IMPATIENT,
+        "container dhcpcd of pod node ended with status 1",
+    ),
+    "dhcp-carrier": Break(
+        "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
+        Edit("    - virtio_net\n", ""),
+        "eth0 is up without a carrier",
+    ),
+    "modules-before": Break(
+        "modules.py::test_without_the_modules_nothing_works",
+        Command("chroot /host /bin/modprobe binfmt-script"),
+        "== 8",
+    ),
+    "modules-script": Break("modules.py::test_script_executes", Edit("    - binfmt-script\n", ""), "binfmt_script"),
+    "modules-button": Break(
+        "modules.py::test_power_button_ends_the_node_in_order", _NO_BUTTON, "power-off by the guest: it did not happen"
+    ),
+    "modules-farewell": Break(
+        "modules.py::test_power_button_ends_the_node_in_order",
+        Edit("sleep 1; echo stopped in order", "exit 1; echo"),
+        "farewell",
+    ),
+    "modules-name": Break(
+        "modules.py::test_module_that_does_not_exist_is_named",
+        _with_command("docker.io/emilyls/modprobe:v1-alpha1", "[modprobe, -q]"),
+        "container modprobe of pod node ended with status 1(?!.*tiny-power-buton)",
+    ),
+    "logs-crio": Break(
+        "logs.py::test_mirror_is_complete_and_in_order[crio]", _STEAL_CRIO, "the lines written to crio.log in crio's log"
+    ),
+    "logs-kubelet": Break(
+        "logs.py::test_mirror_is_complete_and_in_order[kubelet]",
+        _STEAL_KUBELET,
+        "the lines written to kubelet.log in kubelet's log",
+    ),
+    "logs-before": Break(
+        "logs.py::test_lines_from_before_the_reader_are_there", _STEAL_CRIO, "the lines written to crio.log before"
+    ),
+    "logs-restart": Break(
+        "logs.py::test_mirroring_outlives_a_restart_of_the_kubelet",
+        Command("rm /host/run/system.sock"),
+        "kios-system 3",
+    ),
+    "logs-strangers": Break(
+        "logs.py::test_strangers_read_no_logs",
+        Command(f"{_ANONYMOUS}; p=$(pidof kubelet); kios-system 3; while [ $p = $(pidof kubelet) ]; do :; done"),
+        "a stranger",
+    ),
+    "order-overlap": Break(
+        "order.py::test_each_container_waits_for_the_one_before",
+        _side_car("modprobe"),
+        "started before modprobe had ended",
+    ),
+    "order-failure": Break(
+        "order.py::test_failure_holds_back_what_is_behind_it",
+        _with_command("docker.io/emilyls/parted:v2", "[parted, --version]"),
+        "does not fail as it should: container parted of pod node",
+    ),
+    "hardening-more": Break(
+        "hardening.py::test_one_shot_tasks_may_do_what_the_manifest_grants",
+        Edit(
+            f"{_CONTEXT}        drop:\n        - ALL\n        add:\n        - SYS_MODULE\n",
+            f"{_CONTEXT}        add:\n        - SYS_MODULE\n",
+        ),
+        "modprobe may do 0x",
+    ),
+    "hardening-root": Break(
+        "hardening.py::test_log_containers_may_do_nothing",
+        Edit("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
+        "the root of a log container can be written to",
+    ),
+    "console-driver": Break(
+        "console.py::test_login_commands_and_a_hard_life",
+        Edit('    - "8250"\n', "    - virtio_net\n"),
+        "container agetty of pod console",
+    ),
+    "ssh-commands": Break("ssh.py::test_commands_and_their_status", _sshd_with("ForceCommand=/bin/false"), r"b'out\\n'"),
+    "ssh-files": Break("ssh.py::test_files_up_and_down", _sshd_with("ForceCommand=/bin/false"), "EOF during negotiation"),
+    "ssh-strangers": Break(
+        "ssh.py::test_another_key_is_refused",
+        _sshd_with("AuthorizedKeysCommand=/bin/echo %t %k; AuthorizedKeysCommandUser=root"),
+        "does not fail as it should: SSH: Authentication failed",
+    ),
+    "udev-modules": Break(
+        "udev.py::test_hot_plugged_card_gets_its_driver",
+        Edit(
+            "mountPath: /lib/modules\n      readOnly: true\n    - name: control",
+            "mountPath: /other\n      readOnly: true\n    - name: control",
+        ),
+        "igb .*eth1.*: it did not happen",
+    ),
+    "udev-none": Break(
+        "udev.py::test_without_udev_it_has_none",
+        Edit("    - e1000\n", "    - e1000\n    - igb\n"),
+        "does not fail as it should: .*igb",
+    ),
+    "clone-clock": Break("clone.py::test_ready_node_is_live_and_true", Command("date -u -s '2026-01-01 00:00:00'"), "clock"),
+    "clone-resolver": Break(
+        "clone.py::test_ready_node_reaches_the_resolver_of_its_lease",
+        Command("ip address flush dev eth0"),
+        r"a question to 10\.0\.2\.3 on the wire: it did not",
+    ),
+    "clone-shared": Break("clone.py::test_ready_node_is_nobody_elses", OneForAll(), "/host/var/log/mine"),
+    "clone-power": Break(
+        "clone.py::test_ready_node_can_be_powered_off_and_booted", _NO_BUTTON, "power-off by the guest: it did not happen"
+    ),
+    "resize-table": Break("resize.py::test_data_partition_fills_a_larger_disk[4]", _SMALL, "the kernel sees partition 2 end"),
+    "resize-content": Break(
+        "resize.py::test_disk_of_the_images_size_is_left_alone",
+        Command("echo > /host/etc/keepsakes/1"),
+        "keepsakes/1 changed in the resize",
+    ),
+    "resize-again": Break("resize.py::test_second_boot_finds_nothing_to_do", _SMALL, "partition 2 did not grow"),
+    "resize-2-tib": Break("resize.py::test_sparse_disk_of_2_tib", _SMALL, "the kernel sees partition 2 end"),
+    "resize-4096": Break("resize.py::test_disk_with_4096_byte_blocks", _SMALL, "the kernel sees partition 2 end"),
+    "resize-parted": Break(
+        "resize.py::test_without_parted_the_partition_is_named",
+        NothingToGrow(),
+        "does not fail as it should: the kernel sees partition 2 end",
+    ),
+    "resize-resize2fs": Break(
+        "resize.py::test_without_resize2fs_the_filesystem_is_named",
+        NothingToGrow(),
+        "does not fail as it should: the kernel sees .*bytes of filesystem",
+    ),
+    "resize-number": Break(
+        "resize.py::test_wrong_partition_number_fails_the_container",
+        _with_command("docker.io/emilyls/parted:v2", "[parted, --version]"),
+        "does not fail as it should: container parted of pod node",
+    ),
+    "page-interface": Break(
+        "page.py::test_the_page_runs", PageEdit("  - eth0\n", "  - eth9\n"), "container dhcpcd of pod node ended.*eth9"
+    ),
+}
+# One for each way in which the truth is found, all on clones: minutes, for every run of CI.
+SHORT = ("boot-bin", "dhcp-route", "logs-crio", "clone-shared", "order-failure")
