@@ -23,6 +23,7 @@ from harness.lab.node import Node
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.options import cache_of, machine_of
+from harness.progress import Progress, to_terminal
 from harness.report import describe, tell
 from harness.shard import Shard
 from harness.storage import disk
@@ -30,6 +31,7 @@ from harness.storage.disk import Disk
 
 # A template of a node with 1 GiB of memory takes half of it on the disk.
 _TEMPLATES_LIMIT = 8 << 30
+_PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
 
@@ -45,6 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     options.check(config)
     config.pluginmanager.register(report)
+    config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -187,7 +190,8 @@ def makers(
         describe(request.node, name, value)
     maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock)
     request.node.stash[_NODES] = maker.nodes
-    with contextlib.closing(maker):
+    progress = pytestconfig.stash[_PROGRESS]
+    with contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         yield maker
         if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
             _keep(maker, pytestconfig)

@@ -171,6 +171,21 @@ class Node:
         return self._boots[-1]
 
     @property
+    def name(self) -> str:
+        """As `node-1`: the name of its folder of artifacts."""
+        return self.artifacts.name
+
+    @property
+    def started(self) -> float | None:
+        """When the run that is began, as `time.monotonic`; None while there is none."""
+        return self.boot.started if self._boots and self.boot.process.running() else None
+
+    def awaited(self) -> Sequence[str]:
+        """The milestones that the last run has yet to pass, in their order."""
+        passed = {entry.name for entry in self.timeline()}
+        return [milestone.name for milestone in self.boot.milestones if milestone.name not in passed]
+
+    @property
     def was_started(self) -> bool:
         """Whether there is a run to speak of."""
         return bool(self._boots)
