@@ -82,16 +82,20 @@ def unpack(files: Sequence[Path], folder: Path, log: Path) -> Path:
     return folder
 
 
-def source(package: str, cache: Cache) -> tuple[str, Path]:
-    """Downloads a source package of the machine's suite; returns its version and the path of its .dsc file."""
+def upstream_source(package: str, cache: Cache) -> tuple[str, Path]:
+    """Downloads the upstream archive of a source package of the machine's suite; returns its version and path.
+
+    Debian's own changes are not asked for: a mirror may have dropped those of an update that its list still names.
+    """
     # The machine's own sources seldom name source packages.
     options = _private_options(cache, "deb-src", suite())
     folder = cache.workspace("sources")
-    command.run(["apt-get", *options, "source", "--download-only", package], cwd=folder, log=cache.logs / "apt.log")
-    found = sorted(folder.glob(f"{package}_*.dsc"), key=lambda file: file.stat().st_mtime)
+    asked = ["apt-get", *options, "source", "--download-only", "--tar-only", package]
+    command.run(asked, cwd=folder, log=cache.logs / "apt.log")
+    found = sorted(folder.glob(f"{package}_*.orig.tar.[!a]z"), key=lambda file: file.stat().st_mtime)
     if not found:
         raise BuildError(f"apt brought no source of {package}.", f"See {cache.logs / 'apt.log'}")
-    return found[-1].stem.partition("_")[2], found[-1]
+    return found[-1].name.partition("_")[2].partition(".orig.")[0], found[-1]
 
 
 def _mirror() -> str:

@@ -19,13 +19,12 @@ _OPTIONS = (
 
 def part(cache: Cache) -> Part:
     """`parted`, static."""
-    version, description = debian.source("parted", cache)
+    version, archive = debian.upstream_source("parted", cache)
 
     def make(place: Path) -> None:
         log, tree = cache.logs / "parted.log", place / "tree"
         tree.mkdir()
         # Upstream's own files: Debian's changes to them need autotools, and none is about Linux.
-        (archive,) = description.parent.glob(f"parted_{version.rpartition('-')[0]}.orig.tar.[!a]z")
         command.run(["tar", "-x", "--strip-components=1", "-C", tree, "-f", archive], log=log)
         command.run(["patch", "-p1", "-d", tree, "-i", _HERE / "resize-in-use.patch"], log=log)
         env = {"CFLAGS": "-Os -w", "LDFLAGS": "-static"}
