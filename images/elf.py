@@ -10,6 +10,7 @@ from images.errors import BuildError
 
 _NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[(?P<name>[^]]+)\]")
 _INTERPRETER = re.compile(r"Requesting program interpreter: (?P<path>[^]]+)\]")
+_RUNPATH = re.compile(r"\((?:RUNPATH|RPATH)\)\s+Library (?:runpath|rpath): \[(?P<folders>[^]]+)\]")
 _LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib", "lib", "lib64", "usr/lib64")
 
 
@@ -49,13 +50,19 @@ def _needed(file: Path) -> list[str]:
     return [m["name"] for m in _NEEDED.finditer(command.capture(["readelf", "--dynamic", "--wide", file]))]
 
 
+def _runpath(file: Path) -> list[str]:
+    """Where a program says that its own libraries are, as systemd's are beside the others' folder."""
+    match = _RUNPATH.search(command.capture(["readelf", "--dynamic", "--wide", file]))
+    return [folder.lstrip("/") for folder in match["folders"].split(":")] if match else []
+
+
 def _interpreter(file: Path) -> str | None:
     match = _INTERPRETER.search(command.capture(["readelf", "--program-headers", "--wide", file]))
     return match["path"] if match else None
 
 
 def _find(name: str, system: Path, wanted_by: Path) -> Path:
-    for folder in _LIBRARY_FOLDERS:
+    for folder in (*_LIBRARY_FOLDERS, *_runpath(wanted_by)):
         candidate = system / folder / name
         if candidate.exists():
             return candidate.resolve()
