@@ -2,8 +2,9 @@
  * PID 1 of the reference node, written from the contract of a kiOS node.
  *
  * It prepares the mounts, finds the data partition, keeps CRI-O and the kubelet running with their output in two FIFOs,
- * answers /run/system.sock, and ends in a power-off with the data partition unmounted clean. It says what it does through
- * the kernel's log, as "kiOS: ...", since a node has no other console at that time.
+ * answers /run/system.sock, and ends in a power-off with the data partition unmounted clean. What it says, it says through
+ * the kernel's log, as "kiOS: ...", since a node has no other console at that time. Its words, its name and its silences are
+ * those of kiOS's own init: what goes well has no line, and neither has a daemon that starts.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -44,30 +46,28 @@ enum event { SHUTDOWN_REQUESTED = 1 };
 /* How long an orderly end may take before the next, less orderly step: the kubelet's own grace periods end before. */
 static const int64_t PODS_GRACE_MS = 90000;
 static const int64_t PROCESS_GRACE_MS = 3000;
-/* A daemon that dies at once is started again after this pause, not in a loop that eats the machine. */
-static const int64_t RESTART_PAUSE_MS = 1000;
 
 struct daemon {
-	const char *name;
 	const char *fifo;
 	char *argv[16];
+	const char *farewell;
 	pid_t pid;
 	int output;
-	int64_t started;
-	int64_t start_at;
 };
 
-static struct daemon crio = {.name = "crio", .fifo = "/var/run/crio.log", .argv = {"/bin/crio"}, .start_at = -1};
-static struct daemon kubelet = {.name = "kubelet",
-				.fifo = "/var/run/kubelet.log",
+static struct daemon crio = {.fifo = "/var/run/crio.log",
+			     .argv = {"/bin/crio"},
+			     .farewell = "crio has exited! Restarting..."};
+static struct daemon kubelet = {.fifo = "/var/run/kubelet.log",
 				.argv = {"/bin/kubelet", "--config", "/etc/kubernetes/config.yaml"},
-				.start_at = -1};
+				.farewell = "kubelet has exited! Restarting"};
 
 static int clients[MAX_CLIENTS];
 static int client_count;
 static int64_t shutdown_deadline = -1;
 static bool shutdown_continued;
 
+/* Without a line end, as kiOS's init does it: the kernel keeps a record back until the next one comes. */
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 {
 	char line[512] = "<4>kiOS: ";
@@ -75,10 +75,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
 	va_start(arguments, format);
-	vsnprintf(line + strlen(line), sizeof(line) - strlen(line) - 1, format, arguments);
+	vsnprintf(line + strlen(line), sizeof(line) - strlen(line), format, arguments);
 	va_end(arguments);
-	/* without its end, the kernel keeps a line back until the next one comes */
-	strcat(line, "\n");
 	if (log >= 0) {
 		(void)!write(log, line, strlen(line));
 		close(log);
@@ -205,21 +203,14 @@ static void mount_data(void)
 {
 	char device[300] = "";
 	bool named = named_on_command_line(device, sizeof(device));
-	int64_t since = now_ms();
-	bool said = false;
 
-	while (named ? access(device, F_OK) != 0 : !scan_for_data(device, sizeof(device))) {
-		if (!said && now_ms() - since > 10000) {
-			say("no data partition yet (%s)", named ? device : "no GPT partition of its type");
-			said = true;
-		}
+	while (named ? access(device, F_OK) != 0 : !scan_for_data(device, sizeof(device)))
 		pause_ms(20);
-	}
+	say("Using Datapart: ");
+	say("%s", device);
 	mkdir(DATA, 0755);
 	if (mount(device, DATA, "ext4", 0, NULL))
 		say("cannot mount the data partition %s: %s", device, strerror(errno));
-	else
-		say("data partition is %s", device);
 }
 
 static void mkdir_all(const char *path)
@@ -295,13 +286,9 @@ static void apply_hostname(void)
 
 static void start(struct daemon *daemon)
 {
-	say("starting %s", daemon->name);
-	daemon->started = now_ms();
-	daemon->start_at = -1;
 	daemon->pid = fork();
 	if (daemon->pid < 0) {
-		say("cannot start %s: %s", daemon->name, strerror(errno));
-		daemon->start_at = now_ms() + RESTART_PAUSE_MS;
+		say("cannot start %s: %s", daemon->argv[0], strerror(errno));
 	} else if (!daemon->pid) {
 		sigset_t none;
 		int null = open("/dev/null", O_RDONLY);
@@ -326,29 +313,24 @@ static void make_fifo(struct daemon *daemon)
 	daemon->output = open(daemon->fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
-static void ended(struct daemon *daemon, int status)
+static void ended(struct daemon *daemon)
 {
 	daemon->pid = 0;
 	if (shutdown_continued)
 		return;
-	say("%s ended (%s %d), starting it again", daemon->name, WIFSIGNALED(status) ? "signal" : "status",
-	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	if (now_ms() - daemon->started >= RESTART_PAUSE_MS)
-		start(daemon);
-	else
-		daemon->start_at = daemon->started + RESTART_PAUSE_MS;
+	say("%s", daemon->farewell);
+	start(daemon);
 }
 
 static void reap(void)
 {
-	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
 		if (pid == crio.pid)
-			ended(&crio, status);
+			ended(&crio);
 		else if (pid == kubelet.pid)
-			ended(&kubelet, status);
+			ended(&kubelet);
 	}
 }
 
@@ -394,11 +376,8 @@ static void start_daemons(void)
 	start(&crio);
 	while (!crio_answers()) {
 		reap();
-		if (crio.start_at >= 0 && now_ms() >= crio.start_at)
-			start(&crio);
 		pause_ms(20);
 	}
-	say("crio answers on its socket");
 	apply_hostname();
 	add_arguments();
 	start(&kubelet);
@@ -421,9 +400,11 @@ static void request_shutdown(void)
 
 	if (shutdown_deadline >= 0)
 		return;
-	say("shutdown requested");
+	say("System Shutdown Requested.");
 	shutdown_deadline = now_ms() + PODS_GRACE_MS;
 	shutdown_continued = client_count == 0;
+	if (!shutdown_continued)
+		say("Waiting for kubelet graceful shutdown");
 	for (int i = 0; i < client_count; i++)
 		(void)!send(clients[i], &event, 1, MSG_NOSIGNAL);
 }
@@ -442,6 +423,8 @@ static void obey(uint8_t command)
 		break;
 	case CONTINUE_SHUTDOWN:
 		shutdown_continued = shutdown_deadline >= 0;
+		if (shutdown_continued)
+			say("Kubelet graceful shutdown complete");
 		break;
 	case RESTART_KUBELET:
 		restart(&kubelet);
@@ -486,13 +469,9 @@ static void read_client(int index)
 
 static int until_next(void)
 {
-	int64_t next = -1, now = now_ms();
-	const int64_t due[] = {crio.start_at, kubelet.start_at, shutdown_deadline};
+	int64_t left = shutdown_deadline - now_ms();
 
-	for (size_t i = 0; i < sizeof(due) / sizeof(*due); i++)
-		if (due[i] >= 0 && (next < 0 || due[i] < next))
-			next = due[i];
-	return next < 0 ? -1 : next > now ? (int)(next - now) : 0;
+	return shutdown_deadline < 0 ? -1 : left > 0 ? (int)left : 0;
 }
 
 static void run(int signals, int listener)
@@ -516,14 +495,8 @@ static void run(int signals, int listener)
 				read_client(i);
 		if (ready[1].revents)
 			accept_client(listener);
-		if (crio.start_at >= 0 && now_ms() >= crio.start_at)
-			start(&crio);
-		if (kubelet.start_at >= 0 && now_ms() >= kubelet.start_at)
-			start(&kubelet);
-		if (shutdown_deadline >= 0 && now_ms() >= shutdown_deadline) {
-			say("nobody continued the shutdown in time");
+		if (shutdown_deadline >= 0 && now_ms() >= shutdown_deadline)
 			shutdown_continued = true;
-		}
 	}
 }
 
@@ -544,7 +517,7 @@ static bool all_gone_within(int64_t ms)
 
 static void end_processes(void)
 {
-	say("ending all processes");
+	say("System shutting down");
 	kill(-1, SIGTERM);
 	if (all_gone_within(PROCESS_GRACE_MS))
 		return;
@@ -578,22 +551,32 @@ static void unmount_all(void)
 			free(points[count]);
 		}
 	}
-	if (!umount2(DATA, 0) || errno == EINVAL || errno == ENOENT) {
-		say("data partition unmounted");
+	if (!umount2(DATA, 0) || errno == EINVAL || errno == ENOENT)
 		return;
-	}
 	say("cannot unmount the data partition: %s", strerror(errno));
 	mount(NULL, DATA, NULL, MS_REMOUNT | MS_RDONLY, NULL);
 }
 
-int main(void)
+/* As ps and /proc/1/cmdline show it; the file is not needed any more, and its memory is the node's. */
+static void take_name(char *const *arguments)
+{
+	size_t room = strlen(arguments[0]) + 1;
+
+	prctl(PR_SET_NAME, "kiOS");
+	snprintf(arguments[0], room, "kiOS");
+	unlink("/init");
+}
+
+int main(int count, char **arguments)
 {
 	sigset_t handled;
 	int signals, listener;
 
+	(void)count;
 	leave_rootfs();
 	mount_system();
-	say("init started");
+	take_name(arguments);
+	say("kiOS Init");
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGCHLD);
 	sigaddset(&handled, SIGTERM);
@@ -613,7 +596,6 @@ int main(void)
 	sync();
 	unmount_all();
 	sync();
-	say("power off");
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause_ms(1000);

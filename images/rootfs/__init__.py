@@ -43,11 +43,11 @@ def part(cache: Cache, init: Path, kubelet: Path, crio: Path) -> Part:
             (crio / "pinns", "bin/pinns"),
             (_first(system, "usr/bin/conmon", "bin/conmon"), "bin/conmon"),
             (_first(system, "usr/bin/crun", "bin/crun"), "bin/crun"),
-            (_first(system, "bin/busybox", "usr/bin/busybox"), "bin/busybox"),
+            (_first(system, "bin/busybox", "usr/bin/busybox"), f"bin/{_BUSYBOX_NAMES[0]}"),
         ]
         elf.install(programs, system, root)
-        for name in _BUSYBOX_NAMES:
-            (root / "bin" / name).symlink_to("busybox")
+        for name in _BUSYBOX_NAMES[1:]:
+            (root / "bin" / name).hardlink_to(root / "bin" / _BUSYBOX_NAMES[0])
         cpio.write(root, place / "initramfs.cpio")
         (place / "packages.txt").write_text("".join(f"{a.package} {a.version}\n" for a in archives))
         shutil.rmtree(system)

@@ -90,6 +90,21 @@ def cpio_lists(archive: bytes, *options: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed")
+def test_names_of_one_file_stay_hard_links_in_the_initramfs(tmp_path: Path) -> None:
+    tree, unpacked = tmp_path / "tree", tmp_path / "unpacked"
+    tree.mkdir()
+    unpacked.mkdir()
+    (tree / "modprobe").write_bytes(b"busybox" * 1000)
+    (tree / "mount").hardlink_to(tree / "modprobe")
+    cpio.write(tree, tmp_path / "initramfs.cpio")
+    assert (tmp_path / "initramfs.cpio").read_bytes().count(b"busybox" * 1000) == 1
+    archive = (tmp_path / "initramfs.cpio").read_bytes()
+    subprocess.run(["cpio", "-i", "--quiet", "mod*", "mount"], input=archive, cwd=unpacked, check=True)
+    assert (unpacked / "mount").samefile(unpacked / "modprobe")
+    assert (unpacked / "mount").read_bytes() == b"busybox" * 1000
+
+
+@pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is not installed")
 def test_cpio_reads_the_initramfs(tree: Path) -> None:
     archive = initramfs_of(tree)
     names = cpio_lists(archive)
