@@ -26,7 +26,8 @@ from harness.lab.node import Node
 from harness.serial.console import Console
 from harness.verdict import judge
 from harness.verdict.feed import Feed
-from harness.verdict.judge import Met, Patience
+from harness.verdict.judge import Patience
+from harness.verdict.outcome import Met
 from harness.verdict.timeline import line_matching
 from harness.vm.machine import Channels, Files, argv
 

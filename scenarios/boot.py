@@ -10,7 +10,7 @@ from harness.storage.disk import Disk
 from harness.verdict.timeline import BOOT
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
-PROGRAMS = {"busybox", "conmon", "crio", "crun", "kubelet", "pinns"}
+PROGRAMS = {"conmon", "crio", "crun", "kubelet", "pinns"}
 # Names of busybox: what init and the containers need of it, and no shell.
 NAMES = {"modprobe", "mount", "nsenter", "umount"}
 
@@ -49,7 +49,7 @@ def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) 
     # What runs in a container has a cgroup of its own, and kernel threads have no command line. conmon is a container's shadow.
     processes = [line.split() for line in listed.text.splitlines()]
     on_host = {words[1] for words in processes if words[0] == "0::/" and len(words) > 1} - {"/bin/conmon"}
-    assert on_host == {"/init", "/bin/crio", "/bin/kubelet"}
+    assert on_host == {"kiOS", "/bin/crio", "/bin/kubelet"}
 
 
 def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
@@ -57,7 +57,7 @@ def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
     node = ready_node(image, [NODE_POD])
     found = set(node.run("ls /host/bin").text.split())
     assert found <= PROGRAMS | NAMES, f"there is also {', '.join(sorted(found - PROGRAMS - NAMES))}"
-    assert found >= PROGRAMS - {"busybox"}
+    assert found >= PROGRAMS
 
 
 def test_kubelet_is_on_its_own(ready_node: NewNode, image: Disk) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
-from harness.verdict.feed import ContainerState, Feed
+from harness.verdict.feed import ContainerState, Feed, PodState
 
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
@@ -65,6 +65,11 @@ class KubeletApi:
         """Returns the state of every container of every pod."""
         return [state for pod in self.pods() for state in _states_of(pod)]
 
+    def changes(self) -> list[ContainerState | PodState]:
+        """Returns the state of every container, and of every pod."""
+        pods = self.pods()
+        return [*(state for pod in pods for state in _states_of(pod)), *map(_phase_of, pods)]
+
     def logs(self, namespace: str, pod: str, container: str) -> str:
         """Returns the log of a container, as `kubectl logs` would."""
         return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
@@ -94,16 +99,16 @@ class KubeletWatch:
         while not self._ended.is_set():
             if known or self._reachable():
                 for state in self._states_now():
-                    name = (state.namespace, state.pod, state.container)
-                    facts = (state.state, state.reason, state.exit_code, state.started)
+                    name = (state.namespace, state.pod, getattr(state, "container", ""))
+                    facts = tuple(value for key, value in vars(state).items() if key != "at")
                     if known.get(name) != facts:
                         known[name] = facts
                         self._feed.publish(state)
             self._ended.wait(_POLL_SECONDS)
 
-    def _states_now(self) -> list[ContainerState]:
+    def _states_now(self) -> list[ContainerState | PodState]:
         try:
-            return self._api.states()
+            return self._api.changes()
         except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError):
             # Nobody answers, or something that is no list of pods: it is asked again.
             return []
@@ -113,6 +118,13 @@ def _states_of(pod: dict[str, Any]) -> list[ContainerState]:
     status = pod.get("status") or {}
     entries = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     return [_state_of(pod["metadata"], entry) for entry in entries]
+
+
+def _phase_of(pod: dict[str, Any]) -> PodState:
+    status, metadata = pod.get("status") or {}, pod["metadata"]
+    reason, message = status.get("reason") or "", status.get("message") or ""
+    words = f"{reason}: {message}" if reason and message else reason or message
+    return PodState(metadata["name"], status.get("phase") or "", words, metadata["namespace"])
 
 
 def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
@@ -125,6 +137,7 @@ def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
         state=name,
         reason=f"{reason}: {message}" if message else reason,
         exit_code=details.get("exitCode"),
+        restarts=entry.get("restartCount") or 0,
         started=_seconds(details.get("startedAt")),
         finished=_seconds(details.get("finishedAt")),
     )

@@ -2,26 +2,28 @@
 
 import contextlib
 import json
+import math
 import re
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.screen import Font, read
-from harness.lab.expectation import Expectation, milestones_of
+from harness.lab.expectation import Expectation, awaited, milestones_of
 from harness.manifests.pods import StaticPod
 from harness.serial.console import Console
 from harness.serial.shell import Result, Shell
-from harness.verdict import judge
-from harness.verdict.feed import Feed, Happening, QemuExit, QmpEvent, Restored, ShellAnswer
-from harness.verdict.judge import Met, Patience
-from harness.verdict.timeline import API, BOOT, CONSOLE, CONSOLE_GREETING, SHELL, Milestone, Passed, line_matching, passed
+from harness.verdict.feed import ConsoleLine, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.verdict.judge import Judge, Patience
+from harness.verdict.outcome import Contradicted, Met, Outcome, Stalled, TooLate, error, explain
+from harness.verdict.situation import Awaited, tells
+from harness.verdict.timeline import API, BOOT, CONSOLE, CONSOLE_GREETING, SHELL, Milestone, Passed, Timeline, line_matching
 from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
@@ -38,8 +40,7 @@ CAPTURE = "wire.pcap"
 # Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
-_ASK_AGAIN_SECONDS = 0.3
-_SCREEN_LINES = 8
+_LAST_LINES = 8
 _QMP_WITHIN = 30.0
 _EXIT_WITHIN = 1.0
 
@@ -76,14 +77,17 @@ class Boot:
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
-        self.feed = Feed()
+        self.feed = Feed(tells=self._tells)
         self._expectation = expectation
         self.pods = list(expectation.pods)
         self._credentials, self._font = credentials, font
         self._frozen = frozen
         self._closing = admitted
-        self._looked_at = 0
         self.started = time.monotonic()
+        self._expected_since = {pod.name: self.started for pod in expectation.pods}
+        self._judge = Judge(self.feed, self._waited_for_cpu)
+        self._timeline = Timeline(self.feed, self.started)
+        self._cursor = 0
         try:
             qmp_end, console_end = self._spawn(argv)
             self.console = Console(console_end, self.feed, artifacts / "console.log")
@@ -93,7 +97,7 @@ class Boot:
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
-            self.shell = Shell(self.console, self._reason_to_stop, greeting=CONSOLE_GREETING)
+            self.shell = Shell(self.console, self._stop_if_over, greeting=CONSOLE_GREETING)
             if frozen:
                 self._thaw(frozen)
             self.qmp.execute("cont")
@@ -111,29 +115,53 @@ class Boot:
         return (*BOOT, *(milestone for pod in self.pods for milestone in milestones_of(pod)))
 
     def expect(self, pod: StaticPod) -> None:
-        """Has a pod that was handed to the running node belong to it."""
+        """Adds a pod that was handed to the running node to those that this run waits for."""
         self.pods.append(pod)
+        self._expected_since[pod.name] = time.monotonic()
 
-    def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
+    def mark(self) -> int:
+        """This moment in what is heard of the node, for `since`."""
+        return self.feed.position()
+
+    def wait(
+        self,
+        goal: Milestone | str | Callable[[Happening], bool],
+        within: float | None = None,
+        since: int | None = None,
+    ) -> Happening:
         """Waits for a milestone, a pattern on the console or a predicate, and returns what met it.
 
+        A milestone counts whenever it was passed, and its budget runs from the node's start, or from when its pod was added.
+        A line counts if it came behind the one that met the wait before, or behind the mark `since`.
         `within` is in seconds on the reference host. Raises NodeFailure as soon as it can no longer happen, HarnessError
-        when QEMU itself died.
+        where the host is to blame.
         """
         __tracebackhide__ = True
-        match goal:
-            case Milestone(name=name, within=budget):
-                what, met = f"milestone {name}", _any_of(name, self._proofs_of(goal))
-            case str():
-                what, met, budget = f"console line {goal!r}", line_matching(goal), _COMMAND_WITHIN
-            case _:
-                what, met, budget = getattr(goal, "__doc__", None) or repr(goal), goal, _COMMAND_WITHIN
-        patience = self._patience(within if within is not None else budget)
-        console_pod = [self._expectation.console_pod] if self._expectation.console_pod else []
-        outcome = judge.wait(self.feed, met, patience, doomed=[pod.name for pod in (*self.pods, *console_pod)])
-        if isinstance(outcome, Met):
+        if isinstance(goal, Milestone):
+            return self._wait_for_milestone(goal, within)
+        what = f"console line {goal!r}" if isinstance(goal, str) else getattr(goal, "__doc__", None) or repr(goal)
+        met = line_matching(goal) if isinstance(goal, str) else goal
+        patience = self._patience(_COMMAND_WITHIN if within is None else within)
+        begin = self._cursor if since is None else since
+        outcome = self._judge.wait(met, patience, since=begin, pods=self._still_hoped_for())
+        if not isinstance(outcome, Met) or outcome.happening is None:
+            raise self._failure(outcome, what)
+        self._cursor = max(self._cursor, outcome.position)
+        return outcome.happening
+
+    def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
+        __tracebackhide__ = True
+        patience = self._patience(goal.within if within is None else within)
+        left = patience
+        if within is None:
+            since = self._expected_since.get(goal.name.partition("/")[0], self.started)
+            left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
+        outcome = self._judge.wait(_any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited())
+        if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
-        raise self._failure(outcome, what)
+        if isinstance(outcome, TooLate):
+            outcome = replace(outcome, within=patience.within)
+        raise self._failure(outcome, f"milestone {goal.name}")
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container's shell, once that answers."""
@@ -148,14 +176,23 @@ class Boot:
         or the node is.
         """
         __tracebackhide__ = True
-        deadline = time.monotonic() + within * self._expectation.slowness
-        while not (true := condition()):
-            if reason := self._reason_to_stop(what):
-                raise NodeFailure(reason)
-            if time.monotonic() >= deadline:
-                raise self._failure(judge.TooLate(within * self._expectation.slowness), what)
-            self.feed.wait_beyond(self.feed.position(), _ASK_AGAIN_SECONDS)
-        return true
+        last: list[T] = []
+
+        def holds() -> bool:
+            last[:] = [condition()]
+            return bool(last[0])
+
+        patience = replace(self._patience(within), silence=math.inf)
+        outcome = self._judge.wait(lambda _: False, patience, pods=self._still_hoped_for(), condition=holds)
+        if not isinstance(outcome, Met):
+            raise self._failure(outcome, what)
+        return last[0]
+
+    def check(self, what: str) -> None:
+        """Raises the failure of whatever is wrong with the node or its pods by now; `what` is what it fails."""
+        __tracebackhide__ = True
+        if (outcome := self._judge.verdict(self._awaited())) is not None:
+            raise self._failure(outcome, what)
 
     @property
     def ssh_port(self) -> int:
@@ -189,12 +226,14 @@ class Boot:
 
         within = _COMMAND_WITHIN * self._expectation.slowness
         host, user = self._credentials.ssh_host, user or self._credentials.ssh_user
-        return ssh.connect(self.ssh_port, host, user, within, self._reason_to_stop)
+        return ssh.connect(self.ssh_port, host, user, within, self._stop_if_over)
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
         before = self._frozen.milestones if self._frozen else ()
-        return [*before, *passed([*self.milestones, CONSOLE, API, SHELL], self.feed.since(0), self.started)]
+        known = {entry.name for entry in before}
+        now = self._timeline.passed([*self.milestones, CONSOLE, API, SHELL])
+        return [*before, *(entry for entry in now if entry.name not in known)]
 
     def freeze(self, state: Path) -> None:
         """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""
@@ -218,18 +257,13 @@ class Boot:
 
     def wait_for_power_off(self, within: float) -> None:
         """Waits until the guest has switched the machine off and QEMU has ended well; raises NodeFailure if it does not."""
-        patience = Patience(within * self._expectation.slowness, within * self._expectation.slowness)
-        outcome = judge.wait(self.feed, _switched_off_by_guest, patience)
+        patience = replace(self._patience(within), silence=math.inf)
+        outcome = self._judge.wait(_switched_off_by_guest, patience)
         if not isinstance(outcome, Met):
             raise self._failure(outcome, "power-off by the guest")
-        outcome = judge.wait(
-            self.feed,
-            _qemu_ended,
-            Patience(_QMP_WITHIN, _QMP_WITHIN),
-            start=self.feed.position_of(outcome.happening) + 1,
-        )
-        if not isinstance(outcome, Met) or not isinstance(outcome.happening, QemuExit) or outcome.happening.status:
-            raise self._failure(outcome, "QEMU's end after the power-off")
+        if (status := self.process.wait(_QMP_WITHIN)) != 0:
+            how = "QEMU did not end" if status is None else f"QEMU ended with status {status}"
+            raise HarnessError(f"{how} after the guest's power-off; artifacts: {self.artifacts}")
 
     def close(self) -> None:
         """Ends QEMU, however it is, and everything that listens to it; writes the timeline. Does nothing the second time."""
@@ -254,8 +288,8 @@ class Boot:
         try:
             self.qmp.connect(_QMP_WITHIN)
         except HarnessError as hung_up:
-            outcome = judge.wait(self.feed, lambda _: False, Patience(_EXIT_WITHIN, _EXIT_WITHIN))
-            if isinstance(outcome, judge.QemuDied):
+            self.process.wait(_EXIT_WITHIN)
+            if (outcome := self._judge.verdict()) is not None:
                 raise self._failure(outcome, "QEMU's greeting") from hung_up
             raise
         described = str(self.qmp.execute("human-monitor-command", {"command-line": "info usernet"}))
@@ -283,27 +317,50 @@ class Boot:
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
 
-    def _reason_to_stop(self, what: str = "a command in the node's shell") -> str | None:
-        """Why `what` cannot be any more; None while it can. Looks only at what is new since it was asked last."""
-        position = self.feed.position()
-        outcome = judge.wait(self.feed, lambda _: False, Patience(0, _SILENCE), start=self._looked_at)
-        if isinstance(outcome, judge.TooLate):
-            self._looked_at = position
-            return None
-        return self._explain(outcome, what)
+    def _awaited(self) -> list[Awaited]:
+        console_pod = self._expectation.console_pod
+        return [awaited(pod) for pod in (*self.pods, *([console_pod] if console_pod else ()))]
 
-    def _failure(self, outcome: judge.Outcome, what: str) -> Exception:
-        kind = HarnessError if isinstance(outcome, judge.QemuDied) else NodeFailure
-        return kind(self._explain(outcome, what))
+    def _still_hoped_for(self) -> list[Awaited]:
+        """The pods whose failure would be news to whoever waits for something else."""
+        return [pod for pod in self._awaited() if self._judge.verdict([pod]) is None]
 
-    def _explain(self, outcome: judge.Outcome, what: str) -> str:
-        words = judge.explain(outcome, what, self.feed, [entry.name for entry in self.timeline()])
-        return f"{words}\n{self._last_words_on_screen()}artifacts: {self.artifacts}"
+    def _waited_for_cpu(self) -> float:
+        return self.process.waited_for_cpu() if hasattr(self, "process") else 0.0
+
+    def _tells(self, line: str) -> bool:
+        heard = ConsoleLine(line)
+        return tells(line) or any(milestone.passed(heard) for milestone in (*BOOT, CONSOLE))
+
+    def _stop_if_over(self) -> None:
+        """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""
+        if (outcome := self._judge.verdict()) is not None:
+            raise self._failure(outcome, "an answer of the node's")
+
+    def _failure(self, outcome: Outcome, what: str) -> Exception:
+        reached = [f"{entry.name} (before it was frozen)" if entry.frozen else entry.name for entry in self.timeline()]
+        words = [explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached)]
+        if isinstance(outcome, Contradicted) and outcome.container:
+            words += self._last_words_of(*outcome.container)
+        if isinstance(outcome, TooLate | Stalled):
+            words += self._judge.nearest(self._awaited())
+        words += [f"{self._last_words_on_screen()}artifacts: {self.artifacts}"]
+        return error(outcome, "\n".join(words))
+
+    def _last_words_of(self, namespace: str, pod: str, container: str) -> list[str]:
+        """The end of a container's log by the kubelet's word; nothing where it cannot be asked."""
+        try:
+            lines = [line for line in self.kubelet.logs(namespace, pod, container).splitlines() if line.strip()]
+        except (OSError, HarnessError):
+            return []
+        return [f"last words of container {container}:", *(f"  | {line}" for line in lines[-_LAST_LINES:])] if lines else []
 
     def _last_words_on_screen(self) -> str:
         """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""
         try:
-            lines = self.screen().splitlines()[-_SCREEN_LINES:]
+            # A firmware's picture reads as nothing but characters that the font does not have.
+            shown = [line for line in self.screen().splitlines() if any(map(str.isalnum, line))]
+            lines = shown[-_LAST_LINES:]
         except (HarnessError, OSError):
             return ""
         return "".join(["last words on the screen:\n", *(f"  | {line}\n" for line in lines)]) if lines else ""
@@ -317,7 +374,3 @@ def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], boo
 
 def _switched_off_by_guest(happening: Happening) -> bool:
     return isinstance(happening, QmpEvent) and happening.name == "SHUTDOWN" and happening.data.get("reason") == "guest-shutdown"
-
-
-def _qemu_ended(happening: Happening) -> bool:
-    return isinstance(happening, QemuExit)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.manifests.pods import StaticPod
+from harness.verdict.situation import Awaited
 from harness.verdict.timeline import Milestone, container_done, container_running, container_started
 
 # Reference TCG: the first container comes 10 s behind the kubelet, each further one 2 to 10 s behind the one before.
@@ -25,10 +26,24 @@ class Expectation:
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:
-    """Each container's: init containers done in their order, then the others running, or done where they may end."""
-    done = [(name, container_done(pod.name, name)) for name in pod.init_containers]
-    running = [(name, (container_started if pod.may_end else container_running)(pod.name, name)) for name in pod.containers]
+    """Each container's: init containers done in their order, or running if they are sidecars, then the others running.
+
+    A container that may end has passed when it has done its work, too.
+    """
+    may_end = pod.restart_policy != "Always"
+    shows = {name: container_running if name in pod.sidecars else container_done for name in pod.init_containers}
+    shows |= dict.fromkeys(pod.containers, container_started if may_end else container_running)
     return tuple(
-        Milestone(f"{pod.name}/{name}", passed, _FIRST_CONTAINER_WITHIN + _NEXT_CONTAINER_WITHIN * position)
-        for position, (name, passed) in enumerate([*done, *running])
+        Milestone(
+            f"{pod.name}/{name}",
+            shown(pod.namespace, pod.name, name),
+            _FIRST_CONTAINER_WITHIN + _NEXT_CONTAINER_WITHIN * position,
+        )
+        for position, (name, shown) in enumerate(shows.items())
     )
+
+
+def awaited(pod: StaticPod) -> Awaited:
+    """What is final of a pod's failures."""
+    one_shots = frozenset(pod.init_containers) - frozenset(pod.sidecars)
+    return Awaited(pod.name, pod.namespace, pod.restart_policy, one_shots)

@@ -190,10 +190,16 @@ class Node:
         """Whether there is a run to speak of."""
         return bool(self._boots)
 
-    def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None) -> Happening:
+    def mark(self) -> int:
+        """See `Boot.mark`."""
+        return self.boot.mark()
+
+    def wait(
+        self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None, since: int | None = None
+    ) -> Happening:
         """See `Boot.wait`."""
         __tracebackhide__ = True
-        return self.boot.wait(goal, within)
+        return self.boot.wait(goal, within, since)
 
     def until(self, condition: Callable[[], T], what: str, within: float | None = None) -> T:
         """See `Boot.until`."""
@@ -207,6 +213,8 @@ class Node:
             self.wait(milestone)
         if self.boot.has_shell:
             self.boot.wait_for_shell()
+        # A container that may end has passed its milestone when it started; by now it may have failed.
+        self.boot.check("the node's pods")
         if self.boot.pods:
             self._lower_cpus(self.order.machine.cpus * _IDLE)
 

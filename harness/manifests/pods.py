@@ -49,9 +49,19 @@ class StaticPod:
         return tuple(_names(self.manifest, "containers"))
 
     @property
-    def may_end(self) -> bool:
-        """Whether a container that ended with status 0 has done what it should."""
-        return (self.manifest["spec"].get("restartPolicy") or "Always") != "Always"
+    def namespace(self) -> str:
+        return str(self.manifest["metadata"].get("namespace") or "default")
+
+    @property
+    def restart_policy(self) -> str:
+        """`Always`, `OnFailure` or `Never`."""
+        return str(self.manifest["spec"].get("restartPolicy") or "Always")
+
+    @property
+    def sidecars(self) -> tuple[str, ...]:
+        """Names of the init containers that have done their part when they run (Kubernetes, sidecar containers)."""
+        entries = self.manifest["spec"].get("initContainers") or ()
+        return tuple(str(entry["name"]) for entry in entries if entry.get("restartPolicy") == "Always")
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ miss the end of QEMU while it looks at the console.
 
 import threading
 import time
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class QemuExit:
 class ContainerState:
     """What the kubelet says of a container: `running`, `waiting` or `terminated`, with the reason it gives.
 
-    `started` and `finished` are seconds of the epoch, by the node's clock.
+    `started` and `finished` are seconds of the epoch, by the node's clock; `restarts` is how often it was started again.
     """
 
     pod: str
@@ -50,6 +52,18 @@ class ContainerState:
     exit_code: int | None = None
     started: float | None = None
     finished: float | None = None
+    namespace: str = "default"
+    restarts: int | None = None
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class PodState:
+    """What the kubelet says of a pod as a whole: its phase, and why it is so if it says; `Failed` with a reason is final."""
+
+    pod: str
+    phase: str
+    reason: str = ""
     namespace: str = "default"
     at: float = field(default_factory=time.monotonic)
 
@@ -69,44 +83,80 @@ class ShellAnswer:
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | Restored | ShellAnswer
+Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ShellAnswer
+
+
+# A console can write without end: of what tells nothing, only so many of the last happenings are kept.
+_MOST = 100_000
+_MOST_TOLD = 10_000
+_MOST_CHARACTERS = 16 << 20
 
 
 class Feed:
-    """Happenings in order, published from any thread; they stay, so that a later look still finds an earlier one."""
+    """Happenings in order, published from any thread; they stay, so that a later look still finds an earlier one.
 
-    def __init__(self) -> None:
-        self._happenings: list[Happening] = []
+    Of a console that floods, lines go again, the oldest first, unless `tells` says that they tell something.
+    """
+
+    def __init__(self, tells: Callable[[str], bool] = lambda _: False) -> None:
+        self._tells = tells
+        self._told: list[tuple[int, Happening]] = []
+        self._recent: list[Happening] = []
+        self._first = 0
+        self._characters = 0
         self._changed = threading.Condition()
 
     def publish(self, happening: Happening) -> None:
         """Adds a happening and wakes everybody who waits for one."""
-        with self._changed:
-            self._happenings.append(happening)
-            self._changed.notify_all()
+        self.publish_all([happening])
 
     def publish_all(self, happenings: Iterable[Happening]) -> None:
         """Adds happenings in order under one lock, for those who have many at once, and wakes everybody who waits."""
         with self._changed:
-            self._happenings.extend(happenings)
+            before = len(self._recent)
+            self._recent.extend(happenings)
+            self._characters += sum(len(new.text) for new in self._recent[before:] if isinstance(new, ConsoleLine))
+            if len(self._recent) > _MOST or self._characters > _MOST_CHARACTERS:
+                self._forget()
             self._changed.notify_all()
 
     def since(self, position: int) -> list[Happening]:
-        """Returns the happenings from `position` on (0: all of them); never blocks."""
+        """Returns the happenings from `position` on (0: all that are left); never blocks."""
+        return self.read(position)[0]
+
+    def read(self, position: int) -> tuple[list[Happening], int]:
+        """Returns the happenings from `position` on, and the position behind them; never blocks."""
         with self._changed:
-            return self._happenings[position:]
+            end = self._first + len(self._recent)
+            if position >= self._first:
+                return self._recent[position - self._first :], end
+            told = self._told[bisect_left(self._told, position, key=lambda entry: entry[0]) :]
+            return [*(happening for _, happening in told), *self._recent], end
 
     def position(self) -> int:
-        """Returns how many happenings there are, which is the position of the next."""
+        """Returns how many happenings there were, which is the position of the next."""
         with self._changed:
-            return len(self._happenings)
+            return self._first + len(self._recent)
 
     def wait_beyond(self, position: int, timeout: float) -> bool:
         """Blocks until there is a happening at `position` or `timeout` seconds are over; says whether there is one."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._happenings) > position, timeout=max(0.0, timeout))
+            return self._changed.wait_for(lambda: self._first + len(self._recent) > position, timeout=max(0.0, timeout))
 
-    def position_of(self, happening: Happening) -> int:
-        """Returns the position of a happening that was published."""
+    def last_lines(self, count: int) -> list[str]:
+        """Returns the last lines on the console that are not empty."""
         with self._changed:
-            return self._happenings.index(happening)
+            lines = (entry.text for entry in reversed(self._recent) if isinstance(entry, ConsoleLine) and entry.text.strip())
+            return list(islice(lines, count))[::-1]
+
+    def _forget(self) -> None:
+        """Lets the older half go, but for what tells something; a flood of that is cut in its middle."""
+        half = len(self._recent) // 2
+        for number, happening in enumerate(self._recent[:half]):
+            if not isinstance(happening, ConsoleLine) or self._tells(happening.text):
+                self._told.append((self._first + number, happening))
+        if len(self._told) > _MOST_TOLD:
+            del self._told[_MOST_TOLD // 2 : -_MOST_TOLD // 2]
+        del self._recent[:half]
+        self._first += half
+        self._characters = sum(len(left.text) for left in self._recent if isinstance(left, ConsoleLine))

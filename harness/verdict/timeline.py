@@ -1,11 +1,13 @@
 """Milestones of a node's way up, and when each was passed."""
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.verdict.console_pod import state_in
-from harness.verdict.feed import ConsoleLine, ContainerState, Happening, ShellAnswer
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, ShellAnswer
 
 # How printk stamps a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
@@ -41,67 +43,90 @@ def line_matching(pattern: str) -> Callable[[Happening], bool]:
     return lambda happening: isinstance(happening, ConsoleLine) and bool(compiled.search(happening.text))
 
 
-def container_done(pod: str, container: str) -> Callable[[Happening], bool]:
+def container_done(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
     """Recognises a container that did its work: it ended with status 0, as the kubelet or the console pod says."""
+    whose = (namespace, pod, container)
 
     def done(happening: Happening) -> bool:
         state = state_in(happening)
-        return state is not None and (state.pod, state.container, state.exit_code) == (pod, container, 0)
+        return state is not None and (state.namespace, state.pod, state.container) == whose and state.exit_code == 0
 
     return done
 
 
-def container_running(pod: str, container: str) -> Callable[[Happening], bool]:
+def container_running(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
     """Recognises a container that runs, as the kubelet says."""
+    whose = (namespace, pod, container)
     return lambda happening: (
         isinstance(happening, ContainerState)
-        and (happening.pod, happening.container, happening.state) == (pod, container, "running")
+        and (happening.namespace, happening.pod, happening.container) == whose
+        and happening.state == "running"
     )
 
 
-def container_started(pod: str, container: str) -> Callable[[Happening], bool]:
+def container_started(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
     """Recognises a container that runs or has done its work already."""
-    runs, did = container_running(pod, container), container_done(pod, container)
+    runs, did = container_running(namespace, pod, container), container_done(namespace, pod, container)
     return lambda happening: runs(happening) or did(happening)
 
 
 FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot"), 60)
 KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
 INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
-CRIO = Milestone("crio", line_matching(r"kiOS: .*crio answers"), 180)
-KUBELET = Milestone("kubelet", line_matching(r"kiOS: starting kubelet"), 180)
 # The first that is heard of the kubelet's API: from then on the node is on the network.
-API = Milestone("kubelet-api", lambda happening: isinstance(happening, ContainerState), 240)
+API = Milestone("kubelet-api", lambda happening: isinstance(happening, ContainerState | PodState), 240)
 # Passed when somebody first asks: no part of what every boot is waited for.
 SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
 # Told by the harness's console pod as it starts.
 CONSOLE_GREETING = "kios-e2e: the console is open"
 CONSOLE = Milestone("console", line_matching(f"^{CONSOLE_GREETING}"), 180)
-BOOT = (FIRMWARE, KERNEL, INIT, CRIO, KUBELET)
+# What a real node shows of its way up; that a daemon has started, no line of kiOS's init says.
+BOOT = (FIRMWARE, KERNEL, INIT)
 
 
-def passed(milestones: Iterable[Milestone], happenings: Sequence[Happening], start: float) -> list[Passed]:
-    """Returns the milestones passed so far in the order of time, each once, in seconds from `start`.
+class Timeline:
+    """The milestones that a node has passed, each once; it reads each happening once, as long as no milestone is new to it.
 
     A line of the kernel's counts from when the kernel stamped it: one written without a line end is printed with the next.
     A container's state counts from when it was heard of.
     """
-    booted = _guest_clock_started(happenings)
-    open_ones = list(milestones)
-    found = []
-    for happening in happenings:
-        for milestone in [m for m in open_ones if m.passed(happening)]:
-            open_ones.remove(milestone)
-            stamp = _stamp_of(happening)
-            at = happening.at if stamp is None else min(happening.at, booted + stamp)
-            found.append(Passed(milestone.name, at - start))
-    return sorted(found, key=lambda entry: entry.after)
 
+    def __init__(self, feed: Feed, start: float) -> None:
+        """`start` is when QEMU was started, as `time.monotonic`."""
+        self._feed, self._start = feed, start
+        self._reading = threading.Lock()
+        self._position = 0
+        self._forget([])
 
-def _guest_clock_started(happenings: Iterable[Happening]) -> float:
-    """When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells."""
-    differences = [happening.at - stamp for happening in happenings if (stamp := _stamp_of(happening)) is not None]
-    return min(differences, default=0.0)
+    def passed(self, milestones: Sequence[Milestone]) -> list[Passed]:
+        """Returns those of these milestones that were passed so far in the order of time, in seconds from the start."""
+        with self._reading:
+            if [milestone.name for milestone in milestones] != self._names:
+                self._forget(milestones)
+            happenings, self._position = self._feed.read(self._position)
+            for happening in happenings:
+                self._read(happening)
+            found = [Passed(name, self._time_of(at, stamp) - self._start) for name, at, stamp in self._passed]
+            return sorted(found, key=lambda entry: entry.after)
+
+    def _forget(self, milestones: Sequence[Milestone]) -> None:
+        self._names = [milestone.name for milestone in milestones]
+        self._open = list(milestones)
+        self._passed: list[tuple[str, float, float | None]] = []
+        # When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells.
+        self._booted = math.inf
+        self._position = 0
+
+    def _read(self, happening: Happening) -> None:
+        stamp = _stamp_of(happening)
+        if stamp is not None:
+            self._booted = min(self._booted, happening.at - stamp)
+        for milestone in [open_one for open_one in self._open if open_one.passed(happening)]:
+            self._open.remove(milestone)
+            self._passed.append((milestone.name, happening.at, stamp))
+
+    def _time_of(self, at: float, stamp: float | None) -> float:
+        return at if stamp is None else min(at, self._booted + stamp)
 
 
 def _stamp_of(happening: Happening) -> float | None:

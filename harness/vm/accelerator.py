@@ -19,7 +19,8 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.serial.console import Console
 from harness.verdict.feed import ConsoleLine, Feed, Happening
-from harness.verdict.judge import Met, Outcome, Patience, QemuDied, wait
+from harness.verdict.judge import Patience, wait
+from harness.verdict.outcome import Met, Outcome, QemuDied
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator, Channels, option_value
 from harness.vm.process import QemuProcess
@@ -107,7 +108,7 @@ def _try(qemu: Path, firmware: Firmware, name: str, cpu: str) -> tuple[float | N
             outcome = wait(feed, lambda _: False, Patience(5, 5))
         else:
             outcome = wait(feed, _firmware_speaks, _PROOF[name])
-        if isinstance(outcome, Met):
+        if isinstance(outcome, Met) and outcome.happening:
             return outcome.happening.at - began, ""
         return None, _fault(name, outcome)
 

@@ -1,5 +1,6 @@
 """One QEMU process: started so that it cannot outlive the run, and reaped as soon as it ends."""
 
+import contextlib
 import shutil
 import subprocess
 import threading
@@ -63,6 +64,18 @@ class QemuProcess:
         """Waits up to `timeout` seconds for the end; returns the exit status (negative: a signal), None if running."""
         self._ended.wait(timeout)
         return self._status
+
+    def waited_for_cpu(self) -> float:
+        """For how many seconds its busiest thread could have run, but the host gave its CPUs to others.
+
+        Source: the second figure of /proc/PID/task/TID/schedstat (kernel, Documentation/scheduler/sched-stats.rst).
+        """
+        delays = [0.0]
+        for figures in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            # A thread may end meanwhile, and not every kernel counts.
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                delays.append(int(figures.read_text().split()[1]) / 1e9)
+        return max(delays)
 
     def kill(self) -> None:
         """Kills QEMU if it runs and waits until it is reaped; HarnessError if that takes more than 10 seconds."""

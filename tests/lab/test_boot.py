@@ -13,7 +13,7 @@ from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsoleLine, ContainerState, Happening
-from harness.verdict.timeline import CRIO, FIRMWARE, KERNEL, KUBELET, SHELL, Milestone
+from harness.verdict.timeline import FIRMWARE, INIT, KERNEL, SHELL, Milestone
 from harness.vm.machine import Channels
 
 # Greets, answers every command, and forwards the two ports that a node has to have.
@@ -36,7 +36,7 @@ while received := qmp.recv(65536).decode():
     say({**reply, "id": command["id"]} if "id" in command else reply)
 """
 _KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")
-_KUBELET_LINE = ConsoleLine("kiOS: starting kubelet")
+_INIT_LINE = ConsoleLine("[    2.1] Run /init as init process")
 _CONSOLE_LINE = ConsoleLine("kios-e2e: the console is open")
 
 
@@ -65,9 +65,9 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     ("goal", "heard"),
     [
         pytest.param(KERNEL, _KERNEL_LINE, id="itself"),
-        pytest.param(FIRMWARE, _KUBELET_LINE, id="one behind it"),
+        pytest.param(FIRMWARE, _INIT_LINE, id="one behind it"),
         pytest.param(KERNEL, _CONSOLE_LINE, id="the console, which is behind all of them"),
-        pytest.param(CRIO, runs("web"), id="a pod's container, which is behind all of them"),
+        pytest.param(INIT, runs("web"), id="a pod's container, which is behind all of them"),
     ],
 )
 def test_a_milestone_of_the_way_up_is_shown_by_all_behind_it(boot: Boot, goal: Milestone, heard: Happening) -> None:
@@ -78,10 +78,10 @@ def test_a_milestone_of_the_way_up_is_shown_by_all_behind_it(boot: Boot, goal: M
 @pytest.mark.parametrize(
     ("goal", "heard"),
     [
-        pytest.param(lambda _: KUBELET, _KERNEL_LINE, id="one before it"),
+        pytest.param(lambda _: INIT, _KERNEL_LINE, id="one before it"),
         pytest.param(lambda _: KERNEL, runs("other"), id="a pod that is not the node's"),
         pytest.param(lambda boot: milestones_of(boot.pods[0])[0], _CONSOLE_LINE, id="a container is shown by itself alone"),
-        pytest.param(lambda _: SHELL, _KUBELET_LINE, id="the shell is shown by itself alone"),
+        pytest.param(lambda _: SHELL, _INIT_LINE, id="the shell is shown by itself alone"),
     ],
 )
 def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], heard: Happening) -> None:

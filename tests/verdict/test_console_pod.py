@@ -4,10 +4,14 @@ import pytest
 
 from harness.verdict.console_pod import state_in
 from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QemuExit, QmpEvent, ShellAnswer
-from harness.verdict.judge import Contradicted, Met, Patience, TooLate, wait
+from harness.verdict.judge import Patience, wait
+from harness.verdict.outcome import Contradicted, Met, TooLate
+from harness.verdict.situation import Awaited
 from harness.verdict.timeline import container_done
 
 _NOW = Patience(within=0, silence=10)
+# A pod of which nothing is started again: its first failure is its last.
+_NODE = Awaited("node", "default", "Never")
 
 
 def line(status: int, words: str = "words", pod: str = "node", namespace: str = "default") -> ConsoleLine:
@@ -77,9 +81,9 @@ def test_the_kubelets_word_is_taken_as_it_is() -> None:
 
 
 def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
-    assert wait(fed(line(1, "no such disk")), never, _NOW, doomed=["node"]) == Contradicted(
-        "container parted of pod node ended with status 1: no such disk"
-    )
+    outcome = wait(fed(line(1, "no such disk")), never, _NOW, pods=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by == "container parted of pod node ended with status 1: no such disk"
 
 
 @pytest.mark.parametrize(
@@ -90,11 +94,11 @@ def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
     ],
 )
 def test_a_wait_goes_on_at(told: ConsoleLine) -> None:
-    assert wait(fed(told), never, _NOW, doomed=["node"]) == TooLate(0)
+    assert wait(fed(told), never, _NOW, pods=[_NODE]) == TooLate(0)
 
 
 def test_status_0_is_work_done() -> None:
-    assert wait(fed(line(0)), container_done("node", "parted"), _NOW, doomed=["node"]) == Met(line(0))
+    assert wait(fed(line(0)), container_done("default", "node", "parted"), _NOW, pods=[_NODE]) == Met(line(0))
 
 
 @pytest.mark.parametrize(
@@ -103,4 +107,4 @@ def test_status_0_is_work_done() -> None:
     ids=["status 1", "another pod", "another container"],
 )
 def test_work_is_not_done_by(pod: str, container: str, status: int) -> None:
-    assert not container_done(pod, container)(line(status))
+    assert not container_done("default", pod, container)(line(status))

@@ -7,21 +7,25 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QemuExit, QmpEvent
-from harness.verdict.judge import (
+from harness.errors import HarnessError, NodeFailure, Party
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, QemuExit, QmpEvent
+from harness.verdict.judge import Judge, Patience, wait
+from harness.verdict.outcome import (
     Contradicted,
     GuestDied,
+    HostStopped,
     Met,
     Outcome,
-    Patience,
     QemuDied,
     Stalled,
     TooLate,
+    error,
     explain,
-    wait,
+    party,
 )
+from harness.verdict.situation import Awaited
 
-_PANIC = "[    1.23] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
+_PANIC = "[    1.230000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
 _NOW = Patience(within=0, silence=10)
 _LONG = Patience(within=30, silence=30)
 
@@ -78,12 +82,12 @@ def test_what_was_before_the_start_does_not_count() -> None:
     "text",
     [
         _PANIC,
-        "[    3.1] Oops: 0000 [#1] PREEMPT SMP",
-        "[    3.1] BUG: unable to handle page fault for address: 0000000000001000",
-        "[   30.1] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
-        "[    9.9] Out of memory: Killed process 88 (kubelet)",
-        "[    2.2] kiOS: cannot mount the data partition /dev/nvme0n1p2: Invalid argument",
-        "[    2.2] kiOS: cannot mount the data partition",
+        "[    3.100000] Oops: 0000 [#1] PREEMPT SMP",
+        "[    3.100000] BUG: unable to handle page fault for address: 0000000000001000",
+        "[   30.100000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+        "[    9.900000] Out of memory: Killed process 88 (kubelet)",
+        "[    2.200000] kiOS: cannot mount the data partition /dev/nvme0n1p2: Invalid argument",
+        "[    2.200000] kiOS: cannot mount the data partition",
         "UEFI Interactive Shell v2.2",
         "Shell> ",
         "BdsDxe: No bootable option or device was found.",
@@ -99,11 +103,14 @@ def test_a_fatal_line_is_the_guests_death_in_its_own_words(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[    0.1] Kernel command line: panic=10",
+        "[    0.100000] Kernel command line: panic=10",
         "crio: oops",
         "app: Whoops: all gone",
-        "kiOS: starting kubelet as process 49",
+        "kiOS: kubelet has exited! Restarting, says a pod",
         "sh: Shell> is odd",
+        "kios# grep 'Kernel panic - not syncing' /host/var/log/messages",
+        "Kernel panic - not syncing: said a pod",
+        "2026-11-25T10:00:00Z stdout F [    1.230000] Kernel panic - not syncing",
     ],
 )
 def test_a_line_that_only_looks_fatal_ends_nothing(text: str) -> None:
@@ -111,17 +118,22 @@ def test_a_line_that_only_looks_fatal_ends_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "how"),
+    ("event", "kind", "how"),
     [
-        (QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}), "switched off (guest-shutdown)"),
-        (QmpEvent("RESET", {"guest": True, "reason": "guest-reset"}), "reset (guest-reset)"),
-        (QmpEvent("GUEST_PANICKED"), "panic"),
-        (QmpEvent("STOP"), "stopped"),
+        (QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}), GuestDied, "switched off (guest-shutdown)"),
+        (QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-panic"}), GuestDied, "switched off (guest-panic)"),
+        (QmpEvent("RESET", {"guest": True, "reason": "guest-reset"}), GuestDied, "reset (guest-reset)"),
+        (QmpEvent("GUEST_PANICKED"), GuestDied, "panic"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-signal"}), HostStopped, "sent QEMU a signal"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}), HostStopped, "told QEMU to quit"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "of tomorrow"}), HostStopped, "of tomorrow"),
+        (QmpEvent("STOP"), HostStopped, "stopped"),
     ],
 )
-def test_an_event_of_the_machines_end_is_the_guests_death(event: QmpEvent, how: str) -> None:
+def test_an_event_of_the_machines_end_names_who_ended_it(event: QmpEvent, kind: type[Outcome], how: str) -> None:
     outcome = wait(fed(event), never, _LONG)
-    assert isinstance(outcome, GuestDied)
+    assert isinstance(outcome, GuestDied | HostStopped)
+    assert isinstance(outcome, kind)
     assert how in outcome.how
 
 
@@ -130,18 +142,32 @@ def test_other_events_end_nothing(event: QmpEvent) -> None:
     assert wait(fed(event), never, _NOW) == TooLate(0)
 
 
-def starts(daemon: str, times: int, every: float) -> list[Happening]:
-    return [ConsoleLine(f"[   30.0] kiOS: starting {daemon}", at=number * every) for number in range(times)]
+def test_a_machine_that_goes_on_was_not_ended() -> None:
+    assert wait(fed(QmpEvent("STOP"), QmpEvent("RESUME")), never, _NOW, start=1) == TooLate(0)
+    judge = Judge(fed(QmpEvent("STOP"), QmpEvent("RESUME")))
+    assert isinstance(judge.wait(never, _NOW), HostStopped)
+    assert judge.wait(never, _NOW) == TooLate(0)
+
+
+def test_a_full_disk_of_the_host_is_told_as_that() -> None:
+    outcome = wait(fed(QmpEvent("BLOCK_IO_ERROR", {"nospace": True, "action": "stop"}), QmpEvent("STOP")), never, _LONG)
+    assert isinstance(outcome, HostStopped)
+    assert "no space is left" in outcome.how
+
+
+def exits(daemon: str, times: int, every: float) -> list[Happening]:
+    words = {"crio": "crio has exited! Restarting...", "kubelet": "kubelet has exited! Restarting"}[daemon]
+    return [ConsoleLine(f"[   30.000000] kiOS: {words}", at=number * every) for number in range(times)]
 
 
 def test_a_daemon_that_ends_as_soon_as_it_is_started_is_named() -> None:
-    outcome = wait(fed(*starts("crio", 1, 1), *starts("kubelet", 5, 1)), never, _LONG)
+    outcome = wait(fed(*exits("crio", 1, 1), *exits("kubelet", 4, 2)), never, _LONG)
     assert isinstance(outcome, Contradicted)
-    assert outcome.by.startswith("init started kubelet 5 times within 4 s")
+    assert outcome.by.startswith("kubelet ended 4 times within 6 s")
 
 
 def test_daemons_that_are_restarted_now_and_then_end_nothing() -> None:
-    feed = fed(*starts("kubelet", 9, 20), *starts("crio", 4, 1))
+    feed = fed(*exits("kubelet", 9, 30), *exits("crio", 3, 1))
     assert isinstance(wait(feed, never, _NOW), TooLate)
 
 
@@ -149,32 +175,73 @@ def test_qemus_end_is_told_with_status_and_words() -> None:
     assert wait(fed(QemuExit(-11, "qemu: boom")), never, _LONG) == QemuDied(-11, "qemu: boom")
 
 
+_NODE = Awaited("node", "default", "Always", frozenset({"parted"}))
+
+
+def failed(container: str = "parted", restarts: int = 0) -> ContainerState:
+    return ContainerState("node", container, "terminated", "Error", exit_code=1, restarts=restarts)
+
+
 @pytest.mark.parametrize(
     ("state", "by"),
     [
-        (ContainerState("node", "parted", "terminated", "Error", exit_code=1), "parted of pod node ended with status 1: Error"),
-        (
-            ContainerState("node", "parted", "waiting", "ErrImageNeverPull: is absent"),
-            "parted of pod node cannot run: ErrImage",
-        ),
+        (failed(restarts=1), "container parted of pod node ended with status 1, 2 times by now: Error"),
+        (failed("main", restarts=2), "container main of pod node ended with status 1, 3 times by now: Error"),
+        (ContainerState("node", "parted", "waiting", "ErrImageNeverPull: is absent"), "parted of pod node cannot run: ErrIm"),
         (ContainerState("node", "parted", "waiting", "CrashLoopBackOff"), "cannot run: CrashLoopBackOff"),
     ],
 )
-def test_a_failed_container_of_a_pod_that_matters_ends_the_wait(state: ContainerState, by: str) -> None:
-    outcome = wait(fed(state), never, _LONG, doomed=["console", "node"])
+def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -> None:
+    outcome = wait(fed(state), never, _LONG, pods=[_NODE])
     assert isinstance(outcome, Contradicted)
     assert by in outcome.by
+    assert outcome.container == ("default", "node", state.container)
+
+
+def test_the_console_pods_word_of_two_failures_is_enough() -> None:
+    line = ConsoleLine("kios-e2e: container parted of pod default/node ended with status 1: no such disk")
+    assert wait(fed(line), never, _NOW, pods=[_NODE]) == TooLate(0)
+    assert isinstance(wait(fed(line, line), never, _NOW, pods=[_NODE]), Contradicted)
+
+
+def test_a_container_of_a_pod_that_restarts_nothing_has_one_try() -> None:
+    assert isinstance(wait(fed(failed()), never, _LONG, pods=[Awaited("node", "default", "Never")]), Contradicted)
+
+
+@pytest.mark.parametrize("end", ["running", "terminated"])
+def test_a_failure_that_was_recovered_from_ends_nothing(end: str) -> None:
+    well = ContainerState("node", "parted", end, exit_code=0 if end == "terminated" else None)
+    judge = Judge(fed(failed(), well, failed()))
+    assert judge.wait(never, _NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_an_old_failure_does_not_meet_a_new_wait() -> None:
+    feed = fed(failed(restarts=1))
+    judge = Judge(feed)
+    assert isinstance(judge.wait(never, _LONG, pods=[_NODE]), Contradicted)
+    feed.publish(ContainerState("node", "parted", "terminated", exit_code=0))
+    feed.publish(ConsoleLine("login:"))
+    assert judge.wait(says("login"), _NOW, pods=[_NODE]) == Met(ConsoleLine("login:", at=feed.since(2)[0].at))
 
 
 def test_a_failed_container_of_another_pod_ends_nothing() -> None:
-    state = ContainerState("other", "main", "terminated", "Error", exit_code=1)
-    assert wait(fed(state), never, _NOW, doomed=["node"]) == TooLate(0)
-    assert wait(fed(state), never, _NOW) == TooLate(0)
+    others = [ContainerState("other", "main", "waiting", "CrashLoopBackOff"), failed(restarts=9)]
+    assert wait(fed(*others), never, _NOW, pods=[Awaited("node", "kube-system", "Always")]) == TooLate(0)
+    assert wait(fed(*others), never, _NOW) == TooLate(0)
+
+
+def test_a_pod_that_the_kubelet_rejects_ends_the_wait() -> None:
+    rejected = PodState("node", "Failed", "NodeAffinity: Pod was rejected")
+    outcome = wait(fed(rejected), never, _LONG, pods=[_NODE])
+    assert outcome == Contradicted("the kubelet rejected pod node: NodeAffinity: Pod was rejected")
+    assert wait(fed(PodState("node", "Running")), never, _NOW, pods=[_NODE]) == TooLate(0)
 
 
 @pytest.mark.parametrize(
     "state",
     [
+        failed(),
+        failed("main", restarts=1),
         ContainerState("node", "parted", "terminated", "Completed", exit_code=0),
         ContainerState("node", "parted", "waiting", "PodInitializing"),
         ContainerState("node", "parted", "waiting"),
@@ -182,7 +249,58 @@ def test_a_failed_container_of_another_pod_ends_nothing() -> None:
     ],
 )
 def test_a_container_on_its_way_ends_nothing(state: ContainerState) -> None:
-    assert wait(fed(state), never, _NOW, doomed=["node"]) == TooLate(0)
+    assert wait(fed(state), never, _NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_what_was_nearest_is_told() -> None:
+    judge = Judge(fed(ContainerState("node", "main", "waiting", "ContainerCreating"), ContainerState("x", "y", "waiting", "z")))
+    judge.wait(never, _NOW, pods=[_NODE])
+    assert judge.nearest([_NODE]) == ["container main of pod node is waiting: ContainerCreating"]
+
+
+def test_a_condition_is_asked_beside_what_is_heard() -> None:
+    asked = iter([False, False, True])
+    assert wait_for(asked, fed()) == Met()
+    assert isinstance(wait_for(iter([False, True]), fed(QemuExit(1, ""))), QemuDied)
+
+
+def wait_for(answers: Iterator[bool], feed: Feed) -> Outcome:
+    return Judge(feed).wait(never, _LONG, condition=lambda: next(answers))
+
+
+def test_a_line_before_the_mark_meets_nothing() -> None:
+    feed = fed(ConsoleLine("login:"))
+    judge = Judge(feed)
+    met = judge.wait(says("login"), _NOW)
+    assert isinstance(met, Met)
+    assert judge.wait(says("login"), _NOW, since=met.position) == TooLate(0)
+    assert isinstance(judge.wait(says("login"), _NOW, since=0), Met)
+
+
+def test_a_host_that_takes_the_cpu_stretches_the_wait_and_is_at_fault() -> None:
+    began = time.monotonic()
+    starved = Judge(Feed(), lost=lambda: time.monotonic() - began)
+    outcome = starved.wait(never, Patience(within=0.1, silence=30))
+    assert time.monotonic() - began == pytest.approx(0.3, abs=0.2)
+    assert party(outcome) is Party.HOST
+    assert isinstance(error(outcome, "late"), HarnessError)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Contradicted("x"), NodeFailure),
+        (GuestDied("x"), NodeFailure),
+        (HostStopped("x"), HarnessError),
+        (QemuDied(1, "x"), HarnessError),
+        (Stalled(90), NodeFailure),
+        (Stalled(90, 80), HarnessError),
+        (TooLate(90, 10), NodeFailure),
+        (TooLate(90, 80), HarnessError),
+    ],
+)
+def test_each_outcome_has_its_party(outcome: Outcome, kind: type[Exception]) -> None:
+    assert isinstance(error(outcome, "words"), kind)
 
 
 def test_the_first_in_the_feed_wins() -> None:
@@ -250,11 +368,15 @@ def test_silence_counts_from_the_last_word() -> None:
         (QemuDied(1, " \n"), "QEMU died with status 1: without a word"),
         (Stalled(59.6), "nothing was heard from the node for 60 s"),
         (TooLate(180), "it did not happen within 180 s"),
+        (TooLate(180, 10), "it did not happen within 180 s"),
+        (TooLate(90, 80), "it did not happen within 90 s, and the host was too busy: QEMU waited 80 s more for a CPU"),
+        (HostStopped("somebody sent QEMU a signal"), "the host ended it: somebody sent QEMU a signal"),
     ],
 )
 def test_an_explanation_names_what_why_how_far_and_the_last_words(outcome: Outcome, cause: str) -> None:
     lines = [ConsoleLine(f"line {number}") for number in range(12)]
-    words = explain(outcome, "milestone crio", fed(*lines, ConsoleLine("  "), QmpEvent("RESUME")), ["firmware", "kernel"])
+    feed = fed(*lines, ConsoleLine("  "), QmpEvent("RESUME"))
+    words = explain(outcome, "milestone crio", feed.last_lines(8), ["firmware", "kernel"])
     assert words.splitlines() == [
         f"milestone crio: {cause}",
         "reached: firmware, kernel",
@@ -264,4 +386,4 @@ def test_an_explanation_names_what_why_how_far_and_the_last_words(outcome: Outco
 
 
 def test_an_explanation_says_when_nothing_was_reached() -> None:
-    assert "reached: nothing, not even the firmware" in explain(TooLate(1), "milestone firmware", Feed(), [])
+    assert "reached: nothing, not even the firmware" in explain(TooLate(1), "milestone firmware", [], [])

@@ -1,21 +1,21 @@
 """Milestones: recognised in what a node really writes, each passed once and in order."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from harness.verdict.feed import ConsoleLine, ContainerState, Happening, QmpEvent
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QmpEvent
 from harness.verdict.timeline import (
     BOOT,
-    CRIO,
     FIRMWARE,
     INIT,
     KERNEL,
-    KUBELET,
     Milestone,
     Passed,
+    Timeline,
     container_done,
     container_running,
     line_matching,
-    passed,
 )
 
 _LINES = {
@@ -28,8 +28,6 @@ _LINES = {
         "[    0.000000] Linux version 6.1.0 (builder@host) #1 SMP",
     ],
     INIT: ["[    2.1] Run /init as init process"],
-    CRIO: ["[    3.2] kiOS: crio answers on its socket"],
-    KUBELET: ["[    3.667144] kiOS: starting kubelet"],
 }
 _OTHERS = [
     "BdsDxe: failed to load Boot0001",
@@ -37,9 +35,15 @@ _OTHERS = [
     "dmesg: [    0.000000] quoted",
     "[    2.1]   with arguments:",
     "[    2.1]     /init",
-    "[    3.1] kiOS: starting crio",
+    "[    3.1] kiOS: kiOS Init",
     "I0101 kubelet: starting kubelet",
 ]
+
+
+def passed(milestones: Sequence[Milestone], happenings: Sequence[Happening], start: float) -> list[Passed]:
+    feed = Feed()
+    feed.publish_all(happenings)
+    return Timeline(feed, start).passed(milestones)
 
 
 @pytest.mark.parametrize(("milestone", "line"), [(mine, line) for mine, lines in _LINES.items() for line in lines])
@@ -67,6 +71,7 @@ def test_only_the_console_passes_a_line() -> None:
         (ContainerState("node", "parted", "waiting"), False, False),
         (ContainerState("other", "parted", "terminated", exit_code=0), False, False),
         (ContainerState("other", "parted", "running"), False, False),
+        (ContainerState("node", "parted", "running", namespace="other"), False, False),
         (ContainerState("node", "dhcpcd", "running"), False, False),
         (ConsoleLine("parted running"), False, False),
     ],
@@ -74,31 +79,42 @@ def test_only_the_console_passes_a_line() -> None:
 def test_a_container_is_done_with_status_0_and_running_when_the_kubelet_says_so(
     state: Happening, done: bool, running: bool
 ) -> None:
-    assert container_done("node", "parted")(state) is done
-    assert container_running("node", "parted")(state) is running
+    assert container_done("default", "node", "parted")(state) is done
+    assert container_running("default", "node", "parted")(state) is running
 
 
 def test_passed_are_in_the_order_of_time_each_once_counted_from_the_start() -> None:
     a, b, c = (Milestone(name, line_matching(name), 1) for name in "abc")
     happenings = [ConsoleLine("b", at=11.5), ConsoleLine("a", at=12), ConsoleLine("b", at=13), ConsoleLine("a", at=14)]
-    assert passed([a, b, c], happenings, start=10) == [Passed("b", 1.5), Passed("a", 2.0)]
+    assert passed([a, b, c], happenings, 10) == [Passed("b", 1.5), Passed("a", 2.0)]
 
 
 def test_one_happening_may_pass_several() -> None:
     milestones = [Milestone("first", line_matching("x"), 1), Milestone("second", line_matching("x"), 1)]
-    assert passed(milestones, [ConsoleLine("x", at=3)], start=1) == [Passed("first", 2), Passed("second", 2)]
+    assert passed(milestones, [ConsoleLine("x", at=3)], 1) == [Passed("first", 2), Passed("second", 2)]
 
 
 def test_nothing_heard_is_nothing_passed() -> None:
-    assert passed(BOOT, [], start=0) == []
+    assert passed(BOOT, [], 0) == []
 
 
 def test_a_whole_boot_passes_every_milestone_in_order() -> None:
     lines = [line for lines in _LINES.values() for line in lines]
-    found = passed(BOOT, [ConsoleLine(line, at=float(at)) for at, line in enumerate(lines)], start=0)
+    found = passed(BOOT, [ConsoleLine(line, at=float(at)) for at, line in enumerate(lines)], 0)
     assert [entry.name for entry in found] == [milestone.name for milestone in BOOT]
     assert [entry.after for entry in found] == sorted(entry.after for entry in found)
 
 
 def test_budgets_never_shrink_along_the_way() -> None:
     assert [milestone.within for milestone in BOOT] == sorted(milestone.within for milestone in BOOT)
+
+
+def test_what_comes_later_is_added_and_a_new_milestone_looks_back() -> None:
+    feed = Feed()
+    timeline = Timeline(feed, 0)
+    a, b = (Milestone(name, line_matching(name), 1) for name in "ab")
+    feed.publish_all([ConsoleLine("b", at=1), ConsoleLine("a", at=2)])
+    assert timeline.passed([a]) == [Passed("a", 2)]
+    feed.publish(ConsoleLine("a", at=3))
+    assert timeline.passed([a]) == [Passed("a", 2)]
+    assert timeline.passed([a, b]) == [Passed("b", 1), Passed("a", 2)]

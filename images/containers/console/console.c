@@ -23,7 +23,10 @@
 
 /* conmon writes a container's exit status to a file here, named by the container's id. */
 #define EXITS "/host/var/run/crio/exits"
-#define CONTAINERS "/host/var/run/containers/storage/overlay-containers"
+/* Where CRI-O keeps what it knows of them: its runroot, which differs between kiOS's generations. */
+static const char *const CONTAINERS[] = {"/host/run/containers/storage/overlay-containers",
+					 "/host/var/run/containers/storage/overlay-containers",
+					 "/host/var/lib/containers/storage/overlay-containers"};
 
 static void end(int signal)
 {
@@ -132,8 +135,11 @@ static void tell_end_of(const char *id, int device)
 	static char config[256 << 10];
 	char path[512], status[16], name[128], pod[256], namespace[128], log[512], words[512], line[2048];
 
-	snprintf(path, sizeof(path), "%s/%s/userdata/config.json", CONTAINERS, id);
-	read_text(path, config, sizeof(config));
+	*config = 0;
+	for (size_t i = 0; i < sizeof(CONTAINERS) / sizeof(*CONTAINERS) && !*config; i++) {
+		snprintf(path, sizeof(path), "%s/%s/userdata/config.json", CONTAINERS[i], id);
+		read_text(path, config, sizeof(config));
+	}
 	value_of(config, "io.kubernetes.container.name", name, sizeof(name));
 	if (!*name || !strcmp(name, "POD"))
 		return;

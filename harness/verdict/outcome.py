@@ -1,0 +1,126 @@
+"""The ways in which a wait can end, and who is at fault for each: the one place that says so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.errors import HarnessError, NodeFailure, Party
+from harness.verdict.feed import Happening
+
+
+@dataclass(frozen=True)
+class Met:
+    """What was waited for happened; `happening` is what showed it, None for a condition that was asked for.
+
+    `position` is the feed's behind it.
+    """
+
+    happening: Happening | None = None
+    position: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Contradicted:
+    """Something happened after which it cannot: a failed container, a line that says so.
+
+    `container` is the namespace, pod and name of a container whose failure it was.
+    """
+
+    by: str
+    container: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True)
+class GuestDied:
+    """The guest panicked, reset or switched itself off."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class HostStopped:
+    """Something on the host stopped or ended the machine: a signal, QMP, a full disk, the accelerator."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class QemuDied:
+    """QEMU's process ended with nobody asking for it."""
+
+    status: int
+    words: str
+
+
+@dataclass(frozen=True)
+class Stalled:
+    """Nothing was heard from the node for `silent` seconds; the host kept QEMU from running for `lost` of the wait's."""
+
+    silent: float
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class TooLate:
+    """`within` seconds were over, with the node still talking; the host kept QEMU from running for `lost` more."""
+
+    within: float
+    lost: float = 0.0
+
+
+Outcome = Met | Contradicted | GuestDied | HostStopped | QemuDied | Stalled | TooLate
+
+# A host that keeps QEMU waiting for so large a share of a wait proves nothing about the node.
+_STARVED = 0.4
+
+
+def party(outcome: Outcome) -> Party:
+    """Who is at fault for an outcome that was not hoped for."""
+    match outcome:
+        case HostStopped() | QemuDied():
+            return Party.HOST
+        case Stalled(silent, lost) if _starved(silent, lost):
+            return Party.HOST
+        case TooLate(within, lost) if _starved(within, lost):
+            return Party.HOST
+        case _:
+            return Party.NODE
+
+
+def error(outcome: Outcome, words: str) -> HarnessError | NodeFailure:
+    """The exception that says an outcome in these words, of the party at fault."""
+    return NodeFailure(words) if party(outcome) is Party.NODE else HarnessError(words)
+
+
+def cause(outcome: Outcome) -> str:
+    """An outcome in words."""
+    match outcome:
+        case Met():
+            return "it happened"
+        case Contradicted(by):
+            return f"it cannot happen any more: {by}"
+        case GuestDied(how):
+            return f"the guest died: {how}"
+        case HostStopped(how):
+            return f"the host ended it: {how}"
+        case QemuDied(status, words):
+            return f"QEMU died with status {status}: {words.strip() or 'without a word'}"
+        case Stalled(silent, lost):
+            return f"nothing was heard from the node for {silent:.0f} s{_busy(silent, lost)}"
+        case TooLate(within, lost):
+            return f"it did not happen within {within:.0f} s{_busy(within, lost)}"
+
+
+def explain(outcome: Outcome, what: str, last_lines: Sequence[str], reached: Sequence[str]) -> str:
+    """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words."""
+    stage = f"reached: {', '.join(reached)}" if reached else "reached: nothing, not even the firmware's first words"
+    return "\n".join(
+        [f"{what}: {cause(outcome)}", stage, "last words on the console:", *(f"  | {line}" for line in last_lines)]
+    )
+
+
+def _starved(seconds: float, lost: float) -> bool:
+    return lost > _STARVED * (seconds + lost)
+
+
+def _busy(seconds: float, lost: float) -> str:
+    return f", and the host was too busy: QEMU waited {lost:.0f} s more for a CPU" if _starved(seconds, lost) else ""

@@ -1,0 +1,202 @@
+"""How a node stands, by all that was heard of it so far: what it died of, and the last state of each of its containers.
+
+What was recovered from is no trouble any more: a container that failed and then did its work dooms nothing.
+"""
+
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.verdict.console_pod import state_in
+from harness.verdict.feed import ConsoleLine, ContainerState, Happening, PodState, QemuExit, QmpEvent
+from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied
+
+# What the kubelet does not get past by itself, or not in the time of a test.
+_WORST_WAITING = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImageInspectError",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    }
+)
+# A kernel's own line: printk's stamp stands before it, with the caller's id if the kernel has that. A shell's echo has none.
+_STAMP = r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
+_FATAL = re.compile(
+    _STAMP + r"(?:.*: )?(?:Kernel panic - not syncing|Oops: |BUG: (?:unable to handle|soft lockup)|.*Unable to mount root fs|"
+    r"Out of memory: Killed process|kiOS: cannot mount the data partition)"
+)
+_KERNEL = re.compile(_STAMP)
+_NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000)")
+# init's words for a daemon that it starts again at once, for ever; a scenario that restarts daemons does it far more seldom.
+_EXITED = re.compile(_STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
+_EXITS, _EXITS_WITHIN = 4, 60.0
+# Most lines tell nothing of all this: one search says so.
+_TELLING = re.compile(
+    r"panic|Oops|BUG:|mount root|Out of memory|kiOS: |UEFI Inter|^Shell>|BdsDxe|kios-e2e: container |^\[ *0\.000000\]"
+)
+# The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
+_HOST_REASONS = {
+    "host-error": "an error of QEMU's",
+    "host-qmp-quit": "somebody told QEMU to quit",
+    "host-qmp-system-reset": "somebody reset it over QMP",
+    "host-signal": "somebody sent QEMU a signal",
+    "host-ui": "somebody closed its window",
+}
+_INIT_FAILURES, _FAILURES = 2, 3
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A pod on which a wait depends: what of it may end, and what is started again (Kubernetes, restartPolicy).
+
+    `one_shots` are its init containers that have to end; a sidecar is none of them.
+    """
+
+    name: str
+    namespace: str
+    restart_policy: str
+    one_shots: frozenset[str] = frozenset()
+
+    def is_final(self, state: ContainerState, failures: int) -> bool:
+        """Whether a container in this state, that has failed so often, will not come to do its work."""
+        if state.state == "waiting":
+            return state.reason.partition(":")[0] in _WORST_WAITING
+        if state.state != "terminated" or not state.exit_code:
+            return False
+        if self.restart_policy == "Never":
+            return True
+        return failures >= (_INIT_FAILURES if state.container in self.one_shots else _FAILURES)
+
+
+def tells(text: str) -> bool:
+    """Whether a line on the console may bear on how the node stands."""
+    return bool(_TELLING.search(text))
+
+
+@dataclass
+class _Container:
+    state: ContainerState
+    failures: int = 0
+
+
+@dataclass
+class Situation:
+    """Hears happenings in their order."""
+
+    _end: Outcome | None = None
+    _loop: Contradicted | None = None
+    _io_error: str = ""
+    _kernel_runs: bool = False
+    _exits: dict[str, "deque[float]"] = field(default_factory=dict)
+    _containers: dict[tuple[str, str, str], _Container] = field(default_factory=dict)
+    _pods: dict[tuple[str, str], PodState] = field(default_factory=dict)
+
+    def hear(self, happening: Happening) -> bool:
+        """Takes one more happening into account; says whether it tells anything."""
+        match happening:
+            case ConsoleLine(text=text) if not _TELLING.search(text):
+                return False
+            case ConsoleLine():
+                self._hear_line(happening)
+            case QmpEvent():
+                self._hear_event(happening)
+            case QemuExit(status=status, words=words):
+                # What ended the machine before says more than that QEMU went with it.
+                self._end = self._end or QemuDied(status, words)
+            case PodState():
+                self._pods[happening.namespace, happening.pod] = happening
+        state = state_in(happening)
+        if state is not None:
+            self._hear_container(state)
+        return True
+
+    def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:
+        """Why nothing more can be hoped for from the node, or from these pods; None while something can."""
+        of_pods = (self._verdict_on(pod) for pod in pods)
+        return self._end or self._loop or next((outcome for outcome in of_pods if outcome), None)
+
+    def nearest(self, pods: Sequence[Awaited]) -> list[str]:
+        """What the kubelet says of containers that neither run nor are done, in words: what was nearest when time was over."""
+        names = {(pod.namespace, pod.name) for pod in pods}
+        return [
+            f"container {state.container} of pod {state.pod} is waiting: {state.reason}"
+            for state in (known.state for known in self._containers.values())
+            if (state.namespace, state.pod) in names
+            and state.state == "waiting"
+            and state.reason not in ("", "PodInitializing")
+        ]
+
+    def _hear_line(self, line: ConsoleLine) -> None:
+        text = line.text
+        self._kernel_runs = self._kernel_runs or bool(_KERNEL.match(text))
+        if _FATAL.match(text):
+            self._end = self._end or GuestDied(text.strip())
+        elif not self._kernel_runs and _NO_SYSTEM.match(text):
+            self._end = self._end or GuestDied(f"the firmware found nothing to boot: {text.strip()}")
+        elif exited := _EXITED.match(text):
+            exits = self._exits.setdefault(exited["daemon"], deque(maxlen=_EXITS))
+            exits.append(line.at)
+            if len(exits) == _EXITS and exits[-1] - exits[0] <= _EXITS_WITHIN:
+                self._loop = Contradicted(
+                    f"{exited['daemon']} ended {_EXITS} times within {exits[-1] - exits[0]:.0f} s, each time as soon as init "
+                    "had started it, as with a configuration or an argument that it refuses"
+                )
+
+    def _hear_event(self, event: QmpEvent) -> None:
+        reason = str(event.data.get("reason", "no reason given"))
+        match event.name:
+            case "SHUTDOWN" if reason in _HOST_REASONS or not event.data.get("guest", True):
+                self._end = self._end or HostStopped(f"{_HOST_REASONS.get(reason, 'the machine was ended')} ({reason})")
+            case "SHUTDOWN":
+                self._end = self._end or GuestDied(f"the machine was switched off ({reason})")
+            case "RESET" if event.data.get("guest"):
+                self._end = self._end or GuestDied(f"the machine was reset ({reason})")
+            case "GUEST_PANICKED":
+                self._end = self._end or GuestDied("the guest reported a panic")
+            case "BLOCK_IO_ERROR":
+                why = (
+                    "no space is left on it"
+                    if event.data.get("nospace")
+                    else str(event.data.get("reason", "input/output error"))
+                )
+                self._io_error = f"the disk under the node's own failed: {why}"
+            case "STOP":
+                how = self._io_error or "its CPUs were stopped: an internal error of the accelerator, or somebody paused it"
+                self._end = self._end or HostStopped(how)
+            case "RESUME":
+                if isinstance(self._end, HostStopped):
+                    self._end = None
+
+    def _hear_container(self, state: ContainerState) -> None:
+        known = self._containers.setdefault((state.namespace, state.pod, state.container), _Container(state))
+        if state.state == "running" or (state.state == "terminated" and state.exit_code == 0):
+            known.failures = 0
+        elif state.state == "terminated":
+            # The kubelet counts; the console pod tells of each end once, network or not.
+            known.failures = known.failures + 1 if state.restarts is None else state.restarts + 1
+        known.state = state
+
+    def _verdict_on(self, pod: Awaited) -> Outcome | None:
+        told = self._pods.get((pod.namespace, pod.name))
+        if told and told.phase == "Failed" and told.reason:
+            return Contradicted(f"the kubelet rejected pod {pod.name}: {told.reason}")
+        for (namespace, name, container), known in self._containers.items():
+            if (namespace, name) == (pod.namespace, pod.name) and pod.is_final(known.state, known.failures):
+                return Contradicted(_fate(known), (namespace, name, container))
+        return None
+
+
+def _fate(known: _Container) -> str:
+    state = known.state
+    who = f"container {state.container} of pod {state.pod}"
+    if state.state == "waiting":
+        return f"{who} cannot run: {state.reason}"
+    often = f", {known.failures} times by now" if known.failures > 1 else ""
+    return f"{who} ended with status {state.exit_code}{often}: {state.reason or 'it left no word'}"
