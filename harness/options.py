@@ -11,7 +11,7 @@ from harness.lab import brought, builder
 from harness.shard import Shard
 from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
-from harness.vm.machine import EARLY_CONSOLE, Machine
+from harness.vm.machine import EARLY_CONSOLE, NETWORKS, Machine
 
 
 def add(parser: pytest.Parser) -> None:
@@ -47,6 +47,12 @@ def add(parser: pytest.Parser) -> None:
         choices=WISHES,
         default="auto",
         help="what runs the guest's instructions (default: what is proven to work)",
+    )
+    group.addoption(
+        "--network",
+        choices=NETWORKS,
+        default="restricted",
+        help="`restricted`: a node reaches nobody; `open`: this host's loopback, and whatever this host reaches",
     )
     group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
@@ -97,6 +103,7 @@ def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
             disk_size=disk_size or _disk_size(config, image),
             sector_size=image.table.sector_size,
             memory=size_in_bytes(config.getoption("memory")),
+            network=config.getoption("network"),
             kernel_arguments=EARLY_CONSOLE,
         )
 

@@ -20,13 +20,9 @@ def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
     states = {f"{state.pod}/{state.container}": state.state for state in node.boot.kubelet.states()}
     assert {states[name] for name in ("node/crio", "node/kubelet", "console/console")} == {"running"}
     assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(20)
-        # QEMU's user network has the host's loopback at 10.0.2.2. nc ends when this side does.
-        node.run(f"(echo from the node | nc 10.0.2.2 {listener.getsockname()[1]}) > /dev/null 2>&1 &")
-        connection, _ = listener.accept()
-        with connection:
-            assert connection.recv(100) == b"from the node\n"
+    assert node.run("(echo from the node | nc -l -p 7000) > /dev/null 2>&1 &").status == 0
+    with socket.create_connection(("127.0.0.1", node.forward(7000)), timeout=20) as connection:
+        assert connection.recv(100) == b"from the node\n"
 
 
 def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image: Disk) -> None:

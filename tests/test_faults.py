@@ -17,10 +17,9 @@ import pytest
 from harness.errors import HarnessError, NodeFailure
 from harness.lab import builder
 from harness.lab.maker import NewNode
-from harness.lab.stock import Stock
+from harness.lab.stock import Stock, Supplies
 from harness.storage import disk
 from harness.storage.disk import Disk
-from harness.storage.overlay import Tree
 from harness.verdict.timeline import KERNEL
 from harness.vm import qemu
 
@@ -48,8 +47,8 @@ def blank_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Nothing(Stock):
     """No container image is looked for: none of these nodes comes to run one."""
 
-    def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Tree:
-        return {}
+    def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Supplies:
+        return Supplies({})
 
 
 @pytest.fixture
@@ -132,14 +131,14 @@ def test_inner(new_node, ready_node, image, run_folder, monkeypatch):
 _CONFTEST = """
 import pytest
 
-from harness.lab.stock import Stock
+from harness.lab.stock import Stock, Supplies
 
 pytest_plugins = ["harness.plugin"]
 
 
 @pytest.fixture
 def stock(monkeypatch):
-    monkeypatch.setattr(Stock, "supply", lambda *_: {})
+    monkeypatch.setattr(Stock, "supply", lambda *_: Supplies({}))
     return Stock(None, (), None)
 """
 

@@ -1,8 +1,8 @@
 """A registry of container images that nodes can pull from: OCI distribution specification 1.1, pull only.
 
 It serves OCI archives as they are, digests and all, on the host's loopback, which QEMU's user network gives its nodes at
-10.0.2.2. A repository's path here is the whole name of the image without its tag, registry included:
-docker.io/emilyls/parted is pulled as 10.0.2.2:PORT/docker.io/emilyls/parted.
+a fixed address of their own. A repository's path here is the whole name of the image without its tag, registry included:
+docker.io/emilyls/parted is pulled as 10.0.2.100:5000/docker.io/emilyls/parted.
 """
 
 import json
@@ -25,7 +25,6 @@ from harness.errors import HarnessError
 CONFIGURATION = PurePosixPath("/meta/etc/containers/registries.conf.d/kios-e2e.conf")
 """Where a registry's configuration goes on a data partition: read beside what the image has of its own."""
 
-_HOST_AT_THE_NODE = "10.0.2.2"
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -88,20 +87,22 @@ class Registry:
         """All that was asked so far, in the order of the answers."""
         return tuple(self._server.requests)
 
-    def configuration(self, prefixes: Iterable[str]) -> bytes:
+    @staticmethod
+    def configuration(address: str, prefixes: Iterable[str]) -> bytes:
         """A containers-registries.conf(5) by which a node pulls all images with these prefixes from here, without TLS.
 
-        A prefix is a registry, with or without a path: `docker.io/emilyls`. This is the only place where such an image is
-        looked for: one that is missing here is not pulled from the internet instead, as it would be behind a mirror.
+        `address` is HOST:PORT as the node reaches this. A prefix is a registry, with or without a path: `docker.io/emilyls`.
+        This is the only place where such an image is looked for: one that is missing here is not pulled from the internet
+        instead, as it would be behind a mirror.
         HarnessError if a prefix is none.
         """
-        return "\n".join(self._remapped(prefix) for prefix in dict.fromkeys(prefixes)).encode()
+        return "\n".join(_remapped(address, prefix) for prefix in dict.fromkeys(prefixes)).encode()
 
-    def _remapped(self, prefix: str) -> str:
-        if not reference.is_prefix(prefix):
-            raise HarnessError(f"{prefix!r} is no prefix of names of images: give HOST or HOST/PATH, without a tag or a scheme")
-        location = f"{_HOST_AT_THE_NODE}:{self.port}/{_path_of(prefix)}"
-        return f'[[registry]]\nprefix = "{prefix}"\nlocation = "{location}"\ninsecure = true\n'
+
+def _remapped(address: str, prefix: str) -> str:
+    if not reference.is_prefix(prefix):
+        raise HarnessError(f"{prefix!r} is no prefix of names of images: give HOST or HOST/PATH, without a tag or a scheme")
+    return f'[[registry]]\nprefix = "{prefix}"\nlocation = "{address}/{_path_of(prefix)}"\ninsecure = true\n'
 
 
 class _Server(ThreadingHTTPServer):

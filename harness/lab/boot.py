@@ -3,7 +3,6 @@
 import contextlib
 import json
 import math
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -28,14 +27,13 @@ from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
+from harness.vm.wire import Wire
 
 if TYPE_CHECKING:
     import paramiko
 
 T = TypeVar("T")
 
-# A line of QEMU's table: the port on this host, then the guest's address and port.
-_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<here>\d+)\s+\S+\s+(?P<guest>\d+)")
 CAPTURE = "wire.pcap"
 # Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
 _SILENCE = 90.0
@@ -292,10 +290,9 @@ class Boot:
             if (outcome := self._judge.verdict()) is not None:
                 raise self._failure(outcome, "QEMU's greeting") from hung_up
             raise
-        described = str(self.qmp.execute("human-monitor-command", {"command-line": "info usernet"}))
-        ports = {int(forward["guest"]): int(forward["here"]) for forward in _FORWARD.finditer(described)}
+        ports = {guest: here for here, guest in Wire(self.qmp).forwarded().items()}
         if not ports.keys() >= {KUBELET_PORT, SSH_PORT}:
-            raise HarnessError(f"QEMU forwards no ports to the kubelet and to SSH; it says: {described.strip()}")
+            raise HarnessError(f"QEMU forwards no ports to the kubelet and to SSH, only to {sorted(ports)}.")
         return ports
 
     def _thaw(self, frozen: Frozen) -> None:

@@ -81,7 +81,9 @@ class NodeMaker:
         machine = self._machine(image, disk_size)
         if kernel_arguments is not None:
             machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
-        return Order(image, machine, loaded, None if taken else console_pod, {**supplies, **(files or {})})
+        return Order(
+            image, machine, loaded, None if taken else console_pod, {**supplies.files, **(files or {})}, supplies.registry
+        )
 
     def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""

@@ -49,6 +49,7 @@ class Order:
     """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
 
     `console_pod` is the harness's own pod with the shell on the serial port; None where one of `pods` has that port.
+    `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
     """
 
     image: Disk
@@ -56,6 +57,7 @@ class Order:
     pods: Sequence[StaticPod]
     console_pod: StaticPod | None
     files: Tree
+    registry: int | None = None
 
     @property
     def all_pods(self) -> Sequence[StaticPod]:
@@ -143,7 +145,14 @@ class Node:
 
         self._boots.append(
             Boot(
-                lambda channels: argv(self._host.qemu.path, self.order.machine, self._host.accelerator, files, channels),
+                lambda channels: argv(
+                    self._host.qemu.path,
+                    self.order.machine,
+                    self._host.accelerator,
+                    files,
+                    channels,
+                    self.order.registry,
+                ),
                 artifacts,
                 self.credentials,
                 Expectation(self.order.pods, self.order.console_pod, self._host.accelerator.slowness, reachable),
@@ -245,6 +254,10 @@ class Node:
     def wire(self) -> Wire:
         """The network of the running machine."""
         return Wire(self.boot.qmp)
+
+    def forward(self, port: int) -> int:
+        """Returns a port on 127.0.0.1 behind which a TCP port of the node's is, until the run ends."""
+        return self.wire.forward(port)
 
     def run(self, command: str) -> Result:
         """Runs a command in the console container's shell; the host's files are under /host there."""

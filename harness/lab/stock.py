@@ -16,6 +16,7 @@ from harness.errors import HarnessError
 from harness.lab import builder
 from harness.storage.disk import Disk
 from harness.storage.overlay import File, Tree
+from harness.vm.machine import REGISTRY
 
 # CRI-O's own, for every pod (kiOS contract).
 PAUSE = "registry.k8s.io/pause:3.6"
@@ -23,6 +24,14 @@ PAUSE = "registry.k8s.io/pause:3.6"
 _STAYS_FREE = 0.2
 _GZIP = b"\x1f\x8b"
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+
+
+@dataclass(frozen=True)
+class Supplies:
+    """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1."""
+
+    files: Tree
+    registry: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Stock:
     named: tuple[Path, ...]
     cache: Path
 
-    def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Tree:
-        """Returns what to put on a disk so that a node on it has the images `names`; nothing for a disk that has them.
+    def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Supplies:
+        """Returns what a node on a disk needs to have the images `names`; nothing for a disk that has them.
 
         A disk that lacks one is given all that is at hand: pods may be handed to the node later. What the data partition has
         no room for comes from a registry, which is served until `served` ends. Raises HarnessError for an image that is
@@ -45,7 +54,7 @@ class Stock:
         """
         lacking = preload.missing(disk, [PAUSE, *names])
         if not lacking:
-            return {}
+            return Supplies({})
         archives = self._archives()
         unknown = [name for name in lacking if str(reference.parse(name)) not in archives]
         if unknown:
@@ -65,10 +74,12 @@ class Stock:
             else:
                 rest.append(name)
         tree = dict(preload.files(disk, self._store(stored))) if stored else {}
-        if rest:
-            registry = served.enter_context(Registry.serve([archives[name] for name in rest]))
-            tree[CONFIGURATION] = File(registry.configuration(reference.parse(name).repository for name in rest))
-        return tree
+        if not rest:
+            return Supplies(tree)
+        registry = served.enter_context(Registry.serve([archives[name] for name in rest]))
+        address = "{}:{}".format(*REGISTRY)
+        tree[CONFIGURATION] = File(Registry.configuration(address, (reference.parse(name).repository for name in rest)))
+        return Supplies(tree, registry.port)
 
     def _archives(self) -> Mapping[str, Path]:
         """The archives by the full names of their images; one that was named goes before the reference image's."""

@@ -1,9 +1,11 @@
 """The emulated machine: what it is, as values, and the command line that makes it, as a pure function of them."""
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 
 MIB = 1 << 20
 NICS = ("virtio-net-pci", "e1000e", "e1000")
@@ -12,6 +14,9 @@ EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _LEAST_MEMORY = 512 * MIB
 KUBELET_PORT = 10250
 SSH_PORT = 22
+# Where a node finds the run's registry of container images: an address of QEMU's user network that is nobody's.
+REGISTRY = ("10.0.2.100", 5000)
+NETWORKS = ("restricted", "open")
 # What QMP knows the other end of eth0's cable and the free slot for one more card by.
 NETWORK = "net"
 SLOT = "free-slot"
@@ -23,6 +28,8 @@ class Machine:
 
     `memory` and `disk_size` are bytes, `sector_size` is the size of a logical block (512 or 4096). `kernel_arguments`
     reach the kernel behind its built-in command line; without any, the firmware starts the disk as it would at a user's.
+    On a `restricted` network the guest gets a lease and is reached by the harness, and reaches nobody; on an `open` one it
+    reaches this host's loopback, and whatever this host reaches.
     """
 
     disk_size: int
@@ -30,21 +37,24 @@ class Machine:
     memory: int = 1024 * MIB
     cpus: int = 1
     nic: str = "virtio-net-pci"
+    network: str = "restricted"
     mac: str = "52:54:00:6b:69:6f"
     kernel_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises HarnessError for what no node could run on."""
         if self.memory < _LEAST_MEMORY:
-            raise HarnessError(f"{self.memory // MIB} MiB of memory are too little: a node needs 512 MiB.")
+            raise InputError(f"{self.memory // MIB} MiB of memory are too little: a node needs 512 MiB.")
         if self.sector_size not in (512, 4096):
-            raise HarnessError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
+            raise InputError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
         if self.disk_size <= 0 or self.disk_size % self.sector_size:
-            raise HarnessError(f"A disk of {self.disk_size} bytes is no whole number of {self.sector_size}-byte blocks.")
+            raise InputError(f"A disk of {self.disk_size} bytes is no whole number of {self.sector_size}-byte blocks.")
         if self.nic not in NICS:
-            raise HarnessError(f"The kernel has no driver for the NIC {self.nic}: use one of {', '.join(NICS)}.")
+            raise InputError(f"The kernel has no driver for the NIC {self.nic}: use one of {', '.join(NICS)}.")
+        if self.network not in NETWORKS:
+            raise InputError(f"There is no network {self.network!r}: use one of {', '.join(NETWORKS)}.")
         if self.cpus < 1:
-            raise HarnessError(f"A machine with {self.cpus} CPUs does not start.")
+            raise InputError(f"A machine with {self.cpus} CPUs does not start.")
 
 
 @dataclass(frozen=True)
@@ -100,14 +110,23 @@ class Channels:
     console: int
 
 
-def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, channels: Channels) -> list[str]:
+def argv(
+    qemu: Path,
+    machine: Machine,
+    accelerator: Accelerator,
+    files: Files,
+    channels: Channels,
+    registry: int | None = None,
+) -> list[str]:
     """Returns the command line of a machine that is stopped before its first instruction (`-S`).
 
-    The guest's ports of the kubelet and of SSH are forwarded from ports on 127.0.0.1 that the kernel chooses.
+    The guest's ports of the kubelet and of SSH are forwarded from ports on 127.0.0.1 that the kernel chooses. `registry` is
+    a port on 127.0.0.1 that the guest reaches as `REGISTRY`.
     """
     return [
         str(qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
+        *("-sandbox", _sandbox(registry)),
         *("-machine", "q35,pflash0=code,pflash1=variables" + (",memory-backend=ram" if files.memory else "")),
         *_memory(machine, files.memory),
         *("-accel", accelerator.name, "-cpu", accelerator.cpu),
@@ -120,7 +139,7 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
             f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
-        *("-netdev", f"user,id={NETWORK}" + "".join(map(_forward, (KUBELET_PORT, SSH_PORT)))),
+        *("-netdev", _network(machine, registry)),
         *("-device", f"{machine.nic},netdev={NETWORK},mac={machine.mac}"),
         *("-object", f"filter-dump,id=capture,netdev={NETWORK},file={option_value(files.capture)}"),
         *("-device", f"pcie-root-port,id={SLOT},chassis=1"),
@@ -130,8 +149,19 @@ def argv(qemu: Path, machine: Machine, accelerator: Accelerator, files: Files, c
     ]
 
 
-def _forward(port: int) -> str:
-    return f",hostfwd=tcp:127.0.0.1:0-:{port}"
+def _sandbox(registry: int | None) -> str:
+    """QEMU's own seccomp filter: an image under test is not trusted. Each connection to a registry is a program of its own."""
+    spawn = "deny" if registry is None else "allow"
+    return f"on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny"
+
+
+def _network(machine: Machine, registry: int | None) -> str:
+    options = [f"user,id={NETWORK}", f"restrict={'off' if machine.network == 'open' else 'on'}"]
+    options += [f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (KUBELET_PORT, SSH_PORT)]
+    if registry is not None:
+        relay = shlex.join([sys.executable, "-S", "-E", str(Path(__file__).with_name("relay.py")), str(registry)])
+        options.append(f"guestfwd=tcp:{REGISTRY[0]}:{REGISTRY[1]}-cmd:{relay.replace(',', ',,')}")
+    return ",".join(options)
 
 
 def _nvme(machine: Machine) -> str:

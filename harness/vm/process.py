@@ -1,6 +1,7 @@
 """One QEMU process: started so that it cannot outlive the run, and reaped as soon as it ends."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import threading
@@ -12,6 +13,11 @@ from harness.verdict.feed import Feed, QemuExit
 
 _TAIL_BYTES = 4096
 _KILL_SECONDS = 10.0
+
+
+def _no_capabilities() -> list[str]:
+    """Root's QEMU keeps root's files and none of root's powers; an ordinary user's has none to lose."""
+    return ["--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
 
 
 class QemuProcess:
@@ -40,7 +46,7 @@ class QemuProcess:
         try:
             with stderr.open("ab") as output:
                 process = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                    ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", *_no_capabilities(), "--", *argv],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -19,6 +19,8 @@ from harness.containers.registry import Registry, Request
 from harness.errors import HarnessError
 from images import oci
 
+_ADDRESS = "10.0.2.100:5000"
+
 _NAME = "docker.io/emilyls/tinycat:v1"
 _BASE = "/v2/docker.io/emilyls/tinycat"
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -280,7 +282,7 @@ def pull(registry: Registry, configuration: Mapping[str, Any], name: str) -> Ans
     assert table["insecure"] is True
     moved = table["location"] + name[len(table["prefix"]) :]
     host, _, path = moved.partition("/")
-    assert host == f"10.0.2.2:{registry.port}"
+    assert host == f"{_ADDRESS}"
     repository, separator, version = path.rpartition("@") if "@" in path else path.rpartition(":")
     assert separator
     assert ":" not in repository
@@ -303,7 +305,7 @@ def pull(registry: Registry, configuration: Mapping[str, Any], name: str) -> Ans
 def test_a_node_is_led_to_the_image_that_it_asks_for(tmp_path: Path, name: str, prefixes: Sequence[str]) -> None:
     built = build(tmp_path, name)
     with Registry.serve([tmp_path / "image.tar"]) as registry:
-        configuration = tomllib.loads(registry.configuration(prefixes).decode())
+        configuration = tomllib.loads(registry.configuration(_ADDRESS, prefixes).decode())
         assert [table["prefix"] for table in configuration["registry"]] == prefixes
         assert pull(registry, configuration, name)[2] == built.manifest.data
         digested = f"{name.rpartition(':')[0]}@{built.manifest.digest}"
@@ -311,13 +313,13 @@ def test_a_node_is_led_to_the_image_that_it_asks_for(tmp_path: Path, name: str, 
 
 
 def test_a_node_looks_nowhere_else(registry: Registry) -> None:
-    (table,) = tomllib.loads(registry.configuration(["docker.io/emilyls"]).decode())["registry"]
+    (table,) = tomllib.loads(registry.configuration(_ADDRESS, ["docker.io/emilyls"]).decode())["registry"]
     assert set(table) == {"prefix", "location", "insecure"}
-    assert table["location"] == f"10.0.2.2:{registry.port}/docker.io/emilyls"
+    assert table["location"] == f"{_ADDRESS}/docker.io/emilyls"
 
 
 def test_no_prefix_is_configured_twice(registry: Registry) -> None:
-    assert registry.configuration(["docker.io", "docker.io"]) == registry.configuration(["docker.io"])
+    assert registry.configuration(_ADDRESS, ["docker.io", "docker.io"]) == registry.configuration(_ADDRESS, ["docker.io"])
 
 
 @pytest.mark.parametrize(
@@ -325,4 +327,4 @@ def test_no_prefix_is_configured_twice(registry: Registry) -> None:
 )
 def test_a_prefix_that_is_none_is_refused(registry: Registry, prefix: str) -> None:
     with pytest.raises(HarnessError, match="is no prefix of names of images"):
-        registry.configuration([prefix])
+        registry.configuration(_ADDRESS, [prefix])

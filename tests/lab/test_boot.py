@@ -32,7 +32,7 @@ while received := qmp.recv(65536).decode():
         continue
     asked = ""
     table = command["execute"] == "human-monitor-command"
-    reply = {"return": forward % (9, 10250) + forward % (9, 22) if table else {}}
+    reply = {"return": forward % (8, 10250) + forward % (9, 22) if table else {}}
     say({**reply, "id": command["id"]} if "id" in command else reply)
 """
 _KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")

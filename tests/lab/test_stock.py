@@ -103,10 +103,11 @@ def configured(tree: Tree) -> dict[str, str]:
     return {each["prefix"]: each["location"] for each in tomllib.loads(entry.content.decode())["registry"]}
 
 
-def status_of(location: str, tag: str) -> int:
-    """What the registry answers a node that pulls."""
-    host, _, path = location.partition("/")
-    connection = http.client.HTTPConnection("127.0.0.1", int(host.rpartition(":")[2]), timeout=5)
+def status_of(registry: int | None, location: str, tag: str) -> int:
+    """What the registry behind a port answers a node that pulls."""
+    address, _, path = location.partition("/")
+    assert (address, registry is None) == ("10.0.2.100:5000", False)
+    connection = http.client.HTTPConnection("127.0.0.1", registry, timeout=5)
     try:
         connection.request("HEAD", f"/v2/{path}/manifests/{tag}")
         return connection.getresponse().status
@@ -156,7 +157,7 @@ def test_a_disk_that_has_all_is_given_nothing(tmp_path: Path, archives: dict[str
 
     disk = make_disk(tmp_path, [archives["pause"], archives["one"]])
     with ExitStack() as served:
-        assert Stock(build, (), tmp_path / "stores").supply(disk, [_ONE, "emilyls/one:v1"], served) == {}
+        assert Stock(build, (), tmp_path / "stores").supply(disk, [_ONE, "emilyls/one:v1"], served).files == {}
     assert not asked
 
 
@@ -165,7 +166,7 @@ def test_a_disk_that_lacks_one_is_given_all_that_it_lacks(
 ) -> None:
     disk = make_disk(tmp_path, [archives["one"]])
     with ExitStack() as served:
-        tree = stocked.supply(disk, ["emilyls/one:v1"], served)
+        tree = stocked.supply(disk, ["emilyls/one:v1"], served).files
     assert asked == [["pause.tar", "two.tar"]]
     assert CONFIGURATION not in tree
     assert preload.missing(put(disk, tree, tmp_path), [PAUSE, _ONE, _TWO]) == []
@@ -187,14 +188,14 @@ def test_an_unknown_image_is_named_with_what_to_do(tmp_path: Path, stocked: Stoc
 def test_what_has_no_room_is_served_until_the_node_ends(tmp_path: Path, stocked: Stock, asked: list[list[str]]) -> None:
     disk = make_disk(tmp_path, filled=18 * _MIB)
     with ExitStack() as served:
-        tree = stocked.supply(disk, [_TWO], served)
-        assert list(tree) == [CONFIGURATION]
-        places = configured(tree)
+        supplies = stocked.supply(disk, [_TWO], served)
+        assert list(supplies.files) == [CONFIGURATION]
+        places, registry = configured(supplies.files), supplies.registry
         assert set(places) == {"registry.k8s.io/pause", "docker.io/emilyls/one", "docker.io/emilyls/two"}
-        assert [status_of(places["docker.io/emilyls/two"], tag) for tag in ("v1", "v2")] == [200, 404]
-        assert status_of(places["registry.k8s.io/pause"], "3.6") == 200
+        assert [status_of(registry, places["docker.io/emilyls/two"], tag) for tag in ("v1", "v2")] == [200, 404]
+        assert status_of(registry, places["registry.k8s.io/pause"], "3.6") == 200
     with pytest.raises(OSError, match="refused"):
-        status_of(places["docker.io/emilyls/two"], "v1")
+        status_of(registry, places["docker.io/emilyls/two"], "v1")
     assert not asked
 
 
@@ -206,9 +207,10 @@ def test_the_room_goes_to_what_is_asked_for_first(tmp_path: Path, reference: Pat
     ]
     disk = make_disk(tmp_path)
     with ExitStack() as served:
-        tree = Stock(lambda: reference, tuple(large), tmp_path / "stores").supply(disk, ["emilyls/vast:v1"], served)
+        supplies = Stock(lambda: reference, tuple(large), tmp_path / "stores").supply(disk, ["emilyls/vast:v1"], served)
+        tree = supplies.files
         assert "docker.io/emilyls/big" in configured(tree)
-        assert status_of(configured(tree)["docker.io/emilyls/big"], "v1") == 200
+        assert status_of(supplies.registry, configured(tree)["docker.io/emilyls/big"], "v1") == 200
     assert asked[0][:2] == ["pause.tar", "vast.tar"]
     after = put(disk, tree, tmp_path)
     assert preload.missing(after, [PAUSE, "emilyls/vast:v1", "emilyls/big:v1"]) == ["emilyls/big:v1"]
@@ -222,7 +224,7 @@ def test_a_compressed_image_needs_the_room_of_what_it_unpacks_to(
     replace(packed, lambda _, content: gzip.compress(content) if len(content) > _MIB else content)
     assert packed.stat().st_size < _MIB
     with ExitStack() as served:
-        tree = Stock(lambda: reference, (packed,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served)
+        tree = Stock(lambda: reference, (packed,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served).files
     assert list(configured(tree)) == ["docker.io/emilyls/packed"]
     assert asked == [["pause.tar", "one.tar", "two.tar"]]
 
@@ -230,7 +232,7 @@ def test_a_compressed_image_needs_the_room_of_what_it_unpacks_to(
 def test_a_named_archive_goes_before_the_reference_images(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
     mine = make_archive(tmp_path / "mine.tar", _ONE, b"mine")
     with ExitStack() as served:
-        tree = Stock(lambda: reference, (mine,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served)
+        tree = Stock(lambda: reference, (mine,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served).files
     assert asked == [["pause.tar", "mine.tar", "two.tar"]]
     contents = [entry.content for entry in tree.values() if isinstance(entry, File)]
     assert b"mine" in contents
@@ -240,7 +242,7 @@ def test_a_named_archive_goes_before_the_reference_images(tmp_path: Path, refere
 def test_a_store_is_made_once(tmp_path: Path, stocked: Stock, asked: list[list[str]]) -> None:
     disk = make_disk(tmp_path)
     with ExitStack() as served:
-        trees = [stocked.supply(disk, names, served) for names in ([], [PAUSE], [])]
+        trees = [stocked.supply(disk, names, served).files for names in ([], [PAUSE], [])]
     assert trees[0] == trees[1] == trees[2] != {}
     assert len(asked) == 1
 
@@ -250,7 +252,7 @@ def test_other_content_is_another_store(tmp_path: Path, reference: Path, asked: 
     for content in (b"old", b"new"):
         mine = make_archive(tmp_path / content.decode() / "mine.tar", "docker.io/emilyls/mine:v1", content)
         with ExitStack() as served:
-            tree = Stock(lambda: reference, (mine,), tmp_path / "stores").supply(disk, ["emilyls/mine:v1"], served)
+            tree = Stock(lambda: reference, (mine,), tmp_path / "stores").supply(disk, ["emilyls/mine:v1"], served).files
         assert content in [entry.content for entry in tree.values() if isinstance(entry, File)]
     assert len(asked) == 2
 

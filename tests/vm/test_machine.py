@@ -31,7 +31,14 @@ def test_equal_values_give_equal_command_lines() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"memory": 2048 * MIB}, {"cpus": 2}, {"nic": "e1000e"}, {"mac": "52:54:00:00:00:01"}, {"sector_size": 4096}],
+    [
+        {"memory": 2048 * MIB},
+        {"cpus": 2},
+        {"nic": "e1000e"},
+        {"network": "open"},
+        {"mac": "52:54:00:00:00:01"},
+        {"sector_size": 4096},
+    ],
 )
 def test_each_value_of_the_machine_shows(changed: dict[str, Any]) -> None:
     assert line(replace(_MACHINE, **changed)) != line()
@@ -109,3 +116,16 @@ def test_a_value_that_no_node_runs_on_is_refused_by_name(bad: dict[str, Any], sa
 @pytest.mark.parametrize("good", [{"memory": 512 * MIB}, {"sector_size": 4096}, {"disk_size": 512}, {"cpus": 4}])
 def test_values_at_the_limits_are_taken(good: dict[str, Any]) -> None:
     replace(_MACHINE, **good)
+
+
+def test_the_guest_reaches_nobody_unless_that_is_asked_for() -> None:
+    assert ",restrict=on," in values_of("-netdev", line())[0]
+    assert ",restrict=off," in values_of("-netdev", line(replace(_MACHINE, network="open")))[0]
+
+
+def test_qemu_starts_programs_for_a_registry_only() -> None:
+    (closed,) = values_of("-sandbox", line())
+    assert closed == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+    served = argv(Path("/usr/bin/qemu"), _MACHINE, _TCG, _FILES, _CHANNELS, registry=4711)
+    assert "spawn=allow" in values_of("-sandbox", served)[0]
+    assert re.search(r"guestfwd=tcp:10\.0\.2\.100:5000-cmd:\S+ -S -E \S+/relay\.py 4711$", values_of("-netdev", served)[0])

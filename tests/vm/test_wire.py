@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.vm.machine import NETWORK, SLOT
 from harness.vm.qmp import Qmp
 from harness.vm.wire import Wire
@@ -93,3 +94,33 @@ def test_pairs_undo_each_other_again_and_again(wire: Wire, qemu: Asked) -> None:
         assert qemu.state() != at_first
         undone()
         assert qemu.state() == at_first
+
+
+class Usernet:
+    """QEMU's user network, as far as its forwards are asked for."""
+
+    def __init__(self, takes_more: bool) -> None:
+        self.forwards = {40000: 10250, 40001: 22}
+        self._takes_more = takes_more
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 10.0) -> object:
+        line = str((arguments or {})["command-line"])
+        if line.startswith("hostfwd_add net tcp:127.0.0.1:0-:"):
+            if not self._takes_more:
+                return "could not set up host forwarding rule"
+            self.forwards[40000 + len(self.forwards)] = int(line.rpartition(":")[2])
+            return ""
+        row = "  TCP[HOST_FORWARD]  12       127.0.0.1 {:>5}       10.0.2.15 {:>5}     0     0\r\n"
+        return "".join(row.format(*ports) for ports in self.forwards.items())
+
+
+def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
+    wire = Wire(cast(Qmp, Usernet(takes_more=True)))
+    assert wire.forward(8080) == 40002
+    assert wire.forward(8080) == 40003
+    assert wire.forwarded() == {40000: 10250, 40001: 22, 40002: 8080, 40003: 8080}
+
+
+def test_a_forward_that_qemu_refuses_is_told_in_its_words() -> None:
+    with pytest.raises(HarnessError, match="nothing to port 8080 of the guest: could not set up"):
+        Wire(cast(Qmp, Usernet(takes_more=False))).forward(8080)
