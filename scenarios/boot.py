@@ -66,7 +66,7 @@ def test_kubelet_is_on_its_own(ready_node: NewNode, image: Disk) -> None:
     assert "kubeconfig" not in node.run("tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline").text
     assert node.run("ls /host/etc/cni/net.d").text.strip() in ("", "ls: /host/etc/cni/net.d: No such file or directory")
     pods = {pod["metadata"]["name"]: pod for pod in node.boot.kubelet.pods()}
-    assert set(pods) == {"console", "node"}
+    assert set(pods) == {"kios-e2e", "node"}
     for pod in pods.values():
         assert pod["metadata"]["annotations"]["kubernetes.io/config.source"] == "file"
         assert pod["status"]["phase"] == "Running"

@@ -31,7 +31,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_check_says_of_good_manifests_that_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    files = [str(PROJECT / "scenarios/manifests/node.yaml"), str(PROJECT / "harness/lab/console.yaml")]
+    files = [str(PROJECT / "scenarios/manifests/node.yaml"), str(PROJECT / "harness/lab/kios-e2e.yaml")]
     assert main(["check", *files]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{file}: ok" for file in files]
 

@@ -16,14 +16,16 @@ from harness.lab.host import Host
 from harness.lab.node import Folders, Node, Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
-from harness.manifests.pods import StaticPod, load
+from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
 from harness.verdict.timeline import Passed
 from harness.vm.machine import Machine
 
 _HERE = Path(__file__).parent
-_CONSOLE_POD = _HERE / "console.yaml"
+_CONSOLE_POD = _HERE / "kios-e2e.yaml"
+# A pod of this name has the serial port, as on kiOS's page: the harness's own would type over it.
+_TAKES_THE_PORT = "console"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
@@ -34,9 +36,9 @@ Pods = Sequence[StaticPod | Path]
 class NewNode(Protocol):
     """What makes a node of an image for a scenario.
 
-    `pods` are manifest files or static pods, to which the harness adds its console pod unless one of them has that name;
-    `disk_size` is in bytes; `files` are more files for the data partition; `kernel_arguments` stand in place of those that
-    have the kernel's log on the serial port: without any, the image boots as at a user's.
+    `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`, which
+    then has the serial port; `disk_size` is in bytes; `files` are more files for the data partition; `kernel_arguments`
+    stand in place of those that have the kernel's log on the serial port: without any, the image boots as at a user's.
     """
 
     def __call__(
@@ -75,8 +77,9 @@ class NodeMaker:
         """A node to be, complete: see `NewNode` for the arguments."""
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         console_pod = load(_CONSOLE_POD)
-        taken = console_pod.name in [pod.name for pod in loaded]
+        taken = _TAKES_THE_PORT in [pod.name for pod in loaded]
         all_pods = loaded if taken else [console_pod, *loaded]
+        refuse_clashes(all_pods)
         supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
         machine = self._machine(image, disk_size)
         if kernel_arguments is not None:

@@ -17,7 +17,7 @@ from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
 from harness.lab.host import Host
 from harness.lab.template import Template
-from harness.manifests.pods import StaticPod, load
+from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.serial.shell import Result
 from harness.storage import overlay
 from harness.storage.disk import Disk
@@ -84,6 +84,7 @@ class Node:
         self.order, self.artifacts, self.credentials = order, place.artifacts, credentials
         self._host, self._folder = host, place.folder
         self._boots: list[Boot] = []
+        self._added: list[StaticPod] = []
         self._memory: SharedMemory | FrozenMemory | None = None
         self._frozen: Frozen | None = None
         self.is_clone = False
@@ -230,6 +231,8 @@ class Node:
     def add(self, pod: StaticPod | Path) -> StaticPod:
         """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
         added = pod if isinstance(pod, StaticPod) else load(pod)
+        refuse_clashes([*self.order.all_pods, *self._added, added])
+        self._added.append(added)
         self.write(on_node(added.place), added.text())
         self._keep_manifest(added)
         self.boot.expect(added)

@@ -20,11 +20,12 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of a file: the findings in the order of their lines, and the document, None if there is none."""
+    """What was read of a file: its bytes, the findings in the order of their lines, and the document, None if there is none."""
 
     file: Path
     findings: tuple[Finding, ...]
     root: YamlNode | None
+    data: bytes = b""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -45,7 +46,7 @@ def check(file: Path, data: bytes) -> Reading:
     found = [*read_from.findings, *(rules.findings(read_from.root) if read_from.root else ())]
     if file.name.startswith("."):
         found.append(Finding(1, "is skipped by the kubelet, because its name begins with a dot: rename it."))
-    return Reading(file, _in_order(found), read_from.root)
+    return Reading(file, _in_order(found), read_from.root, data)
 
 
 def read(file: Path) -> Reading:

@@ -1,14 +1,14 @@
 """Static pods: loaded from their manifests, varied for a scenario, and what is to be seen of them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.manifests import manifest
 from harness.manifests.manifest import Manifest
 
@@ -29,10 +29,14 @@ _Dumper.add_representer(str, _represent_text)
 
 @dataclass(frozen=True)
 class StaticPod:
-    """A pod manifest as the kubelet reads it from a file: `file` is the file's name on the node."""
+    """A pod manifest as the kubelet reads it from a file: `file` is the file's name on the node.
+
+    `source` are the bytes of its author, which are the ones that a node gets; None for a pod that was varied.
+    """
 
     file: str
     manifest: Manifest = field(hash=False)
+    source: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -74,8 +78,8 @@ class StaticPod:
         return _MANIFESTS / self.file
 
     def text(self) -> bytes:
-        """The manifest as YAML."""
-        return yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
+        """The manifest as it is put on a node: as it was written, or as YAML where it was varied."""
+        return self.source if self.source is not None else yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
 
     def without(self, container: str) -> "StaticPod":
         """The same pod without one of its containers; raises HarnessError if it has none of that name."""
@@ -110,7 +114,22 @@ class StaticPod:
 
 def load(file: Path) -> StaticPod:
     """Reads a manifest; raises HarnessError with every reason for which it would not run as it is written, a line each."""
-    return StaticPod(file.name, manifest.read(file).manifest())
+    reading = manifest.read(file)
+    return StaticPod(file.name, reading.manifest(), reading.data)
+
+
+def refuse_clashes(pods: Iterable[StaticPod]) -> None:
+    """Raises InputError for pods that cannot be on one node: two in files of one name, or two of one name and namespace."""
+    files: dict[str, StaticPod] = {}
+    names: dict[tuple[str, str], StaticPod] = {}
+    for pod in pods:
+        if files.setdefault(pod.file, pod) is not pod:
+            raise InputError(f"Two manifests are named {pod.file}: on the node one would replace the other. Rename one.")
+        if (other := names.setdefault((pod.namespace, pod.name), pod)) is not pod:
+            raise InputError(
+                f"{other.file} and {pod.file} are both the pod {pod.namespace}/{pod.name}: the kubelet runs one of them. "
+                "Rename one."
+            )
 
 
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 import yaml
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.lab.expectation import milestones_of
-from harness.manifests.pods import StaticPod, load
+from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.verdict.feed import ContainerState
 
 PROJECT = Path(__file__).parents[2]
@@ -53,8 +53,8 @@ def test_the_node_pod_of_the_scenarios_loads() -> None:
 
 
 def test_the_harness_own_pod_loads() -> None:
-    pod = load(PROJECT / "harness/lab/console.yaml")
-    assert (pod.name, pod.init_containers, pod.containers) == ("console", (), ("console",))
+    pod = load(PROJECT / "harness/lab/kios-e2e.yaml")
+    assert (pod.name, pod.init_containers, pod.containers) == ("kios-e2e", (), ("console",))
 
 
 def test_a_manifest_that_would_not_run_is_refused_with_every_reason(file: Path) -> None:
@@ -105,7 +105,7 @@ def test_milestones_are_init_containers_done_in_order_and_then_the_others_runnin
     assert not milestones[0].passed(ContainerState("small", "first", "running"))
 
 
-@pytest.mark.parametrize("path", ["scenarios/manifests/node.yaml", "harness/lab/console.yaml"])
+@pytest.mark.parametrize("path", ["scenarios/manifests/node.yaml", "harness/lab/kios-e2e.yaml"])
 def test_text_reads_back_as_the_same_pod(path: str, tmp_path: Path) -> None:
     pod = load(PROJECT / path)
     written = tmp_path / pod.file
@@ -143,3 +143,36 @@ def test_another_program_leaves_the_rest_of_the_container(pod: StaticPod) -> Non
 def test_a_container_that_is_not_there_is_named(pod: StaticPod, ask: Callable[[StaticPod], object]) -> None:
     with pytest.raises(HarnessError, match="Pod small has no container none"):
         ask(pod)
+
+
+def test_a_node_gets_the_authors_own_bytes_unless_the_pod_was_varied(tmp_path: Path) -> None:
+    written = b"# why\n" + (PROJECT / "scenarios/manifests/node.yaml").read_bytes() + b"# the end\n"
+    (tmp_path / "node.yaml").write_bytes(written)
+    pod = load(tmp_path / "node.yaml")
+    assert pod.text() == written
+    assert b"# why" not in pod.without("dhcpcd").text()
+    assert pod == load(PROJECT / "scenarios/manifests/node.yaml")
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["a/web.yaml", "b/web.yaml"], "Two manifests are named web.yaml"),
+        (["a/web.yaml", "a/other.yaml"], "web.yaml and other.yaml are both the pod default/web"),
+    ],
+)
+def test_pods_that_cannot_be_on_one_node_are_refused(files: list[str], says: str) -> None:
+    pods = []
+    for number, file in enumerate(files):
+        name = "web" if file.startswith("a") else f"web-{number}"
+        pods.append(StaticPod(Path(file).name, {"metadata": {"name": name}, "spec": {"containers": []}}))
+    with pytest.raises(InputError, match=says):
+        refuse_clashes(pods)
+
+
+def test_one_name_in_two_namespaces_is_no_clash() -> None:
+    spec: dict[str, object] = {"containers": []}
+    refuse_clashes(
+        StaticPod(f"{namespace}.yaml", {"metadata": {"name": "web", "namespace": namespace}, "spec": spec})
+        for namespace in ("a", "b")
+    )
