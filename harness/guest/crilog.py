@@ -1,18 +1,29 @@
-"""Container logs on the node's disk, in CRI's format: `TIME STREAM TAG TEXT`, where the tag P means that the line goes on."""
+"""Container logs on the node's disk, in CRI's format: `TIME STREAM TAG TEXT`, where the tag P means that the line goes on.
+
+Only a line feed ends a line of the file: a carriage return, a form feed or a line separator is what the container wrote.
+"""
 
 import re
 
 from harness.errors import NodeFailure
 
-_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) (?P<tag>[PF]) (?P<text>.*)")
+_LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) (?P<tag>[PF]) (?P<text>.*)", re.DOTALL
+)
 
 
 def text_of(log: str) -> str:
-    """What the container wrote, its lines whole again; raises NodeFailure for what is not in CRI's format."""
+    """What the container wrote, its lines whole again; raises NodeFailure for what is not in CRI's format.
+
+    What stands behind the last line feed is torn, by a power cut or a reader in the middle of a write: of it, only what is
+    still in the format counts.
+    """
+    *lines, torn = log.split("\n")
     pieces = []
-    for number, line in enumerate(log.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise NodeFailure(f"line {number} of the log is not in CRI's format: {line!r:.120}")
         pieces.append(match["text"] + ("\n" if match["tag"] == "F" else ""))
-    return "".join(pieces)
+    rest = _LINE.fullmatch(torn)
+    return "".join([*pieces, rest["text"] if rest else ""])

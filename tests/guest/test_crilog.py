@@ -1,6 +1,8 @@
 """Logs in CRI's format: pieces of one line are one line again, and what is no such log is named."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import NodeFailure
 from harness.guest.crilog import text_of
@@ -21,3 +23,18 @@ def test_a_line_that_is_not_over_yet_has_no_end() -> None:
 def test_what_is_no_such_line_is_named(bad: str) -> None:
     with pytest.raises(NodeFailure, match="line 2 of the log is not in CRI's format"):
         text_of(f"{_STAMP} stdout F good\n{bad}\n{_STAMP} stdout F good\n")
+
+
+@pytest.mark.parametrize("odd", ["10%\r20%\r", "a\fb", "a\vb", "a\x1cb\x1db\x1eb", "a\x85b", "a\u2028b\u2029c"])
+def test_only_a_line_feed_ends_a_line(odd: str) -> None:
+    assert text_of(f"{_STAMP} stdout F {odd}\n{_STAMP} stdout F next\n") == f"{odd}\nnext\n"
+
+
+@pytest.mark.parametrize("torn", ["2026-01-02T03:04", "\0" * 4096, f"{_STAMP} std", ""])
+def test_a_torn_end_is_left_out(torn: str) -> None:
+    assert text_of(f"{_STAMP} stdout F whole\n{torn}") == "whole\n"
+
+
+@given(st.lists(st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",)))))
+def test_whatever_a_container_writes_is_read_back(lines: list[str]) -> None:
+    assert text_of("".join(f"{_STAMP} stdout F {line}\n" for line in lines)) == "".join(f"{line}\n" for line in lines)
