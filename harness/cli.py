@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
+from harness.escape import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except (HarnessError, NodeFailure) as failed:
-        print(f"kios-e2e: {failed}", file=sys.stderr)
+        print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -94,6 +95,6 @@ def _boot(options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    """Prints a line; what the terminal cannot show is escaped, such as a file name that is no UTF-8."""
-    encoding = sys.stdout.encoding
-    print(line.encode(encoding, "backslashreplace").decode(encoding))
+    """Prints a line; what a terminal would act on or cannot show is escaped, such as a file name that is no UTF-8."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(shown(line).encode(encoding, "backslashreplace").decode(encoding))

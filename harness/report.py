@@ -6,6 +6,7 @@ import pytest
 from _pytest.junitxml import xml_key
 
 from harness.errors import HarnessError, NodeFailure, Party
+from harness.escape import shown
 
 AT_FAULT = "at fault"
 _WORDS = {
@@ -53,7 +54,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and call.excinfo and (party := party_of(call.excinfo.value)):
         if isinstance(call.excinfo.value, HarnessError):
-            report.longrepr = f"{call.excinfo.value}{_asked_at(call.excinfo, item)}"
+            report.longrepr = f"{shown(str(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
         report.sections.insert(0, (AT_FAULT, _WORDS[party]))
         item.user_properties.append((AT_FAULT, party.value))
         report.user_properties = list(item.user_properties)

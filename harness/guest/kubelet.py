@@ -5,6 +5,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.verdict.feed import ContainerState, Feed, PodState
 
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
+_BODY_SECONDS, _MOST_BYTES, _PART_BYTES = 30.0, 64 << 20, 1 << 16
 
 
 class KubeletApi:
@@ -33,7 +35,7 @@ class KubeletApi:
         try:
             self._connection.request("GET", path)
             response = self._connection.getresponse()
-            body = response.read()
+            body = self._body_of(response)
         except http.client.HTTPException as broken:
             self.close()
             raise OSError(f"the kubelet broke off its answer to {path}: {broken!r}") from broken
@@ -43,6 +45,22 @@ class KubeletApi:
         if response.status != 200:
             raise HarnessError(f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}")
         return body
+
+    def _body_of(self, response: http.client.HTTPResponse) -> bytes:
+        """The whole body, within a size and a time: a node is not trusted to end its answer."""
+        deadline, body = time.monotonic() + _BODY_SECONDS, bytearray()
+        while part := response.read1(_PART_BYTES):
+            body += part
+            if len(body) > _MOST_BYTES:
+                self.close()
+                raise OSError(f"the kubelet's answer has more than {_MOST_BYTES >> 20} MiB")
+            if time.monotonic() > deadline:
+                self.close()
+                raise OSError(f"the kubelet's answer did not end within {_BODY_SECONDS:.0f} s")
+        if response.length:
+            raise http.client.IncompleteRead(bytes(body), response.length)
+        response.close()
+        return bytes(body)
 
     def close(self) -> None:
         """Closes the connection; the next request opens it again."""

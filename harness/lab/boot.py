@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
+from harness.escape import shown
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.screen import Font, read
@@ -354,7 +355,7 @@ class Boot:
         if isinstance(outcome, Contradicted) and outcome.container:
             words += self._last_words_of(*outcome.container)
         if isinstance(outcome, TooLate | Stalled):
-            words += self._judge.nearest(self._awaited())
+            words += map(shown, self._judge.nearest(self._awaited()))
         words += [f"{self._last_words_on_screen()}artifacts: {self.artifacts}"]
         return error(outcome, "\n".join(words))
 
@@ -364,17 +365,19 @@ class Boot:
             lines = [line for line in self.kubelet.logs(namespace, pod, container).splitlines() if line.strip()]
         except (OSError, HarnessError):
             return []
-        return [f"last words of container {container}:", *(f"  | {line}" for line in lines[-_LAST_LINES:])] if lines else []
+        return (
+            [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LAST_LINES:])] if lines else []
+        )
 
     def _last_words_on_screen(self) -> str:
         """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""
         try:
             # A firmware's picture reads as nothing but characters that the font does not have.
-            shown = [line for line in self.screen().splitlines() if any(map(str.isalnum, line))]
-            lines = shown[-_LAST_LINES:]
+            legible = [line for line in self.screen().splitlines() if any(map(str.isalnum, line))]
+            lines = legible[-_LAST_LINES:]
         except (HarnessError, OSError):
             return ""
-        return "".join(["last words on the screen:\n", *(f"  | {line}\n" for line in lines)]) if lines else ""
+        return "".join(["last words on the screen:\n", *(f"  | {shown(line)}\n" for line in lines)]) if lines else ""
 
 
 def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], bool]:

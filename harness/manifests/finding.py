@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import escape
+
 _LONGEST_WORD = 60
 _PLAIN_WORD = re.compile(rf"[\w./:-]{{1,{_LONGEST_WORD}}}", re.ASCII)
 
@@ -27,7 +29,7 @@ class Finding:
     def at(self, file: Path) -> str:
         """The finding as compilers write it."""
         mark = "hint: " if self.severity is Severity.HINT else ""
-        return f"{file}:{self.line}: {mark}{self.words}"
+        return escape.shown(f"{file}:{self.line}: {mark}{self.words}")
 
 
 def shown(word: str) -> str:

@@ -28,8 +28,8 @@ _LINE_CHARACTERS = 65536
 _SEND_SECONDS = 10.0
 _CLOSE_SECONDS = 10.0
 
-# ECMA-48: a control sequence (CSI), an operating system command (OSC) with its end, or a single escaped character.
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~])?")
+# ECMA-48: a control sequence (CSI), a string with its end (OSC, DCS, SOS, PM, APC), or a single escaped character.
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~])?")
 
 
 class Console:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import HarnessError, NodeFailure, Party
+from harness.escape import shown
 from harness.verdict.feed import Happening
 
 
@@ -113,9 +114,8 @@ def cause(outcome: Outcome) -> str:
 def explain(outcome: Outcome, what: str, last_lines: Sequence[str], reached: Sequence[str]) -> str:
     """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words."""
     stage = f"reached: {', '.join(reached)}" if reached else "reached: nothing, not even the firmware's first words"
-    return "\n".join(
-        [f"{what}: {cause(outcome)}", stage, "last words on the console:", *(f"  | {line}" for line in last_lines)]
-    )
+    words = [f"  | {shown(line)}" for line in last_lines]
+    return "\n".join([shown(f"{what}: {cause(outcome)}"), stage, "last words on the console:", *words])
 
 
 def _starved(seconds: float, lost: float) -> bool:

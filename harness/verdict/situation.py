@@ -198,5 +198,5 @@ def _fate(known: _Container) -> str:
     who = f"container {state.container} of pod {state.pod}"
     if state.state == "waiting":
         return f"{who} cannot run: {state.reason}"
-    often = f", {known.failures} times by now" if known.failures > 1 else ""
-    return f"{who} ended with status {state.exit_code}{often}: {state.reason or 'it left no word'}"
+    often = f" ({known.failures} times by now)" if known.failures > 1 else ""
+    return f"{who} ended with status {state.exit_code}: {state.reason or 'it left no word'}{often}"

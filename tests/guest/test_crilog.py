@@ -35,6 +35,6 @@ def test_a_torn_end_is_left_out(torn: str) -> None:
     assert text_of(f"{_STAMP} stdout F whole\n{torn}") == "whole\n"
 
 
-@given(st.lists(st.text(st.characters(blacklist_characters="\n", blacklist_categories=("Cs",)))))
+@given(st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))))
 def test_whatever_a_container_writes_is_read_back(lines: list[str]) -> None:
     assert text_of("".join(f"{_STAMP} stdout F {line}\n" for line in lines)) == "".join(f"{line}\n" for line in lines)

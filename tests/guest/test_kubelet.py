@@ -275,3 +275,14 @@ def test_close_ends_the_thread_and_the_questions(server: Kubelet, api: KubeletAp
     asked = len(server.requests)
     time.sleep(0.05)
     assert len(server.requests) == asked
+
+
+def test_an_answer_without_an_end_is_cut_off(server: Kubelet, api: KubeletApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet, "_MOST_BYTES", 1 << 20)
+    server.body = b" " * (2 << 20)
+    with pytest.raises(OSError, match="more than 1 MiB"):
+        api.get("/pods")
+    monkeypatch.setattr(kubelet, "_BODY_SECONDS", -1.0)
+    server.body = b"{}"
+    with pytest.raises(OSError, match="did not end within"):
+        api.get("/pods")

@@ -185,8 +185,8 @@ def failed(container: str = "parted", restarts: int = 0) -> ContainerState:
 @pytest.mark.parametrize(
     ("state", "by"),
     [
-        (failed(restarts=1), "container parted of pod node ended with status 1, 2 times by now: Error"),
-        (failed("main", restarts=2), "container main of pod node ended with status 1, 3 times by now: Error"),
+        (failed(restarts=1), "container parted of pod node ended with status 1: Error (2 times by now)"),
+        (failed("main", restarts=2), "container main of pod node ended with status 1: Error (3 times by now)"),
         (ContainerState("node", "parted", "waiting", "ErrImageNeverPull: is absent"), "parted of pod node cannot run: ErrIm"),
         (ContainerState("node", "parted", "waiting", "CrashLoopBackOff"), "cannot run: CrashLoopBackOff"),
     ],
