@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import tools
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.lab import builder
 from harness.storage import disk, gpt
 from harness.storage.disk import Disk
+from harness.storage.gpt import GptError
 
 _QCOW2 = b"QFI\xfb"
+_BEYOND_THE_END = "exceeding the end of the file"
 _OTHERS = {
     b"KDMV": "VMDK",
     b"vhdxfile": "VHDX",
@@ -21,6 +25,14 @@ _OTHERS = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
+}
+
+
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character device",
 }
 
 
@@ -33,29 +45,30 @@ class Brought:
 
 
 def check_file(file: Path) -> None:
-    """Raises HarnessError for a disk image that no node could be made of, as far as can be seen without reading it all."""
+    """Raises InputError for a disk image that no node could be made of, as far as can be seen without reading it all."""
     head = _head_of(file)
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
-            raise HarnessError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
+            raise InputError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
     if not head.startswith(_QCOW2):
         _of_generation_a(file)
         return
-    described = json.loads(tools.run("qemu-img", "info", "--output=json", "-f", "qcow2", file.absolute()).stdout)
+    described = _told_of(file, "info")
     if "backing-filename" in described or "data-file" in described.get("format-specific", {}).get("data", {}):
-        raise HarnessError(f"{file} is not whole: the rest of it is in another file. Make one: qemu-img convert -O qcow2 ...")
+        raise InputError(f"{file} is not whole: the rest of it is in another file. Make one: qemu-img convert -O qcow2 ...")
+    _told_of(file, "check")
 
 
 def check_outputs(efi: Path, modules: Path) -> None:
-    """Raises HarnessError for an EFI binary or a folder of modules that is none."""
+    """Raises InputError for an EFI binary or a folder of modules that is none."""
     if _head_of(efi)[:2] != b"MZ":
-        raise HarnessError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
+        raise InputError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
     if not list(modules.glob("*/modules.dep")):
-        raise HarnessError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+        raise InputError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
 
 
 def of_file(file: Path, cache: Path) -> Brought:
-    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises HarnessError for what no node could be made of."""
+    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises InputError for what no node could be made of."""
     check_file(file)
     digest = _digest_of(file)
     if not _head_of(file).startswith(_QCOW2):
@@ -65,9 +78,9 @@ def of_file(file: Path, cache: Path) -> Brought:
         tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
         try:
             _of_generation_a(raw)
-        except HarnessError as unfit:
+        except InputError as unfit:
             # Its user knows it by the name that they gave.
-            raise HarnessError(str(unfit).replace(str(raw), str(file))) from unfit
+            raise InputError(str(unfit).replace(str(raw), str(file))) from unfit
 
     return Brought({file.name: digest}, disk.open_image(_kept(cache, digest, unpack)))
 
@@ -88,9 +101,26 @@ def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     return Brought(digests, disk.open_image(_kept(cache, key, make)))
 
 
+def _told_of(file: Path, question: str) -> dict[str, Any]:
+    """What qemu-img tells of a qcow2 image; raises InputError for a truncated or damaged one."""
+    # A check ends with 2 where the image is damaged, and with 3 where it only takes more room than it needs.
+    done = tools.run("qemu-img", question, "--output=json", "-f", "qcow2", file.absolute(), timeout=600, ok=(0, 1, 2, 3))
+    said = tools.words(done)
+    if done.returncode in (0, 3):
+        described: dict[str, Any] = json.loads(done.stdout)
+        return described
+    if _BEYOND_THE_END in said or "header too short" in said:
+        raise InputError(f"{file} is truncated: a part of this qcow2 image lies behind the file's end. Copy it again.")
+    raise InputError(f"{file} is damaged: qemu-img {question} says: {done.stderr.decode(errors='replace').strip()[:500]}")
+
+
 def _of_generation_a(file: Path) -> None:
-    if not gpt.read(file, gpt.sector_size_of(file)).of_type(gpt.DATA_PARTITION):
-        raise HarnessError(
+    try:
+        table = gpt.read(file, gpt.sector_size_of(file))
+    except GptError as unfit:
+        raise InputError(f"{file} is no image of a kiOS disk: {unfit}.") from unfit
+    if not table.of_type(gpt.DATA_PARTITION):
+        raise InputError(
             f"{file} has no data partition (type {gpt.DATA_PARTITION}). kiOS of generation B, since April 2025, is made so, "
             "with its configuration in a second initramfs: that is not supported. Bring an image of generation A."
         )
@@ -98,13 +128,18 @@ def _of_generation_a(file: Path) -> None:
 
 
 def _head_of(file: Path) -> bytes:
-    if not file.is_file():
-        raise HarnessError(f"There is no file {file}.")
     try:
+        mode = file.stat().st_mode
+        if stat.S_ISBLK(mode):
+            raise InputError(f"{file} is a block device, no regular file. Copy it to one: dd bs=1M if={file} of=kios.img")
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{file} is no regular file: it is a {_KINDS.get(stat.S_IFMT(mode), 'special file')}.")
         with file.open("rb") as content:
             return content.read(8)
+    except (FileNotFoundError, NotADirectoryError) as missing:
+        raise InputError(f"There is no file {file}.") from missing
     except OSError as unreadable:
-        raise HarnessError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
+        raise InputError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
 
 
 def _digest_of(*files: Path) -> str:

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import InputError, NodeFailure
 from harness.storage import ext4, gpt
 from harness.storage.ext4 import Superblock
-from harness.storage.gpt import Partition, Table
-
-_ESP = 1
+from harness.storage.gpt import GptError, Partition, Table
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Disk:
 
     @property
     def esp(self) -> Partition:
-        """The EFI System Partition (kiOS contract: p1)."""
-        return self.table.partition(_ESP)
+        """The EFI System Partition, found by its type: kiOS's is p1, cloud images have it at other numbers."""
+        return gpt.find_esp(self.table)
 
     @property
     def data(self) -> Partition:
@@ -40,8 +38,12 @@ class Disk:
         return gpt.find_data_partition(self.table)
 
     def table_problems(self) -> Sequence[str]:
-        """Every way in which the partition table does not fit the disk; none if it is valid."""
-        return gpt.problems(self.path, self.table)
+        """Every way in which the partition table does not fit the disk; none if it is valid and spans the disk."""
+        problems = gpt.problems(self.path, self.table)
+        if not self.table.enlarged:
+            return problems
+        ends = f"the backup header is at LBA {self.table.backup_at}; the disk's last sector is {self.table.disk_sectors - 1}"
+        return (ends, *problems)
 
     def superblock(self) -> Superblock:
         """The data partition's filesystem."""
@@ -79,12 +81,20 @@ class Disk:
 
 
 def open_image(path: Path) -> Disk:
-    """Reads a kiOS disk image; raises HarnessError that says what it is not."""
+    """Reads a kiOS disk image; raises InputError that says what it is not.
+
+    One that was enlarged after it was made is taken: every node's disk is the image, enlarged.
+    """
     if not path.is_file():
-        raise HarnessError(f"There is no image {path}. Build the reference image: python -m images build")
-    disk = Disk.read(path, gpt.sector_size_of(path))
-    problems = disk.table_problems()
+        raise InputError(f"There is no image {path}. Build the reference image: python -m images build")
+    try:
+        disk = Disk.read(path, gpt.sector_size_of(path))
+        problems = gpt.problems(path, disk.table)
+        if not problems:
+            gpt.find_esp(disk.table)
+            gpt.find_data_partition(disk.table)
+    except GptError as unfit:
+        raise InputError(f"{path} is no image of a kiOS disk: {unfit}.") from unfit
     if problems:
-        raise HarnessError(f"{path} is damaged: {'; '.join(problems)}")
-    gpt.find_data_partition(disk.table)
+        raise InputError(f"{path} is damaged: {'; '.join(problems)}.")
     return disk

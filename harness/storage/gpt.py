@@ -18,7 +18,10 @@ _SIGNATURE = b"EFI PART"
 _SECTOR_SIZES = (512, 4096)
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
-_MBR_ENTRY = struct.Struct("<8xII")
+_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+_MBR_RECORD = struct.Struct("<B3xB3xII")
+_PROTECTIVE = 0xEE
+_UNCOUNTED = 0xFFFFFFFF
 _MOST_ENTRY_BYTES = 1 << 20
 
 
@@ -55,6 +58,11 @@ class Table:
     backup_at: int
     partitions: tuple[Partition, ...]
 
+    @property
+    def enlarged(self) -> bool:
+        """Says whether the disk goes on behind the table's end: it became larger after it was partitioned."""
+        return self.backup_at < self.disk_sectors - 1
+
     def partition(self, number: int) -> Partition:
         """Returns the partition `number` (from 1); GptError if there is none."""
         for partition in self.partitions:
@@ -74,6 +82,10 @@ def sector_size_of(path: Path) -> int:
             image.seek(size)
             if image.read(len(_SIGNATURE)) == _SIGNATURE:
                 return size
+        records = _mbr_records(_Disk(image, 512).read(0, 512)) if image.seek(0, 2) else []
+    kinds = [record.kind for record in records]
+    if kinds and _PROTECTIVE not in kinds and all(record.plausible for record in records):
+        raise GptError(f"{path} has an MBR and no GPT, as `create-image --mbr` makes it: make the image without --mbr")
     raise GptError(f"{path} is not a GPT disk image: 'EFI PART' is expected at byte 512 or 4096 of a raw image")
 
 
@@ -94,16 +106,29 @@ def read(path: Path, sector_size: int) -> Table:
 
 
 def problems(path: Path, table: Table) -> tuple[str, ...]:
-    """Returns every way in which `table`, read from `path`, does not fit its disk, a line each; none: it is valid."""
+    """Returns every way in which `table`, read from `path`, is not valid, a line each.
+
+    A table that ends before its disk does is judged by its own end: `Table.enlarged` tells of that.
+    """
+    if table.backup_at >= table.disk_sectors:
+        return (f"it is truncated: its table is of a disk of {table.backup_at + 1} sectors and it has {table.disk_sectors}",)
     with path.open("rb") as image:
         disk = _Disk(image, table.sector_size)
         primary = _Copy.read(disk, 1)
         return (
-            *_mbr_problems(disk),
+            *_mbr_problems(disk, primary.other_at),
             *_backup_problems(disk, primary),
             *_range_problems(disk, primary),
             *_partition_problems(table),
         )
+
+
+def find_esp(table: Table) -> Partition:
+    """Returns the EFI System Partition, the first one if there are more; GptError if there is none."""
+    found = table.of_type(_ESP)
+    if not found:
+        raise GptError(f"the disk has no EFI System Partition (type {_ESP}), from which the firmware starts kiOS")
+    return found[0]
 
 
 def find_data_partition(table: Table) -> Partition:
@@ -115,18 +140,18 @@ def find_data_partition(table: Table) -> Partition:
 
 
 class _Disk:
-    """A raw image in sectors."""
+    """A raw image in sectors; one that ends inside a sector is filled up with zeros, as QEMU does."""
 
     def __init__(self, image: BinaryIO, sector_size: int) -> None:
         self._image = image
         self.sector_size = sector_size
-        self.sectors = image.seek(0, 2) // sector_size
+        self.sectors = -(-image.seek(0, 2) // sector_size)
 
     def read(self, lba: int, size: int) -> bytes:
         if lba * self.sector_size + size > self.sectors * self.sector_size:
             raise GptError(f"the disk of {self.sectors} sectors ends before the {size} bytes at LBA {lba}")
         self._image.seek(lba * self.sector_size)
-        return self._image.read(size)
+        return self._image.read(size).ljust(size, b"\0")
 
 
 @dataclass(frozen=True)
@@ -170,26 +195,54 @@ class _Copy:
                 yield Partition(number, uuid.UUID(bytes_le=type_guid), uuid.UUID(bytes_le=guid), first, last, text)
 
 
-def _mbr_problems(disk: _Disk) -> Iterator[str]:
-    """UEFI 2.10, 5.2.3: a record of type 0xEE spans the disk, or as much of it as 32 bits can count."""
+@dataclass(frozen=True)
+class _MbrRecord:
+    status: int
+    kind: int
+    first: int
+    sectors: int
+
+    @property
+    def plausible(self) -> bool:
+        """Boot code and text have other bytes where a record's status and length are."""
+        return self.status in (0, 0x80) and self.sectors > 0
+
+
+def _mbr_records(mbr: bytes) -> list[_MbrRecord]:
+    """The records in use, none if LBA 0 is no MBR (UEFI 2.10, 5.2.1)."""
+    if mbr[510:] != b"\x55\xaa":
+        return []
+    records = (_MbrRecord(*_MBR_RECORD.unpack_from(mbr, at)) for at in range(446, 510, 16))
+    return [record for record in records if record.kind]
+
+
+def _mbr_problems(disk: _Disk, last: int) -> Iterator[str]:
+    """UEFI 2.10, 5.2.3: one record of type 0xEE spans the disk that ends at `last`.
+
+    Where it does not count the sectors, it has 0xFFFFFFFF of them. Several tools write that on small disks too, and Linux
+    takes it (is_pmbr_valid of its block/partitions/efi.c).
+    """
     mbr = disk.read(0, 512)
     if mbr[510:] != b"\x55\xaa":
         yield "the protective MBR is missing: LBA 0 has no boot signature"
         return
-    sizes = [_MBR_ENTRY.unpack_from(mbr, at)[1] for at in range(446, 510, 16) if mbr[at + 4] == 0xEE]
-    due = min(disk.sectors - 1, 0xFFFFFFFF)
-    if not sizes:
+    records = _mbr_records(mbr)
+    protective = [record for record in records if record.kind == _PROTECTIVE]
+    others = [f"{record.kind:#04x}" for record in records if record.kind != _PROTECTIVE]
+    due = {min(end, _UNCOUNTED) for end in (last, disk.sectors - 1)} | {_UNCOUNTED}
+    if not protective:
         yield "the protective MBR is missing: LBA 0 has no record of type 0xEE"
-    elif sizes[0] != due:
-        yield f"the protective MBR covers {sizes[0]} sectors; {due} are expected"
+    elif others:
+        yield f"its MBR is a hybrid: beside the protective record are others, of type {', '.join(others)}; kiOS's has none"
+    elif protective[0].first != 1:
+        yield f"the protective MBR begins at LBA {protective[0].first}; 1 is expected"
+    elif protective[0].sectors not in due:
+        yield f"the protective MBR covers {protective[0].sectors} sectors; {min(last, _UNCOUNTED)} are expected"
 
 
 def _backup_problems(disk: _Disk, primary: _Copy) -> Iterator[str]:
-    last = disk.sectors - 1
-    if primary.other_at != last:
-        yield f"the backup header is at LBA {primary.other_at}; it should be at {last}, the disk's last sector"
     try:
-        backup = _Copy.read(disk, last)
+        backup = _Copy.read(disk, primary.other_at)
     except GptError as error:
         yield f"the backup is bad: {error}"
         return
@@ -205,10 +258,10 @@ def _backup_problems(disk: _Disk, primary: _Copy) -> Iterator[str]:
 
 def _range_problems(disk: _Disk, primary: _Copy) -> Iterator[str]:
     entry_sectors = -(-len(primary.entries) // disk.sector_size)
-    # The backup's entries and its header come after the last usable sector.
-    due = disk.sectors - 1 - entry_sectors - 1
-    if primary.last_usable != due:
-        yield f"the last usable LBA is {primary.last_usable}; the disk allows {due}"
+    # The backup's entries and its header come after the last usable sector. Some tools leave more room there.
+    most = primary.other_at - entry_sectors - 1
+    if primary.last_usable > most:
+        yield f"the last usable LBA is {primary.last_usable}; the disk allows {most}"
     if primary.first_usable < 2 + entry_sectors:
         yield f"the first usable LBA is {primary.first_usable}, inside the primary table"
 

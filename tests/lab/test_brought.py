@@ -1,30 +1,35 @@
 """Images that are brought: small ones of each kind, made here; what is taken, what is refused, and nothing written to."""
 
 import hashlib
+import os
 import shutil
+import stat
 import uuid
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from harness import tools
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder
-from harness.storage import gpt
+from harness.storage import gpt, overlay
 
 _MIB = 1 << 20
 _START, _SIZE = 1 * _MIB, 6 * _MIB
+_ESP_START = 7 * _MIB
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 
 
 def make_disk(path: Path, type_guid: uuid.UUID = gpt.DATA_PARTITION) -> Path:
-    """A raw disk of 8 MiB with one partition: ext4, with the module overlay in its /modules."""
+    """A raw disk of 8 MiB: a partition with ext4, the module overlay in its /modules, and an empty ESP behind it."""
     tree = path.with_suffix(".tree")
     make_modules(tree / "modules")
     with path.open("wb") as file:
         file.truncate(8 * _MIB)
     layout = f"label: gpt\nstart={_START // 512}, size={_SIZE // 512}, type={type_guid}\n"
+    layout += f"start={_ESP_START // 512}, size=1024, type={_ESP}\n"
     tools.run("sfdisk", "-q", path, input=layout.encode())
     tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, "-E", f"offset={_START}", path, f"{_SIZE // 1024}k")
     return path
@@ -101,11 +106,11 @@ def test_another_qcow2_image_of_the_name_is_another_disk(qcow2: Path, tmp_path: 
 def test_an_unpacking_that_fails_leaves_nothing(qcow2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tools.run
 
-    def fail_half_way(name: str, *args: str | Path, timeout: float = 60) -> object:
+    def fail_half_way(name: str, *args: str | Path, timeout: float = 60, ok: Container[int] = (0,)) -> object:
         if "convert" in args:
             Path(args[-1]).write_bytes(b"half")
             raise HarnessError("no room")
-        return run(name, *args, timeout=timeout)
+        return run(name, *args, timeout=timeout, ok=ok)
 
     monkeypatch.setattr(tools, "run", fail_half_way)
     with pytest.raises(HarnessError, match="no room"):
@@ -149,10 +154,62 @@ def test_what_is_no_disk_is_refused(tmp_path: Path, size: int) -> None:
         brought_image.of_file(file, tmp_path / "cache")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.img", tmp_path):
-        with pytest.raises(HarnessError, match=f"There is no file {path}."):
+def test_a_file_that_is_not_there_is_named(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "dangling.img").symlink_to("nowhere")
+    for path in (tmp_path / "none.img", tmp_path / "dangling.img", raw / "inside.img"):
+        with pytest.raises(InputError, match=f"There is no file {path}."):
             brought_image.of_file(path, tmp_path / "cache")
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path, "folder"), (tmp_path / "fifo", "FIFO"), (Path("/dev/null"), "character device")):
+        with pytest.raises(InputError, match=f"{path} is no regular file: it is a {kind}"):
+            brought_image.check_file(path)
+
+
+def test_a_block_device_is_to_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = os.stat_result((stat.S_IFBLK | 0o600, *[0] * 9))
+    monkeypatch.setattr(Path, "stat", lambda _: device)
+    with pytest.raises(InputError, match=r"/dev/sdx is a block device, no regular file\. Copy it to one: dd bs=1M if=/dev/sdx"):
+        brought_image.check_file(Path("/dev/sdx"))
+
+
+@pytest.mark.parametrize("left", [100, 65536, 70_000, 300_000, -100_000])
+def test_a_truncated_qcow2_image_is_called_so_before_it_is_unpacked(qcow2: Path, tmp_path: Path, left: int) -> None:
+    os.truncate(qcow2, left % qcow2.stat().st_size)
+    with pytest.raises(InputError, match=r"kios\.qcow2 is truncated: .* Copy it again"):
+        brought_image.check_file(qcow2)
+
+
+def test_a_damaged_qcow2_image_is_called_so(qcow2: Path) -> None:
+    with qcow2.open("r+b") as file:
+        file.seek(40)
+        file.write(b"\xff" * 8)  # where the table of its clusters is
+    with pytest.raises(InputError, match=r"kios\.qcow2 is damaged: qemu-img info says: "):
+        brought_image.check_file(qcow2)
+
+
+def test_a_truncated_raw_image_is_called_so(raw: Path) -> None:
+    raw.chmod(0o600)
+    os.truncate(raw, 7 * _MIB)
+    with pytest.raises(InputError, match=r"kios\.img is damaged: it is truncated: its table is of a disk of 16384 sectors"):
+        brought_image.check_file(raw)
+
+
+def test_an_enlarged_image_is_taken(raw: Path, tmp_path: Path) -> None:
+    raw.chmod(0o600)
+    os.truncate(raw, 9 * _MIB + 102)
+    enlarged = brought_image.of_file(raw, tmp_path / "cache").disk
+    assert enlarged.size == 9 * _MIB + 512
+    overlay.create(raw, tmp_path / "overlay", enlarged.size)
+
+
+def test_an_image_without_an_esp_is_refused(raw: Path) -> None:
+    raw.chmod(0o600)
+    tools.run("sfdisk", "-q", "--delete", raw, "2")
+    with pytest.raises(InputError, match=r"kios\.img is no image of a kiOS disk: the disk has no EFI System Partition"):
+        brought_image.check_file(raw)
 
 
 def test_an_image_without_a_data_partition_is_of_generation_b(tmp_path: Path) -> None:
@@ -163,8 +220,9 @@ def test_an_image_without_a_data_partition_is_of_generation_b(tmp_path: Path) ->
 def test_a_damaged_image_is_refused(raw: Path, tmp_path: Path) -> None:
     raw.chmod(0o600)
     with raw.open("r+b") as file:
-        file.truncate(9 * _MIB)
-    with pytest.raises(HarnessError, match=r"kios\.img is damaged: .*backup header"):
+        file.seek(-512, os.SEEK_END)
+        file.write(b"X")
+    with pytest.raises(InputError, match=r"kios\.img is damaged: the backup is bad"):
         brought_image.of_file(raw, tmp_path / "cache")
 
 

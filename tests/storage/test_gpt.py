@@ -1,5 +1,6 @@
 """The reader of partition tables against sfdisk, against damage, and against tables of every layout."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -14,7 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import tools
+from harness.errors import HarnessError
+from harness.storage import disk as disk_module
 from harness.storage import gpt
+from harness.storage.disk import Disk
 from harness.storage.gpt import DATA_PARTITION, GptError, Partition
 
 _MIB = 1 << 20
@@ -116,14 +120,93 @@ def test_a_primary_with_right_sums_and_wrong_fields_is_refused(tmp_path: Path, f
         gpt.read(path, 512)
 
 
-def test_a_grown_disk_has_its_backup_in_the_wrong_place(disk: Path) -> None:
+def test_an_enlarged_disk_is_told_and_its_table_is_good(disk: Path) -> None:
+    assert not gpt.read(disk, 512).enlarged
     _resize(disk, 32 * _MIB)
-    assert gpt.problems(disk, gpt.read(disk, 512)) == (
-        "the protective MBR covers 32767 sectors; 65535 are expected",
-        "the backup header is at LBA 32767; it should be at 65535, the disk's last sector",
-        f"the backup is bad: the GPT header at LBA 65535 has the signature {bytes(8)!r} in place of b'EFI PART'",
-        "the last usable LBA is 32734; the disk allows 65502",
-    )
+    table = gpt.read(disk, 512)
+    assert table.enlarged
+    assert gpt.problems(disk, table) == ()
+    assert Disk(disk, table).table_problems() == ("the backup header is at LBA 32767; the disk's last sector is 65535",)
+
+
+def test_an_enlarged_disk_without_its_backup_is_bad(disk: Path) -> None:
+    _resize(disk, 32 * _MIB)
+    _poke(disk, 16 * _MIB - 512, b"X")
+    (problem,) = gpt.problems(disk, gpt.read(disk, 512))
+    assert problem.startswith("the backup is bad: the GPT header at LBA 32767 has the signature")
+
+
+@pytest.mark.parametrize("size", [16 * _MIB - 1024, 16 * _MIB - 512, 12 * _MIB, _MIB, 34 * 512])
+def test_a_truncated_disk_is_called_so(disk: Path, size: int) -> None:
+    _resize(disk, size)
+    says = f"it is truncated: its table is of a disk of 32768 sectors and it has {size // 512}"
+    assert gpt.problems(disk, gpt.read(disk, 512)) == (says,)
+
+
+@pytest.mark.parametrize("more", [1, 102, 511, 513])
+def test_a_disk_that_ends_inside_a_sector_is_filled_up(disk: Path, more: int) -> None:
+    _resize(disk, 16 * _MIB + more)
+    table = gpt.read(disk, 512)
+    assert table.disk_sectors == 32768 + -(-more // 512)
+    assert gpt.problems(disk, table) == ()
+
+
+@pytest.mark.parametrize("sectors", [0xFFFFFFFF, 32767])
+def test_a_protective_mbr_may_leave_its_sectors_uncounted(disk: Path, sectors: int) -> None:
+    _poke(disk, 446 + 12, struct.pack("<I", sectors))
+    assert gpt.problems(disk, gpt.read(disk, 512)) == ()
+
+
+def test_a_disk_may_leave_room_before_its_backup(tmp_path: Path) -> None:
+    less = {"last_usable": 1900}
+    path = _write(tmp_path / "disk", 512, (), primary=less, backup=less)
+    assert gpt.problems(path, gpt.read(path, 512)) == ()
+
+
+def test_a_usable_range_that_ends_inside_the_backup_is_named(tmp_path: Path) -> None:
+    more = {"last_usable": 2015}
+    path = _write(tmp_path / "disk", 512, (), primary=more, backup=more)
+    assert gpt.problems(path, gpt.read(path, 512)) == ("the last usable LBA is 2015; the disk allows 2014",)
+
+
+def test_the_esp_is_found_by_its_type(tmp_path: Path) -> None:
+    table = gpt.read(_write(tmp_path / "disk", 512, (_partition(1, DATA_PARTITION), _partition(2, _ESP))), 512)
+    assert gpt.find_esp(table) == table.partition(2)
+    table = gpt.read(_write(tmp_path / "disk", 512, (_partition(1, DATA_PARTITION),)), 512)
+    with pytest.raises(GptError, match="has no EFI System Partition"):
+        gpt.find_esp(table)
+
+
+@pytest.mark.parametrize("kinds", [(0xEF, 0x83), (0x83,), (0, 0x0C)])
+def test_a_disk_with_an_mbr_alone_is_called_so(tmp_path: Path, kinds: tuple[int, ...]) -> None:
+    path = tmp_path / "disk.raw"
+    records = b"".join(struct.pack("<B3xB3xII", 0x80, kind, 2048, 4096) for kind in kinds)
+    path.write_bytes(bytes(446) + records.ljust(64, b"\0") + b"\x55\xaa" + bytes(_MIB))
+    with pytest.raises(GptError, match=r"has an MBR and no GPT, as `create-image --mbr` makes it"):
+        gpt.sector_size_of(path)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(bytes(446) + b"Disk error, press any key to restart your computer".ljust(64) + b"\x55\xaa", id="volume"),
+        pytest.param(bytes(450) + b"\xee" + bytes(3) + struct.pack("<II", 1, 99) + bytes(48) + b"\x55\xaa", id="GPT lost"),
+        pytest.param(b"\x55\xaa", id="short"),
+    ],
+)
+def test_what_has_no_mbr_is_not_said_to_have_one(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(start)
+    with pytest.raises(GptError, match="is not a GPT disk image"):
+        gpt.sector_size_of(path)
+
+
+@pytest.mark.parametrize("record", [1, 2, 3])
+def test_a_hybrid_mbr_is_called_so(disk: Path, record: int) -> None:
+    _poke(disk, 446 + 12, struct.pack("<I", 2047))
+    _poke(disk, 446 + 16 * record, struct.pack("<B3xB3xII", 0x80, 0xEF, 2048, 4096))
+    (problem,) = gpt.problems(disk, gpt.read(disk, 512))
+    assert problem.startswith("its MBR is a hybrid: beside the protective record are others, of type 0xef")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +214,7 @@ def test_a_grown_disk_has_its_backup_in_the_wrong_place(disk: Path) -> None:
     [
         (510, b"\0", "the protective MBR is missing: LBA 0 has no boot signature"),
         (446 + 4, b"\x83", "the protective MBR is missing: LBA 0 has no record of type 0xEE"),
+        (446 + 8, struct.pack("<I", 2), "the protective MBR begins at LBA 2; 1 is expected"),
         (446 + 12, struct.pack("<I", 5), "the protective MBR covers 5 sectors; 32767 are expected"),
         (-512, b"X", "the backup is bad: the GPT header at LBA 32767 has the signature"),
         (-512 + 40, b"\x01", "the backup is bad: the GPT header at LBA 32767 has a wrong header CRC"),
@@ -214,6 +298,42 @@ def test_every_layout_reads_as_it_was_written(
     table = gpt.read(path, sector_size)
     assert table.partitions == partitions
     assert gpt.problems(path, table) == ()
+
+
+_HEADER_FIELDS = ("my_lba", "other_at", "first_usable", "last_usable", "entries_at", "count", "entry_size", "entries_crc")
+_wide = st.one_of(st.integers(0, 3000), st.integers(0, (1 << 64) - 1))
+_NARROW_FIELDS = ("count", "entry_size", "entries_crc")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(_HEADER_FIELDS), _wide, max_size=2),
+    st.dictionaries(st.sampled_from(_HEADER_FIELDS), _wide, max_size=2),
+    st.lists(st.tuples(_wide, _wide), max_size=4),
+    st.dictionaries(st.integers(0, 2048 * 512 - 1), st.binary(min_size=1, max_size=16), max_size=3),
+    st.integers(0, 3000 * 512),
+)
+def test_any_disk_is_taken_or_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory,
+    primary: dict[str, int],
+    backup: dict[str, int],
+    ranges: list[tuple[int, int]],
+    pokes: dict[int, bytes],
+    size: int,
+) -> None:
+    def fits(fields: dict[str, int]) -> dict[str, Any]:
+        return {name: value & 0xFFFFFFFF if name in _NARROW_FIELDS else value for name, value in fields.items()}
+
+    partitions = tuple(Partition(n, DATA_PARTITION, uuid.UUID(int=n), *each, "") for n, each in enumerate(ranges, 1))
+    path = _write(tmp_path_factory.getbasetemp() / "any", 512, partitions, fits(primary), fits(backup))
+    for at, value in pokes.items():
+        _poke(path, at, value)
+    _resize(path, size)
+    for sector_size in (512, 4096):
+        with contextlib.suppress(HarnessError):
+            gpt.problems(path, gpt.read(path, sector_size))
+    with contextlib.suppress(HarnessError):
+        disk_module.open_image(path)
 
 
 def _partition(number: int, type_guid: uuid.UUID) -> Partition:
