@@ -52,6 +52,7 @@ def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None
     node.start()
     node.wait_until_ready()
     again = node.power_off()
+    assert again.path != grown.path
     assert again.table == grown.table
     assert again.superblock().blocks == grown.superblock().blocks
     assert_grown_to_the_whole_disk(again, image)
@@ -113,6 +114,9 @@ def assert_grown_to_the_whole_disk(disk: Disk, image: Disk) -> None:
     assert not disk.table_problems(), f"partition 2 did not grow: {'; '.join(disk.table_problems())}"
     assert after.last == disk.table.last_usable, (
         f"partition 2 did not grow to the last usable sector {disk.table.last_usable}: it ends at {after.last}"
+    )
+    assert disk.size - (after.last + 1) * disk.table.sector_size < 1 << 20, (
+        f"partition 2 did not grow: it ends at sector {after.last} of {disk.table.disk_sectors}"
     )
     assert (after.number, after.first, after.type_guid, after.guid) == (
         before.number,

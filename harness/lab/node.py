@@ -278,10 +278,13 @@ class Node:
         return self.disk()
 
     def disk(self) -> Disk:
-        """Reads the disk of a node that does not run, as a raw copy; raises HarnessError if it runs."""
+        """Reads the disk of a node that does not run; raises HarnessError if it runs.
+
+        It is a raw copy, and stays as it is while the node boots again.
+        """
         if self._boots and self.boot.process.running():
             raise HarnessError("The disk of a running node changes while it is read: power it off first.")
-        raw = self._folder / "disk.raw"
+        raw = self._folder / f"disk-{len(self._boots)}.raw"
         raw.unlink(missing_ok=True)
         overlay.flatten(self.overlay, raw)
         return Disk.read(raw, self.order.machine.sector_size)

@@ -1,13 +1,16 @@
 """A node's disk, read from outside: its partition table, its data partition's filesystem and the files in it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness.errors import InputError, NodeFailure
 from harness.storage import ext4, gpt
-from harness.storage.ext4 import Superblock
+from harness.storage.ext4 import MOST_READ, Superblock
 from harness.storage.gpt import GptError, Partition, Table
+
+_VERSION = re.compile(r"[\w.+~-]+")
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,28 @@ class Disk:
         """Raises NodeFailure unless e2fsck finds the data partition's filesystem clean."""
         ext4.check(self.path, self._data_offset)
 
-    def file(self, path: PurePosixPath) -> bytes:
-        """Returns a file of the data partition; raises NodeFailure if it is not there."""
-        return ext4.read_file(self.path, self._data_offset, str(path))
+    def file(self, path: PurePosixPath, limit: int = MOST_READ) -> bytes:
+        """Returns a file of the data partition.
+
+        Raises NodeFailure if it is not there, HarnessError if it is larger than `limit` bytes.
+        """
+        return ext4.read_file(self.path, self._data_offset, str(path), limit)
+
+    def folder(self, path: PurePosixPath) -> list[str]:
+        """Returns the names in a folder of the data partition, sorted; raises NodeFailure if it is not there."""
+        return ext4.list_folder(self.path, self._data_offset, str(path))
 
     def has_module(self, name: str) -> bool:
         """Says whether the data partition has a kernel module of that name (kiOS contract: /modules), with - or _ in it."""
         try:
-            versions = ext4.list_folder(self.path, self._data_offset, "/modules")
+            versions = filter(_VERSION.fullmatch, self.folder(PurePosixPath("/modules")))
         except NodeFailure:
             return False
         wanted = name.replace("-", "_")
         listed = [self.file_if_there(PurePosixPath("/modules") / version / "modules.dep") or b"" for version in versions]
-        files = [PurePosixPath(line.partition(b":")[0].decode()) for text in listed for line in text.splitlines()]
+        files = [
+            PurePosixPath(line.partition(b":")[0].decode(errors="replace")) for text in listed for line in text.splitlines()
+        ]
         return wanted in {file.name.partition(".ko")[0].replace("-", "_") for file in files}
 
     def file_if_there(self, path: PurePosixPath) -> bytes | None:

@@ -4,6 +4,8 @@
 ext2fs_open2).
 """
 
+import os
+import re
 import struct
 import tempfile
 import uuid
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import tools
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import HarnessError, InputError, NodeFailure
 
 # Documentation/filesystems/ext4/super.rst of the kernel
 _SUPERBLOCK_AT = 1024
@@ -21,9 +23,17 @@ _STATE_VALID = 0x1
 _INCOMPAT_RECOVER = 0x4
 _INCOMPAT_64BIT = 0x80
 
+_LARGEST_BLOCK = 6  # 1024 << 6 bytes
+
+MOST_READ = 64 << 20
+"""How many bytes of a file are read, or of a folder listed, if nothing else is said."""
+
 _E2FSCK_USAGE = 16
 _E2FSCK_CORRECTED = 1
 _DEBUGFS_ENDS = (0, 1)  # 1: the file system could not be opened; its words say why
+_LONGEST_WORD = 4000  # bytes: two of them fit into a line
+_STAT = re.compile(rb"Type: ([\w ]+?) +Mode: .*? Size: (\d+)\n", re.DOTALL)
+_ROW = re.compile(rb"/\d+/\d+/\d+/\d+/([^/\0]+)/\d*/\n")
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,21 @@ class Superblock:
 
 
 def read_superblock(path: Path, offset: int) -> Superblock:
-    """Reads the primary superblock (kernel, Documentation/filesystems/ext4/super.rst); NodeFailure if there is none."""
+    """Reads the primary superblock (kernel, Documentation/filesystems/ext4/super.rst).
+
+    NodeFailure if there is none, or one that no kernel would mount.
+    """
     with path.open("rb") as image:
-        image.seek(offset + _SUPERBLOCK_AT)
+        # A damaged partition table may name an offset that no file has.
+        image.seek(min(offset + _SUPERBLOCK_AT, path.stat().st_size))
         raw = image.read(_SUPERBLOCK_SIZE)
+    where = f"{path} has no ext4 file system at byte {offset}"
     if len(raw) < _SUPERBLOCK_SIZE or _u16(raw, 0x38) != _MAGIC:
-        raise NodeFailure(f"{path} has no ext4 file system at byte {offset}: its superblock has no magic {_MAGIC:#x}")
+        raise NodeFailure(f"{where}: its superblock has no magic {_MAGIC:#x}")
+    if _u32(raw, 0x18) > _LARGEST_BLOCK:
+        raise NodeFailure(f"{where}: its superblock is damaged, with blocks of 2^{10 + _u32(raw, 0x18)} bytes")
+    if not _u32(raw, 0x20):
+        raise NodeFailure(f"{where}: its superblock is damaged, with no blocks in a group")
     incompat = _u32(raw, 0x60)
     wide = bool(incompat & _INCOMPAT_64BIT)
     needs_recovery = bool(incompat & _INCOMPAT_RECOVER)
@@ -78,14 +97,14 @@ def read_superblock(path: Path, offset: int) -> Superblock:
         label=raw[0x78:0x88].partition(b"\0")[0].decode(errors="replace"),
         clean=bool(_u16(raw, 0x3A) & _STATE_VALID) and not needs_recovery,
         needs_recovery=needs_recovery,
-        smallest_group=_smallest_group(raw, block_size, blocks),
+        smallest_group=_smallest_group(raw, block_size, blocks, (wide and _u16(raw, 0xFE)) or 32),
     )
 
 
-def _smallest_group(raw: bytes, block_size: int, blocks: int) -> int:
+def _smallest_group(raw: bytes, block_size: int, blocks: int, descriptor: int) -> int:
     """Two bitmaps, the inode table, a superblock with its group descriptors and their reserve, and 50 blocks for data."""
     groups = -(-blocks // _u32(raw, 0x20))
-    descriptors = -(-groups * (_u16(raw, 0xFE) or 32) // block_size)
+    descriptors = -(-groups * descriptor // block_size)
     inode_table = -(-_u32(raw, 0x28) * _u16(raw, 0x58) // block_size)
     return (2 + inode_table + 1 + descriptors + _u16(raw, 0xCE) + 50) * block_size
 
@@ -100,32 +119,62 @@ def check(path: Path, offset: int) -> None:
         raise NodeFailure(f"e2fsck -fn ends with {done.returncode} on {path} at byte {offset}: {tools.words(done)}")
 
 
-def read_file(path: Path, offset: int, name: str) -> bytes:
+def read_file(path: Path, offset: int, name: str, limit: int = MOST_READ) -> bytes:
     """Returns the content of the regular file `name` (absolute in the file system).
 
     NodeFailure if there is none. A symbolic link is none either: only links on the way to the last name are followed.
+    HarnessError if it is larger than `limit` bytes: a sparse file of terabytes takes a few blocks only.
     """
-    cat = f"cat {quote(name)}"
-    # debugfs cats folders and links too, as what their blocks happen to hold: `stat` tells them from files.
-    script = f"stat {quote(name)}\n{cat}\n".encode()
-    done = tools.run("debugfs", "-f", "-", _device(path, offset), input=script, ok=_DEBUGFS_ENDS)
-    stat, _, content = done.stdout.partition(f"debugfs: {cat}\n".encode())
-    kind = stat.partition(b"Mode:")[0]
-    if b"Type: " in kind and b"Type: regular" not in kind:
+    # debugfs cats folders and links too, as what their blocks happen to hold.
+    kind, size = _stat(path, offset, name, "read")
+    if kind != b"regular":
         raise NodeFailure(f"{name} in {path} is not a regular file")
-    if errors := complaints(done.stderr):
-        raise NodeFailure(f"{name} cannot be read in {path}: {errors[0]}")
-    return content
+    _check_size(path, name, size, limit)
+    # `cat` in a script is echoed, as every command; nothing else is said before the content.
+    return _ask(path, offset, f"cat {quote(name)}", name, "read")
 
 
-def list_folder(path: Path, offset: int, name: str) -> list[str]:
-    """Returns the names in the folder `name` (absolute in the file system), sorted; NodeFailure if there is none."""
-    done = tools.run("debugfs", "-R", f"ls -p {quote(name)}", _device(path, offset), ok=_DEBUGFS_ENDS)
-    if errors := complaints(done.stderr):
-        raise NodeFailure(f"{name} cannot be listed in {path}: {errors[0]}")
-    # A line is /inode/mode/uid/gid/name/size/
-    rows = [line.split("/") for line in done.stdout.decode(errors="surrogateescape").splitlines() if line]
-    return sorted(row[5] for row in rows if row[5] not in (".", ".."))
+def list_folder(path: Path, offset: int, name: str, limit: int = MOST_READ) -> list[str]:
+    """Returns the names in the folder `name` (absolute in the file system), sorted, as os.fsdecode makes them.
+
+    NodeFailure if there is none, or one whose entries are damaged; HarnessError if it is larger than `limit` bytes.
+    """
+    kind, size = _stat(path, offset, name, "listed")
+    if kind != b"directory":
+        raise NodeFailure(f"{name} cannot be listed in {path}: it is not a folder")
+    _check_size(path, name, size, limit)
+    # A row is /inode/mode/uid/gid/name/size/, with a line feed in the name if there is one; an empty line is the last.
+    listing = _ask(path, offset, f"ls -p {quote(name)}", name, "listed").removesuffix(b"\n")
+    names, at = [], 0
+    while at < len(listing):
+        row = _ROW.match(listing, at)
+        if not row:
+            raise NodeFailure(f"{name} cannot be listed in {path}: an entry is damaged: {listing[at : at + 80]!r}")
+        names.append(os.fsdecode(row[1]))
+        at = row.end()
+    return sorted(each for each in names if each not in (".", ".."))
+
+
+def _stat(path: Path, offset: int, name: str, done: str) -> tuple[bytes, int]:
+    """What debugfs calls a file's type, and its size in bytes."""
+    said = _ask(path, offset, f"stat {quote(name)}", name, done)
+    stat = _STAT.search(said)
+    if not stat:
+        raise NodeFailure(f"{name} cannot be {done} in {path}: its inode is damaged")
+    return stat[1], int(stat[2])
+
+
+def _check_size(path: Path, name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise HarnessError(f"{name} in {path} has {size} bytes: no more than {limit} are read. Ask with a larger limit.")
+
+
+def _ask(path: Path, offset: int, question: str, name: str, done: str) -> bytes:
+    """What debugfs says to one command; NodeFailure if it complains."""
+    answer = tools.run("debugfs", "-f", "-", _device(path, offset), input=os.fsencode(f"{question}\n"), ok=_DEBUGFS_ENDS)
+    if errors := complaints(answer.stderr):
+        raise NodeFailure(f"{name} cannot be {done} in {path}: {errors[0]}")
+    return answer.stdout.removeprefix(os.fsencode(f"debugfs: {question}\n"))
 
 
 def replay_journal(path: Path, offset: int) -> None:
@@ -152,10 +201,19 @@ def quote(name: str) -> str:
 
 
 def word(text: str) -> str:
-    """Returns `text` as one word of a debugfs command; HarnessError where debugfs would misread it."""
-    if not text or '"' in text or not text.isprintable():
-        raise HarnessError(f"{text!r} is no path for debugfs: it must be printable, without '\"', and not empty")
-    return f'"{text}"'
+    """Returns `text` as one word of a debugfs command, to be sent with os.fsencode.
+
+    HarnessError where debugfs would misread it: a command is one line, of less than 8 KiB.
+    """
+    try:
+        doubled = os.fsencode(text.replace('"', '""'))
+    except UnicodeEncodeError:
+        doubled = b""
+    if not 0 < len(doubled) <= _LONGEST_WORD or any(end in doubled for end in (b"\n", b"\r", b"\0")):
+        raise HarnessError(
+            f"{text[:200]!r} is no path for debugfs: wanted are 1 to {_LONGEST_WORD} bytes, without line feed, CR and NUL"
+        )
+    return f'"{os.fsdecode(doubled)}"'
 
 
 def complaints(stderr: bytes) -> list[str]:
@@ -165,6 +223,8 @@ def complaints(stderr: bytes) -> list[str]:
 
 
 def _device(path: Path, offset: int) -> str:
+    if "?" in str(path.absolute()):
+        raise InputError(f"{path.absolute()} has a '?' in it, which e2fsprogs take for the start of options: rename it")
     return f"{path.absolute()}?offset={offset}"
 
 

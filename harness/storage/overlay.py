@@ -162,7 +162,7 @@ def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node
     entries = dict.fromkeys(folders, 0)
     for path in {*nodes, *folders}:
         if path.parent in entries:
-            entries[path.parent] += len(path.name.encode()) + _DIRECTORY_ENTRY
+            entries[path.parent] += len(os.fsencode(path.name)) + _DIRECTORY_ENTRY
     blocks = sum(-(-len(_blocks_of(node)) // block) for node in nodes.values())
     blocks += sum(size // block + 1 for size in entries.values())
     if blocks > superblock.free_blocks:
@@ -203,7 +203,7 @@ def _check_kinds(
 
 
 def _debugfs(partition: Path, commands: Iterable[str], *options: str) -> subprocess.CompletedProcess[bytes]:
-    script = "".join(f"{command}\n" for command in commands).encode()
+    script = os.fsencode("".join(f"{command}\n" for command in commands))
     return tools.run("debugfs", *options, "-f", "-", partition.name, input=script, cwd=partition.parent)
 
 
@@ -239,7 +239,7 @@ def _check_written(path: PurePosixPath, node: _Node, stat: bytes, dumped: Path) 
         raise HarnessError(f"{path} reads back from the file system as another thing than was written: {said:.200}")
     link = _FAST_LINK.search(stat)
     read = link[1] if link else dumped.read_bytes() if dumped.exists() else b""
-    if read != (node.target.encode() if isinstance(node, Link) else _blocks_of(node)):
+    if read != (os.fsencode(node.target) if isinstance(node, Link) else _blocks_of(node)):
         raise HarnessError(f"{path} reads back from the file system with another content than was written")
 
 
@@ -260,7 +260,7 @@ def _blocks_of(node: _Node) -> bytes:
         case File():
             return node.content
         case Link():
-            target = node.target.encode()
+            target = os.fsencode(node.target)
             return target if len(target) > _LONGEST_FAST_LINK else b""
         case Folder():
             return b""

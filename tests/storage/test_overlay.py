@@ -1,6 +1,7 @@
 """Overlays over a small partitioned disk: what is injected is there, whole, and nowhere else."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import time
@@ -105,7 +106,32 @@ def test_a_journal_that_awaits_its_replay_does_not_undo_the_injection(base: Path
     ext4.check(flat, _START)
 
 
-@pytest.mark.parametrize("path", ["etc/x", "/", "/a/../b", "//a", '/a"b', "/a\nb"])
+def test_names_of_any_bytes_are_on_the_disk(base: Path, tmp_path: Path) -> None:
+    odd = [
+        'quo"te',
+        "tab\there",
+        "no-break\u00a0space",
+        os.fsdecode(b"bytes\xff\xfe"),
+        " ",
+        "back\\slash",
+        "<12>",
+        "'",
+        '"',
+        "#",
+    ]
+    nodes: overlay.Tree = {
+        **{PurePosixPath("/odd") / name / name: os.fsencode(name) for name in odd},
+        **{PurePosixPath("/links") / name: overlay.Link(name) for name in odd},
+        PurePosixPath("/links/long"): overlay.Link(30 * 'quo"te'),
+    }
+    flat = _inject(base, tmp_path, nodes)
+    ext4.check(flat, _START)
+    assert ext4.list_folder(flat, _START, "/odd") == sorted(odd)
+    for name in odd:
+        assert ext4.read_file(flat, _START, f"/odd/{name}/{name}") == os.fsencode(name)
+
+
+@pytest.mark.parametrize("path", ["etc/x", "/", "/a/../b", "//a", "/a\nb", "/a\rb", "/a\ud800"])
 def test_a_bad_path_is_refused(base: Path, tmp_path: Path, path: str) -> None:
     with pytest.raises(HarnessError):
         _inject(base, tmp_path, {PurePosixPath(path): b""})
@@ -195,11 +221,11 @@ def test_a_store_of_a_container_is_put_on_the_disk_in_no_time(base: Path, tmp_pa
     [
         ("/etc/kept", overlay.Folder(), "/etc/kept cannot be a folder: it is a regular"),
         ("/etc", overlay.Link("kept"), "/etc cannot be injected: it is a folder"),
-        ("/link", overlay.Link(""), "must be printable, without '\"', and not empty"),
-        ("/link", overlay.Link('a" /etc'), "is no path for debugfs"),
-        ("/link", overlay.Link("x" * 5000), "debugfs could not inject"),
+        ("/link", overlay.Link(""), "is no path for debugfs: wanted are 1 to 4000 bytes"),
+        ("/link", overlay.Link("a\n/etc"), "is no path for debugfs"),
+        ("/link", overlay.Link("x" * 3000), "debugfs could not inject"),
     ],
-    ids=["folder over a file", "link over a folder", "link to nothing", "link with a quote", "link longer than a block"],
+    ids=["folder over a file", "link over a folder", "link to nothing", "link with a line feed", "link longer than a block"],
 )
 def test_a_folder_or_link_that_cannot_be_made_is_an_error(
     base: Path, tmp_path: Path, path: str, entry: overlay.Entry, says: str
