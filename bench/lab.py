@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.lab import builder
+from harness.lab import cache as cache_place
 from harness.lab import host as hosts
 from harness.lab.host import Host
 from harness.lab.maker import NodeMaker
@@ -30,7 +31,7 @@ class Lab:
     @classmethod
     def open(cls, program: str | None, folder: Path) -> "Lab":
         """Finds or builds everything, before any clock runs."""
-        cache = builder.cache_folder(None)
+        cache = cache_place.folder(None)
         image = disk.open_image(Path(builder.ask("build")) / "kios.img")
         return cls(hosts.find(program, "auto", cache), image, cache, folder)
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.lab import brought, builder, host
+from harness.lab import cache as cache_place
 from harness.lab.keeper import Keeper
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
@@ -18,7 +19,7 @@ from harness.vm.machine import EARLY_CONSOLE, Machine
 
 def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
     """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
-    folder = builder.cache_folder(cache)
+    folder = cache_place.folder(cache)
     tested = brought.of_file(named, folder).disk if named else disk.open_image(builder.reference_image(folder) / "kios.img")
     machines = host.find(program, "auto", folder)
     run_folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import tools
 from harness.errors import HarnessError
 from harness.lab import admission, builder
+from harness.lab import cache as cache_place
 from harness.vm import accelerator, firmware, qemu
 
 _GIB = 1 << 30
@@ -35,7 +36,7 @@ class Condition:
 def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
     """Yields a finding for each thing that a node needs, as it is looked at."""
     yield from map(_tool, _TOOLS)
-    folder = builder.cache_folder(cache)
+    folder = cache_place.folder(cache)
     yield _disk(folder)
     yield _memory()
     try:

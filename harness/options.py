@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, InputError
-from harness.lab import brought, builder
+from harness.lab import brought, cache
 from harness.shard import Shard
 from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
@@ -111,7 +111,7 @@ def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
 
 
 def cache_of(config: pytest.Config) -> Path:
-    return builder.cache_folder(config.getoption("image_cache"))
+    return cache.folder(config.getoption("image_cache"))
 
 
 def _disk_size(config: pytest.Config, image: Disk) -> int:

@@ -13,11 +13,11 @@ import pytest
 
 from harness import options, report
 from harness.lab import brought as brought_image
-from harness.lab import builder
+from harness.lab import builder, cache
 from harness.lab import host as hosts
 from harness.lab.brought import Brought
 from harness.lab.host import Host
-from harness.lab.keeper import Keeper
+from harness.lab.keeper import Keeper, end_with_parent
 from harness.lab.maker import NewNode, NodeMaker
 from harness.lab.node import Node
 from harness.lab.stock import Stock
@@ -29,8 +29,6 @@ from harness.shard import Shard
 from harness.storage import disk
 from harness.storage.disk import Disk
 
-# A template of a node with 1 GiB of memory takes half of it on the disk.
-_TEMPLATES_LIMIT = 8 << 30
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
@@ -83,8 +81,10 @@ def _report(item: pytest.Item, made: pytest.TestReport, node: Node) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_folder() -> Iterator[Path]:
+def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A folder for all that a run makes and nobody needs behind it; it goes even when pytest is killed."""
+    if hasattr(pytestconfig, "workerinput"):
+        end_with_parent()
     folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
     keeper = Keeper.start(folder)
     yield folder
@@ -111,13 +111,13 @@ def node_image(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def brought(pytestconfig: pytest.Config) -> Brought | None:
     """What the user brought to test; None for the reference image."""
-    cache, named, efi = cache_of(pytestconfig), pytestconfig.getoption("kios_image"), pytestconfig.getoption("kios_efi")
+    folder, named, efi = cache_of(pytestconfig), pytestconfig.getoption("kios_image"), pytestconfig.getoption("kios_efi")
     if not (named or efi):
         return None
     found = (
-        brought_image.of_file(named, cache)
+        brought_image.of_file(named, folder)
         if named
-        else brought_image.of_outputs(efi, pytestconfig.getoption("kios_modules"), cache)
+        else brought_image.of_outputs(efi, pytestconfig.getoption("kios_modules"), folder)
     )
     for name, digest in found.digests.items():
         tell(pytestconfig, f"under test: {name}, sha256 {digest}")
@@ -243,7 +243,8 @@ def ready_node(
     if why_cold:
         tell(pytestconfig, f"every node is booted cold: {why_cold}")
         return makers.making(makers.boot)
-    templates = Templates(cache_of(pytestconfig) / "templates", _TEMPLATES_LIMIT, run_folder)
+    say = functools.partial(tell, pytestconfig)
+    templates = Templates(cache_of(pytestconfig) / "templates", cache.LIMIT, run_folder, say)
     return makers.making(functools.partial(makers.clone, templates))
 
 

@@ -111,9 +111,9 @@ def test_a_host_that_has_all(tmp_path: Path, asked: dict[str, Any]) -> None:
 def test_the_cache_that_images_has_is_looked_at_unless_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(builder, "ask", lambda *_: str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     list(doctor.examine(None, None))
-    assert asked["unpacked"] == tmp_path / "own/qemu"
+    assert asked["unpacked"] == tmp_path / "kios-e2e/qemu"
 
 
 def test_a_qemu_that_cannot_clone_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

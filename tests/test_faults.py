@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, NodeFailure
-from harness.lab import builder
+from harness.lab import cache
 from harness.lab.maker import NewNode
 from harness.lab.stock import Stock, Supplies
 from harness.storage import disk
@@ -153,7 +153,7 @@ def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest)
     (tmp_path / "cache").mkdir()
     with contextlib.suppress(FileNotFoundError):
         # Proven once for all of these runs.
-        shutil.copy(builder.cache_folder(None) / "accelerators.json", tmp_path / "cache")
+        shutil.copy(cache.folder(None) / "accelerators.json", tmp_path / "cache")
     options = ["--kios-image", str(blank_image), "--image-cache", str(tmp_path / "cache")]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", *options]
     with (tmp_path / "output").open("wb") as output:
@@ -221,7 +221,7 @@ def test_nothing_is_left_after_a_signal(
     request: pytest.FixtureRequest, inner_run: subprocess.Popen[bytes], tmp_path: Path, sent: signal.Signals
 ) -> None:
     name = request.node.callspec.id
-    if ("freeze" in name or "clone" in name) and not qemu.find(None, builder.cache_folder(None) / "qemu").can_freeze:
+    if ("freeze" in name or "clone" in name) and not qemu.find(None, cache.folder(None) / "qemu").can_freeze:
         pytest.skip("this QEMU cannot freeze an NVMe disk")
     _wait_for_start(inner_run, tmp_path)
     assert _left_behind(tmp_path), "the run has nothing that could be left"

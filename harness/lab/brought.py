@@ -3,7 +3,6 @@
 import hashlib
 import json
 import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from harness import tools
 from harness.errors import InputError
 from harness.lab import builder
+from harness.lab import cache as store
 from harness.storage import disk, gpt
 from harness.storage.disk import Disk
 from harness.storage.gpt import GptError
@@ -153,11 +153,4 @@ def _digest_of(*files: Path) -> str:
 
 def _kept(cache: Path, key: str, make: Callable[[Path], None]) -> Path:
     """The raw disk that is kept in the cache under a key, made now if it is missing: whole or not at all."""
-    kept = cache / "images" / f"{key}.img"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            making = Path(folder) / "disk.img"
-            make(making)
-            making.replace(kept)
-    return kept
+    return store.hold(cache / "images" / f"{key}.img", Path.exists, make)

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+from harness import tools
 from harness.errors import HarnessError
-
-
-def cache_folder(named: Path | None) -> Path:
-    """The cache folder: the one named, else the one that `images` has by itself."""
-    return named.absolute() if named else Path(ask("cache"))
+from harness.lab.keeper import Keeper
 
 
 def reference_image(cache: Path) -> Path:
@@ -18,13 +17,21 @@ def reference_image(cache: Path) -> Path:
     try:
         return Path(ask("find", "--cache", cache))
     except HarnessError:
-        return Path(ask("build", "--cache", cache))
+        # A build runs compilers and package tools, which the keeper ends with this process.
+        with closing(Keeper.start(Path(tempfile.mkdtemp(prefix="kios-e2e-build-")))):
+            return Path(ask("build", "--cache", cache))
 
 
 def ask(command: str, *arguments: str | Path) -> str:
-    """Runs a command of the `images` package and returns what it prints."""
+    """Runs a command of the `images` package and returns what it prints; the kernel ends it with this process."""
     argv: Sequence[str] = [sys.executable, "-m", "images", command, *map(str, arguments)]
-    done = subprocess.run(argv, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [str(tools.find("setpriv")), "--pdeathsig", "KILL", "--", *argv],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise HarnessError(f"`python -m images {command}` failed; it says why above.")
     return done.stdout.strip()

@@ -1,5 +1,6 @@
 """What this machine has for nodes: QEMU, firmware, a proven accelerator, the cache, and the reference image in it."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.guest.screen import Font
 from harness.lab import admission, builder
+from harness.lab import cache as default_cache
 from harness.lab.admission import Admission
 from harness.vm import accelerator, firmware, qemu
 from harness.vm.firmware import Firmware
@@ -40,10 +42,19 @@ class Host:
 
 def find(program: str | None, wish: str, cache: Path) -> Host:
     """Finds what runs nodes here and proves it; see `qemu.find`, `firmware.find` and `accelerator.choose` for the errors."""
-    found = qemu.find(program, builder.cache_folder(None) / "qemu")
+    found = qemu.find(program, unpacked_qemu(cache))
     code = firmware.find(first=found.firmware)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json")
     return Host(found, code, chosen, Admission(cache / "admission", admission.capacity()), functools.partial(_font, cache))
+
+
+def unpacked_qemu(cache: Path) -> Path:
+    """Where setup/qemu.sh has put a QEMU: in the cache that is used, else in the default one."""
+    there = cache / "qemu"
+    if not there.exists():
+        with contextlib.suppress(HarnessError):
+            return default_cache.folder(None) / "qemu"
+    return there
 
 
 def _font(cache: Path) -> Font | None:

@@ -1,61 +1,95 @@
 """Cleans up after a run whichever way it ends, a SIGKILLed pytest included.
 
 The keeper is a process of its own (`python -m harness.lab.keeper FOLDER`) that reads a pipe whose only write end is in
-pytest. The kernel closes that end when pytest goes, so the orderly end and the disorderly one are the same to it.
+pytest. The kernel closes that end when pytest goes, so the orderly end and the disorderly one are the same to it. What the
+run started is known by a variable of its environment: a command line that names the folder may be anybody's.
 """
 
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError
 
+TOKEN = "KIOS_E2E_RUN"
 _SCAN_PAUSE_SECONDS = 0.1
 _KILL_SECONDS = 10.0
 _CLOSE_SECONDS = 15.0
+# prctl(2); Linux, include/uapi/linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 
 class Keeper:
     """The run's end of the keeper; `start` makes one."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, token_before: str | None) -> None:
         self._process = process
         self._folder = folder
+        self._token_before = token_before
 
     @classmethod
     def start(cls, folder: Path) -> "Keeper":
-        """Has `folder` removed, and each process killed whose command line holds its path, once this process is gone.
+        """Has `folder` removed, and what this process starts from now on killed, once this process is gone.
 
-        `folder` must come fresh from `tempfile.mkdtemp`: empty, and with a random name that no other process can have
-        in its command line by chance. HarnessError if it is not.
+        `folder` must come fresh from `tempfile.mkdtemp`: empty, and with a name of its own. HarnessError if it is not.
         """
         _check(folder)
-        process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-m", "harness.lab.keeper", str(folder)],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        return cls(process, folder)
+        before = os.environ.pop(TOKEN, None)
+        try:
+            # Started without a token: the keeper of a run outlives the run around it, and cleans up too.
+            process = subprocess.Popen(
+                [sys.executable, "-S", "-E", "-m", "harness.lab.keeper", str(folder)],
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            if before is not None:
+                os.environ[TOKEN] = before
+        os.environ[TOKEN] = str(folder)
+        return cls(process, folder, before)
 
     def close(self) -> None:
-        """Has the keeper clean up now and waits for it; HarnessError if processes or the folder are left."""
+        """Has the keeper clean up now and waits for it; cleans up itself if the keeper died.
+
+        Raises HarnessError if the folder is left.
+        """
+        if os.environ.get(TOKEN) == str(self._folder):
+            del os.environ[TOKEN]
+            if self._token_before is not None:
+                os.environ[TOKEN] = self._token_before
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
-            status = self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired as error:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            raise HarnessError(f"the keeper of {self._folder} did not end within {_CLOSE_SECONDS:.0f} s") from error
-        if status != 0 or self._folder.exists():
-            raise HarnessError(f"the keeper could not clean up (status {status}): remove {self._folder} by hand")
+        if self._process.returncode != 0:
+            _clean_up(self._folder)
+        if self._folder.exists():
+            raise HarnessError(f"{self._folder} cannot be removed: remove it by hand.")
+
+
+def end_with_parent() -> None:
+    """Has the kernel kill this process when the one that started it ends, as a worker of pytest-xdist should.
+
+    A worker otherwise goes on for many seconds after its pytest was killed.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _check(folder: Path) -> None:
@@ -65,40 +99,42 @@ def _check(folder: Path) -> None:
         raise HarnessError(f"{folder} is no run's folder: wanted is an empty one, fresh from mkdtemp")
 
 
-def _users(folder: Path) -> list[int]:
-    """Returns the ids of the other processes whose command line holds the path of `folder`."""
-    path = os.fsencode(folder)
-    found = []
+def _started(folder: Path) -> Iterator[int]:
+    """The ids of the processes that the run of `folder` started, and that run."""
+    token = f"{TOKEN}={folder}".encode()
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal() or int(process.name) == os.getpid():
             continue
-        try:
-            command_line = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if path in command_line:
-            found.append(int(process.name))
-    return found
+        # Other users' processes cannot be read; those that ended meanwhile are gone.
+        with contextlib.suppress(OSError):
+            if token in (process / "environ").read_bytes().split(b"\0"):
+                yield int(process.name)
 
 
-def _end_users(folder: Path) -> bool:
-    """Kills the users of `folder`, and whatever they forked meanwhile; says whether all are gone."""
+def _end_started(folder: Path) -> None:
+    """Kills what the run started, and whatever that forked meanwhile."""
     deadline = time.monotonic() + _KILL_SECONDS
     quiet_scans = 0
-    while quiet_scans < 2:
-        if time.monotonic() > deadline:
-            return False
-        users = _users(folder)
-        for pid in users:
-            try:
+    while quiet_scans < 2 and time.monotonic() < deadline:
+        killed = False
+        for pid in _started(folder):
+            # A child that became another user's can be left only.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        quiet_scans = 0 if users else quiet_scans + 1
+                killed = True
+        quiet_scans = 0 if killed else quiet_scans + 1
         if quiet_scans < 2:
             # A child forked during a scan may be passed over by it, but not by one that starts after.
             time.sleep(_SCAN_PAUSE_SECONDS)
-    return True
+
+
+def _clean_up(folder: Path) -> None:
+    _end_started(folder)
+    # A folder that forbids writing cannot be emptied.
+    for place, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            Path(place).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(folder: Path) -> int:
@@ -107,9 +143,8 @@ def main(folder: Path) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while os.read(sys.stdin.fileno(), 4096):
         continue
-    all_gone = _end_users(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0 if all_gone and not folder.exists() else 1
+    _clean_up(folder)
+    return int(folder.exists())
 
 
 if __name__ == "__main__":

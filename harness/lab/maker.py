@@ -106,7 +106,7 @@ class NodeMaker:
             raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
-            place = self._place(_TEMPLATE)
+            place = self._place(self._numbered(_TEMPLATE))
             node = self._remember(Node.prepare(order, self._host, credentials, place))
             node.start_freezable(folder / "memory")
             node.wait_until_ready()
@@ -126,18 +126,23 @@ class NodeMaker:
             node.keep_disk()
 
     def close(self) -> None:
-        """Ends every node."""
-        for node in self.nodes:
-            node.close()
-        self._in_use.close()
+        """Ends every node, and what they used; the error of one that fails comes after the others' end."""
+        with self._in_use.pop_all() as ending:
+            for node in self.nodes:
+                ending.callback(node.close)
 
     def _remember(self, node: Node) -> Node:
         self.nodes.append(node)
         return node
 
     def _next_place(self) -> Folders:
-        nodes = [node for node in self.nodes if node.artifacts.name != _TEMPLATE]
+        nodes = [node for node in self.nodes if not node.artifacts.name.startswith(_TEMPLATE)]
         return self._place(f"node-{len(nodes) + 1}")
+
+    def _numbered(self, name: str) -> str:
+        """The name itself for the first, and with a number for others."""
+        before = sum(node.artifacts.name.startswith(name) for node in self.nodes)
+        return f"{name}-{before + 1}" if before else name
 
     def _place(self, name: str) -> Folders:
         return Folders(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)

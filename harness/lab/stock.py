@@ -13,7 +13,7 @@ from typing import IO
 from harness.containers import preload, reference
 from harness.containers.registry import CONFIGURATION, Registry
 from harness.errors import HarnessError
-from harness.lab import builder
+from harness.lab import builder, cache
 from harness.storage.disk import Disk
 from harness.storage.overlay import File, Tree
 from harness.vm.machine import REGISTRY
@@ -73,7 +73,7 @@ class Stock:
                 stored.append(archives[name])
             else:
                 rest.append(name)
-        tree = dict(preload.files(disk, self._store(stored))) if stored else {}
+        tree = dict(preload.files(disk, self._store(stored, served))) if stored else {}
         if not rest:
             return Supplies(tree)
         registry = served.enter_context(Registry.serve([archives[name] for name in rest]))
@@ -86,13 +86,14 @@ class Stock:
         files = [*sorted((self.reference() / "containers").glob("*.tar")), *self.named]
         return {_name_in(file): file for file in files}
 
-    def _store(self, archives: Sequence[Path]) -> Path:
+    def _store(self, archives: Sequence[Path], used: ExitStack) -> Path:
         key = hashlib.sha256("".join(_digest_of(archive) for archive in archives).encode()).hexdigest()[:16]
         store = self.cache / f"store-{key}"
-        if not store.exists():
-            self.cache.mkdir(parents=True, exist_ok=True)
-            builder.ask("store", *archives, "--output", store)
-        return store
+
+        def make(making: Path) -> None:
+            builder.ask("store", *archives, "--output", making)
+
+        return used.enter_context(cache.kept(store, Path.exists, make))
 
 
 def _name_in(archive: Path) -> str:

@@ -1,22 +1,22 @@
 """Templates: nodes that were booted once, frozen at a milestone, and are cloned as often as wanted.
 
-A template is a folder in the cache, keyed by everything that it depends on. It is made under another name and renamed when it
-is whole; its description, written last, holds what its files looked like then, and one that looks otherwise is not used.
+A template is a folder in the cache, keyed by everything that it depends on. Its description, written last, holds what its
+files looked like then, and one that looks otherwise is not used.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness import tools
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
+from harness.lab import cache
 from harness.verdict.timeline import Passed
 
 _FILES = ("disk.qcow2", "variables.fd", "memory", "state")
@@ -52,11 +52,13 @@ class Template:
 
 
 class Templates:
-    """The templates in one folder of the cache, kept within `limit` bytes; they are made in `run_folder`."""
+    """The templates in one folder of the cache, which is kept within `limit` bytes; they are made in `run_folder`.
 
-    def __init__(self, root: Path, limit: int, run_folder: Path) -> None:
-        self._root, self._limit, self._run_folder = root, limit, run_folder
-        root.mkdir(parents=True, exist_ok=True)
+    Where the cache takes none, those of this run stay in its folder, and `say` is told why.
+    """
+
+    def __init__(self, root: Path, limit: int, run_folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._root, self._limit, self._run_folder, self._say = root, limit, run_folder, say
 
     @contextlib.contextmanager
     def get(self, facts: Mapping[str, str], make: Callable[[Path, Credentials], Sequence[Passed]]) -> Iterator[Template]:
@@ -65,48 +67,53 @@ class Templates:
         `make` fills a folder with the frozen node's files and returns its milestones; it runs once, whoever else asks.
         """
         key = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:16]
-        place = self._root / key
-        with (self._root / f"{key}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        own = self._run_folder / "templates" / key
+
+        def make_own(place: Path) -> None:
+            making = Path(tempfile.mkdtemp(prefix="template-", dir=self._run_folder))
+            milestones = [asdict(entry) for entry in make(making, Credentials.make(making))]
+            description = {"facts": dict(facts), "milestones": milestones, "files": _looks_of(making)}
+            (making / "template.json").write_text(json.dumps(description, indent=1) + "\n")
+            making.rename(place)
+
+        def make_shared(place: Path) -> None:
+            own.parent.mkdir(exist_ok=True)
+            make_own(own)
+            _move(own, place)
+
+        with contextlib.ExitStack() as used:
+            try:
+                place = (
+                    own
+                    if _is_whole(own)
+                    else used.enter_context(cache.kept(self._root / key, _is_whole, make_shared, self._limit))
+                )
+            except cache.NotKept as refused:
+                self._say(f"templates last for this run only: {refused}")
+                place = used.enter_context(cache.kept(own, _is_whole, make_own, self._limit))
             template = _trusted(place)
             if template is None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if _trusted(place) is None:
-                    self._make(place, facts, make)
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                template = _trusted(place)
-            if template is None:
                 raise HarnessError(f"The template {place} changes while nobody may change it: use another --image-cache.")
-            os.utime(place)
             yield template
 
-    def _make(self, place: Path, facts: Mapping[str, str], make: Callable[[Path, Credentials], Sequence[Passed]]) -> None:
-        making = Path(tempfile.mkdtemp(prefix="template-", dir=self._run_folder))
-        milestones = [asdict(entry) for entry in make(making, Credentials.make(making))]
-        # The run's folder may be on another disk than the cache: the name under which it counts comes last.
-        moved = place.with_suffix(".making")
-        for left in (moved, place):
-            shutil.rmtree(left, ignore_errors=True)
-        shutil.move(making, moved)
-        description = {"facts": dict(facts), "milestones": milestones, "files": _looks_of(moved)}
-        (moved / "template.json").write_text(json.dumps(description, indent=1) + "\n")
-        moved.rename(place)
-        self._make_room(place)
 
-    def _make_room(self, newest: Path) -> None:
-        """Removes the longest unused until the rest is within the limit; those in use stay."""
-        places = sorted(self._root.glob("*/template.json"), key=lambda file: file.parent.stat().st_mtime, reverse=True)
-        total = 0
-        for place in (file.parent for file in places):
-            total += sum(file.stat().st_blocks * 512 for file in place.iterdir())
-            if total <= self._limit or place == newest:
-                continue
-            with (self._root / f"{place.name}.lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                shutil.rmtree(place, ignore_errors=True)
+def _is_whole(place: Path) -> bool:
+    return _trusted(place) is not None
+
+
+def _move(folder: Path, place: Path) -> None:
+    """Moves a template, to another disk as well; what cannot be moved stays whole where it is. Raises NotKept."""
+    try:
+        folder.rename(place)
+    except OSError:
+        try:
+            # Half of a guest's memory is holes.
+            tools.run("cp", "--recursive", "--preserve=mode,timestamps", "--sparse=always", folder, place, timeout=600)
+        except HarnessError as refused:
+            raise cache.NotKept(f"The template cannot be moved to {place.parent}: {refused}") from refused
+        if not _is_whole(place):
+            raise cache.NotKept(f"The template was damaged on its way to {place.parent}: see to that disk.") from None
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _trusted(place: Path) -> Template | None:

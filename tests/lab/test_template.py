@@ -1,9 +1,12 @@
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from harness.guest.credentials import Credentials
+from harness.lab import template as template_of
+from harness.lab.cache import NotKept
 from harness.lab.template import Templates
 from harness.verdict.timeline import Passed
 
@@ -107,3 +110,49 @@ def test_one_that_is_in_use_stays(tmp_path: Path) -> None:
         with templates.get({"image": "second"}, Maker()):
             pass
         assert used.state.exists()
+
+
+def test_a_template_that_cannot_be_moved_to_the_cache_lasts_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, place: Path) -> None:
+        place.mkdir()
+        raise NotKept("no space left on the cache's disk")
+
+    monkeypatch.setattr(template_of, "_move", full)
+    (tmp_path / "run").mkdir()
+    make, said = Maker(), list[str]()
+    for _ in range(2):
+        with Templates(tmp_path / "templates", 1 << 30, tmp_path / "run", said.append).get(_FACTS, make) as template:
+            assert template.memory.exists()
+    assert make.times == 1
+    assert said == ["templates last for this run only: no space left on the cache's disk"]
+    assert [place for place in (tmp_path / "templates").iterdir() if place.is_dir()] == []
+
+
+def test_where_the_cache_cannot_be_written_templates_last_for_the_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "cache").write_text("no folder")
+    make, said = Maker(), list[str]()
+    templates = Templates(tmp_path / "cache/templates", 1 << 30, tmp_path / "run", said.append)
+    for _ in range(2):
+        with templates.get(_FACTS, make) as template:
+            assert template.memory.exists()
+    assert make.times == 1
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second disk")
+def test_a_template_is_moved_to_another_disk_with_its_holes() -> None:
+    with TemporaryDirectory(dir="/dev/shm") as run, TemporaryDirectory(dir="/var/tmp") as folder:
+
+        def make(place: Path, credentials: Credentials) -> Sequence[Passed]:
+            Maker()(place, credentials)
+            with (place / "memory").open("r+b") as memory:
+                memory.truncate(8 << 20)
+            return []
+
+        with Templates(Path(folder) / "templates", 1 << 30, Path(run)).get(_FACTS, make) as template:
+            assert template.memory.stat().st_blocks * 512 < 1 << 20
+            assert Path(folder) in template.folder.parents
+        assert list(Path(run).glob("*/*")) == []

@@ -1,0 +1,190 @@
+"""The cache: where it is, and how what it keeps is made, used and removed.
+
+Each thing that is kept has a lock beside it: shared by those that use it, exclusive for the one that makes or removes it. The
+kernel drops a lock with its process, so what a killed run left half made is known by its free lock.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError, InputError
+
+# A template of a node with 1 GiB of memory takes half of it on the disk.
+LIMIT = 8 << 30
+_KEPT = ("templates", "stores", "images")
+_LOCK, _MAKING = ".lock", ".making"
+# Between the making and the use, another run may make room.
+_TRIES = 5
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+_CURE = "make room, or name another with --image-cache"
+_HELD = contextlib.ExitStack()
+
+
+class NotKept(HarnessError):  # noqa: N818 - a state of the cache, which callers go on with
+    """The cache cannot be written, or its disk is full."""
+
+
+def folder(named: Path | None) -> Path:
+    """The cache folder: the one named, else `kios-e2e` under `$XDG_CACHE_HOME` or `~/.cache` (XDG Base Directory).
+
+    Raises InputError where there is no home to have it in.
+    """
+    if named:
+        return named.absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(base).is_absolute():
+        return Path(base) / "kios-e2e"
+    try:
+        home = Path.home()
+        if home.is_absolute() and home.is_dir():
+            return home / ".cache" / "kios-e2e"
+    except (RuntimeError, OSError):
+        pass
+    raise InputError("There is no home folder for the cache: name one with --image-cache DIR, or set XDG_CACHE_HOME.")
+
+
+@contextlib.contextmanager
+def kept(place: Path, whole: Callable[[Path], bool], make: Callable[[Path], None], limit: int = LIMIT) -> Iterator[Path]:
+    """Gives what is kept at `place`, and keeps it from removal meanwhile; `make` makes it at another path if it is not whole.
+
+    Of all who ask, one makes it and the others wait. What is longest unused makes room in the cache, which is the folder two
+    above. Raises NotKept where the cache cannot be written, or is full.
+    """
+    with contextlib.ExitStack() as used:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            used.enter_context(_locked(place, fcntl.LOCK_SH))
+            for _ in range(_TRIES):
+                if whole(place):
+                    break
+                used.close()
+                with _locked(place, fcntl.LOCK_EX):
+                    if not whole(place):
+                        _make(place, make)
+                make_room(place.parents[1], limit, place)
+                used.enter_context(_locked(place, fcntl.LOCK_SH))
+            else:
+                raise HarnessError(f"{place} changes while nobody may change it: use another --image-cache.")
+        except OSError as refused:
+            if refused.errno not in _REFUSALS:
+                raise
+            raise NotKept(f"The cache {place.parents[1]} takes nothing more ({refused.strerror}): {_CURE}.") from refused
+        # The lock's time is that of the last use. Somebody else's cache may be readable only.
+        with contextlib.suppress(OSError):
+            os.utime(_lock_of(place))
+        yield place
+
+
+def hold(place: Path, whole: Callable[[Path], bool], make: Callable[[Path], None]) -> Path:
+    """As `kept`, until this process ends."""
+    return _HELD.enter_context(kept(place, whole, make))
+
+
+def make_room(root: Path, limit: int, newest: Path | None = None) -> None:
+    """Removes what killed runs left half made, then the longest unused until the rest is within `limit` bytes.
+
+    What is in use stays, and so does `newest`.
+    """
+    for left in [left for kind in _KEPT for left in (root / kind).glob(f"*{_MAKING}")]:
+        _remove_unused(left.with_name(left.name.removesuffix(_MAKING)), left)
+    total = 0
+    for place in sorted(_things(root), key=_used, reverse=True):
+        total += _bytes_of(place)
+        if total > limit and place != newest:
+            _remove_unused(place, place)
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
+    """For whoever has the lock."""
+    making = place.with_name(place.name + _MAKING)
+    for left in (making, place):
+        _remove(left)
+    try:
+        make(making)
+        making.rename(place)
+    except BaseException:
+        _remove(making)
+        raise
+
+
+def _things(root: Path) -> list[Path]:
+    return [
+        thing
+        for kind in _KEPT
+        for thing in (root / kind).glob("*")
+        if not thing.name.endswith((_LOCK, _MAKING)) and not thing.name.startswith(".")
+    ]
+
+
+def _remove_unused(place: Path, what: Path) -> None:
+    """Removes `what` unless someone has the lock of `place`, and the lock's file if nothing is left behind it."""
+    with contextlib.suppress(OSError), _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        _remove(what)
+        if not place.exists():
+            _lock_of(place).unlink(missing_ok=True)
+
+
+def _remove(what: Path) -> None:
+    if what.is_dir() and not what.is_symlink():
+        shutil.rmtree(what, ignore_errors=True)
+    else:
+        what.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(place: Path, how: int) -> Iterator[None]:
+    """Has the lock of a place; BlockingIOError if somebody else has it and `how` says not to wait."""
+    with _open_locked(_lock_of(place), how):
+        yield
+
+
+def _open_locked(path: Path, how: int) -> IO[str]:
+    while True:
+        lock = _opened(path)
+        try:
+            fcntl.flock(lock, how)
+            # Whoever removed the place may have removed its lock's file meanwhile: that lock binds nobody.
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("a")
+    except OSError:
+        # Somebody else's cache, or a read-only one, can be used while it is not changed.
+        if path.exists():
+            return path.open()
+        raise
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(place.name + _LOCK)
+
+
+def _used(place: Path) -> float:
+    for witness in (_lock_of(place), place):
+        with contextlib.suppress(OSError):
+            return witness.stat().st_mtime
+    return 0.0
+
+
+def _bytes_of(place: Path) -> int:
+    """What it takes of the disk; what another run removes meanwhile takes nothing."""
+    total = 0
+    for file in (place, *place.rglob("*")) if place.is_dir() else (place,):
+        with contextlib.suppress(OSError):
+            total += file.lstat().st_blocks * 512
+    return total
