@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from images import archive, cache, command, node, storage
+from images import archive, cache, command, node, outputs, storage
 from images.errors import BuildError
 
 _TOOLS = {
@@ -59,10 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="as `skopeo copy ... oci-archive:` writes it")
     store.add_argument("--output", type=Path, required=True, help="the folder to make")
     store.set_defaults(run=_store)
-    made = commands.add_parser("disk", help="make a disk of kiOS's build outputs, without containers")
+    made = commands.add_parser(
+        "disk", parents=[where], help="make a disk of kiOS's build outputs, without containers, and print its path"
+    )
     made.add_argument("--efi", type=Path, required=True, help="the EFI binary")
     made.add_argument("--modules", type=Path, required=True, help="lib/modules: a folder with one folder for each version")
-    made.add_argument("--output", type=Path, required=True, help="the raw image to write")
     made.set_defaults(run=_disk)
     commands.add_parser("cache", help="print the cache folder").set_defaults(run=lambda _: cache.default_root())
     return parser
@@ -101,9 +102,7 @@ def _store(arguments: argparse.Namespace) -> Path:
 
 
 def _disk(arguments: argparse.Namespace) -> Path:
-    output: Path = arguments.output.absolute()
-    node.write_disk(arguments.efi, arguments.modules, output)
-    return output
+    return outputs.disk_of(arguments.efi, arguments.modules, cache.Cache(arguments.cache.absolute()))
 
 
 if __name__ == "__main__":

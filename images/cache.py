@@ -102,16 +102,28 @@ def free_bytes_missing(root: Path) -> int:
 
 
 def digest_of(*paths: Path) -> str:
-    """The sha256 of files and folders: names, executable bits and bytes."""
+    """The sha256 of files and folders: names, executable bits and bytes, and where the links in a folder lead."""
     total = hashlib.sha256()
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if path.is_dir() else [path]
-        for file in files:
-            name = file.relative_to(path) if path.is_dir() else file.name
-            total.update(f"{name}\0{bool(file.stat().st_mode & 0o100)}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as content:
-                total.update(hashlib.file_digest(content, "sha256").digest())
+        if path.is_dir():
+            for each in sorted(path.rglob("*")):
+                if "__pycache__" not in each.parts:
+                    total.update(_described(each, os.fsencode(each.relative_to(path))))
+        else:
+            total.update(_described(path.resolve(strict=True), os.fsencode(path.name)))
     return total.hexdigest()
+
+
+def _described(file: Path, name: bytes) -> bytes:
+    """What a digest knows of a file or a link; nothing of a folder, whose files have it in their names."""
+    if file.is_symlink():
+        return b"%b\0%b\0" % (name, os.fsencode(file.readlink()))
+    if not file.is_file():
+        return b""
+    state = file.stat()
+    executable = str(bool(state.st_mode & 0o100)).encode()
+    with file.open("rb") as content:
+        return b"%b\0%b\0%d\0" % (name, executable, state.st_size) + hashlib.file_digest(content, "sha256").digest()
 
 
 def say(words: str) -> None:

@@ -49,7 +49,7 @@ def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path, spare
     if disk_size >= _LARGEST:
         raise BuildError(
             f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.",
-            "Leave containers out of it.",
+            "Leave containers out of it, or strip the modules (make INSTALL_MOD_STRIP=1 modules_install).",
         )
     parts = (image.with_suffix(".p1"), image.with_suffix(".p2"))
     _make_esp(efi, parts[0], esp_size, sector_size, log)

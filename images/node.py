@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from images import containers, crio, debian, disk, go, init, kernel, kubelet, oci, rootfs, storage
@@ -12,7 +11,6 @@ from images.errors import BuildError
 
 _HERE = Path(__file__).parent
 _CODE = tuple(_HERE / name for name in ("node.py", "disk.py", "oci.py", "storage.py"))
-_ROOM_FOR_CONTAINERS = 192 << 20
 _SECTOR_SIZES = {"kios.img": 512, "kios-4k.img": 4096}
 
 
@@ -44,7 +42,7 @@ def build(cache: Cache) -> Path:
         for (recipe, _), image in zip(recipes, images, strict=True):
             oci.write_archive(image, place / "containers" / f"{recipe.short_name}.tar")
         data = place / "data"
-        _lay_out(data, images, place / "modules")
+        lay_out(data, images, place / "modules")
         for name, sector_size in _SECTOR_SIZES.items():
             disk.write(place / "Bootx64.efi", data, place / name, sector_size, cache.logs / "disk.log")
         shutil.rmtree(data)
@@ -59,14 +57,6 @@ def build(cache: Cache) -> Path:
     built = cache.get(Part("node", inputs, make))
     _pointer(cache).write_text(built.name)
     return built
-
-
-def write_disk(efi: Path, modules: Path, output: Path) -> None:
-    """Writes a raw disk of kiOS's build outputs (contract: an EFI binary, and modules by version), with room for containers."""
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        data = Path(folder) / "data"
-        _lay_out(data, [], modules)
-        disk.write(efi, data, output, _SECTOR_SIZES["kios.img"], Path(folder) / "log", spare=_ROOM_FOR_CONTAINERS)
 
 
 def find(cache: Cache) -> Path:
@@ -89,15 +79,21 @@ def publish(built: Path, output: Path) -> None:
     say(f"copied to {output}")
 
 
+def lay_out(data: Path, images: list[oci.Built], modules: Path) -> None:
+    """Makes the folder `data` what the data partition holds; of modules the links to their build tree are left out."""
+    for folder in ("meta/etc/kubernetes/manifests", "meta/log", "data/pods"):
+        (data / folder).mkdir(parents=True)
+    shutil.copytree(modules, data / "modules", symlinks=True, ignore=_build_trees)
+    storage.preload(images, data / "data/oci")
+
+
 def _pointer(cache: Cache) -> Path:
     return cache.workspace("built") / digest_of(_HERE)[:16]
 
 
-def _lay_out(data: Path, images: list[oci.Built], modules: Path) -> None:
-    for folder in ("meta/etc/kubernetes/manifests", "meta/log", "data/pods"):
-        (data / folder).mkdir(parents=True)
-    shutil.copytree(modules, data / "modules")
-    storage.preload(images, data / "data/oci")
+def _build_trees(folder: str, names: list[str]) -> list[str]:
+    """The links that the kernel's `make modules_install` leaves: they lead to gigabytes, or nowhere."""
+    return [name for name in names if name in ("build", "source") and (Path(folder) / name).is_symlink()]
 
 
 def _versions(built_kernel: Path, initramfs: Path, folders: list[Path]) -> dict[str, object]:

@@ -88,17 +88,10 @@ def of_file(file: Path, cache: Path) -> Brought:
 def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
     check_outputs(efi, modules)
-    contents = sorted(file for file in modules.rglob("*") if file.is_file())
+    contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
     digests = {efi.name: _digest_of(efi), f"{modules.name}/": _digest_of(*contents)}
-    # The disk depends on what makes it, too.
-    recipe = _digest_of(*sorted((Path(__file__).parent.parent / "images").glob("*.py")))
-    names = [str(file.relative_to(modules)) for file in contents]
-    key = hashlib.sha256("\0".join([*digests.values(), recipe, *names]).encode()).hexdigest()
-
-    def make(raw: Path) -> None:
-        builder.ask("disk", "--efi", efi.absolute(), "--modules", modules.absolute(), "--output", raw)
-
-    return Brought(digests, disk.open_image(_kept(cache, key, make)))
+    words = ("--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute())
+    return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))))
 
 
 def _told_of(file: Path, question: str) -> dict[str, Any]:

@@ -1,0 +1,24 @@
+"""A disk of the outputs of kiOS's build: its EFI binary and its modules, with room for containers and none in it."""
+
+import shutil
+from pathlib import Path
+
+from images import disk, node
+from images.cache import Cache, Part, digest_of
+
+_ROOM_FOR_CONTAINERS = 192 << 20
+_SECTOR_SIZE = 512
+_CODE = tuple(Path(__file__).parent / name for name in ("outputs.py", "node.py", "disk.py", "storage.py"))
+
+
+def disk_of(efi: Path, modules: Path, cache: Cache) -> Path:
+    """Returns a raw disk image of an EFI binary and a folder of modules by version, made now if the cache has none."""
+
+    def make(place: Path) -> None:
+        data = place / "data"
+        node.lay_out(data, [], modules)
+        disk.write(efi, data, place / "kios.img", _SECTOR_SIZE, cache.logs / "outputs.log", spare=_ROOM_FOR_CONTAINERS)
+        shutil.rmtree(data)
+
+    inputs = {"efi": digest_of(efi), "modules": digest_of(modules), "recipe": digest_of(*_CODE)}
+    return cache.get(Part("outputs", inputs, make)) / "kios.img"
