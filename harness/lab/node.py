@@ -16,6 +16,7 @@ from harness.lab.admission import Need
 from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
 from harness.lab.host import Host
+from harness.lab.questions import Questions
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.serial.shell import Result
@@ -73,7 +74,7 @@ class Folders:
     artifacts: Path
 
 
-class Node:
+class Node(Questions):
     """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is.
 
     `is_clone` says whether its first run goes on from a frozen node.
@@ -272,10 +273,13 @@ class Node:
 
     def power_off(self) -> Disk:
         """Presses the power button, waits for the orderly end, and returns the disk as it was left."""
-        self.boot.press_power_button()
-        self.boot.wait_for_power_off(_POWER_OFF_WITHIN)
-        self.boot.close()
+        self._end_in_order()
         return self.disk()
+
+    def reboot(self) -> None:
+        """Has the node power off in order, and switches it on again; `wait_until_ready` then waits as after `start`."""
+        self._end_in_order()
+        self.start()
 
     def disk(self) -> Disk:
         """Reads the disk of a node that does not run; raises HarnessError if it runs.
@@ -300,6 +304,11 @@ class Node:
         """Ends the node and removes its files, but for the artifacts."""
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end_in_order(self) -> None:
+        self.boot.press_power_button()
+        self.boot.wait_for_power_off(_POWER_OFF_WITHIN)
+        self.boot.close()
 
     def _end(self) -> None:
         for boot in self._boots:

@@ -1,0 +1,171 @@
+"""What a scenario asks of a running node: commands, files, modules, pods, logs, the lease, and waits for them."""
+
+import re
+import shlex
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from harness.errors import HarnessError, InputError, NodeFailure
+from harness.guest import crilog, dhcp
+from harness.guest.dhcp import Lease
+from harness.lab.boot import Boot
+from harness.serial.shell import Result
+from harness.verdict.feed import ContainerState, PodState
+
+# dhcpcd keeps its record in /var/db/dhcpcd, which the page's pod has on an emptyDir.
+_RECORD = "/host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/*/*/eth0.lease"
+_STATES = ("running", "terminated", "waiting")
+_WITHIN = 60.0
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod as the kubelet has it: `phase` is one of Kubernetes' (v1 PodStatus), init containers come before the others."""
+
+    name: str
+    namespace: str
+    phase: str
+    containers: tuple[ContainerState, ...]
+
+
+class Questions(ABC):
+    """The questions, for a node that runs. `within` is in seconds on the reference host."""
+
+    @property
+    @abstractmethod
+    def boot(self) -> Boot:
+        """The run that is asked."""
+
+    def succeed(self, command: str) -> str:
+        """Runs a command as `run` does and returns its output; raises NodeFailure unless it ends with status 0."""
+        __tracebackhide__ = True
+        done = self.boot.run(command)
+        if done.status:
+            raise NodeFailure(f"`{command}` ended with {_told(done)}")
+        return done.text
+
+    def fail(self, command: str) -> str:
+        """Runs a command as `run` does and returns its output; raises NodeFailure if it ends with status 0."""
+        __tracebackhide__ = True
+        done = self.boot.run(command)
+        if not done.status:
+            raise NodeFailure(f"`{command}` should have failed, but ended with {_told(done)}")
+        return done.text
+
+    def read(self, path: PurePosixPath | str) -> bytes:
+        """Returns a file of the node's; `path` is absolute, as on the node. Raises NodeFailure if it cannot be read."""
+        __tracebackhide__ = True
+        if not PurePosixPath(path).is_absolute():
+            raise InputError(f"{path} is no absolute path on the node.")
+        done = self.boot.run(f"cat {shlex.quote(f'/host{path}')}")
+        if done.status:
+            raise NodeFailure(f"{path} cannot be read on the node: {done.text.strip()}")
+        return done.output
+
+    def modules(self) -> frozenset[str]:
+        """Returns the names of the loaded modules, with underscores, as the kernel has them."""
+        return frozenset(line.split()[0] for line in self.succeed("cat /proc/modules").splitlines())
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Returns every pod as the kubelet has it now; raises NodeFailure if the kubelet does not answer."""
+        __tracebackhide__ = True
+        try:
+            changes = self.boot.kubelet.changes()
+        except (OSError, HarnessError) as silent:
+            raise NodeFailure(f"the kubelet does not list its pods: {silent}") from silent
+        states = [state for state in changes if isinstance(state, ContainerState)]
+        return tuple(
+            Pod(
+                pod.pod,
+                pod.namespace,
+                pod.phase,
+                tuple(state for state in states if (state.namespace, state.pod) == (pod.namespace, pod.pod)),
+            )
+            for pod in changes
+            if isinstance(pod, PodState)
+        )
+
+    def logs(self, pod: str, container: str) -> str:
+        """Returns all that a container wrote, its earlier runs first, from the files on the node.
+
+        Raises NodeFailure if there are none, or if they are not in CRI's format.
+        """
+        __tracebackhide__ = True
+        files = f"/host/var/log/pods/*_{_name(pod)}_*/{_name(container)}/*.log"
+        done = self.boot.run(f"files=$(ls -v {files}) && cat $files")
+        if done.status:
+            raise NodeFailure(f"container {container} of pod {pod} has no log: {done.text.strip()}")
+        return crilog.text_of(done.text)
+
+    def lease(self) -> Lease:
+        """Returns the lease of eth0 as dhcpcd keeps it; raises NodeFailure if it keeps none."""
+        __tracebackhide__ = True
+        return dhcp.record_lease(self.boot.run(f"cat {_RECORD}").output)
+
+    def wait_for_line(self, pod: str, container: str, pattern: str, within: float = _WITHIN) -> str:
+        """Waits until a container has written a line in which the pattern is found, in its last run; returns the line."""
+        __tracebackhide__ = True
+        try:
+            wanted = re.compile(pattern)
+        except re.error as wrong:
+            raise InputError(f"{pattern!r} is no regular expression: {wrong}.") from wrong
+
+        def line() -> str | None:
+            return next((line for line in self._last_log(pod, container).split("\n") if wanted.search(line)), None)
+
+        found = self.boot.until(line, f"a line {pattern!r} of container {container} of pod {pod}", within)
+        assert found is not None
+        return found
+
+    def wait_for_state(self, pod: str, container: str, state: str, within: float = _WITHIN) -> ContainerState:
+        """Waits until the kubelet says that a container is `running`, `terminated` or `waiting`; returns what it says."""
+        __tracebackhide__ = True
+        if state not in _STATES:
+            raise InputError(f"There is no state {state!r} of a container: use one of {', '.join(_STATES)}.")
+
+        def reached() -> ContainerState | None:
+            known = self._state(pod, container)
+            return known if known is not None and known.state == state else None
+
+        found = self.boot.until(reached, f"container {container} of pod {pod} is {state}", within)
+        assert found is not None
+        return found
+
+    def wait_for_port(self, port: int, within: float = _WITHIN) -> None:
+        """Waits until something on the node's own network listens on a TCP port."""
+        __tracebackhide__ = True
+        if not 0 < port < 1 << 16:
+            raise InputError(f"There is no TCP port {port}.")
+        # State 0A is LISTEN (Linux, include/net/tcp_states.h).
+        listens = f"grep -q ':{port:04X} [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6 2> /dev/null"
+        self.boot.until(lambda: self.boot.run(listens).status == 0, f"TCP port {port} is listened on", within)
+
+    def _state(self, pod: str, container: str) -> ContainerState | None:
+        """What the kubelet says of a container; None while it says nothing."""
+        try:
+            states = self.boot.kubelet.states()
+        except (OSError, HarnessError):
+            return None
+        return next((known for known in states if (known.pod, known.container) == (pod, container)), None)
+
+    def _last_log(self, pod: str, container: str) -> str:
+        known = self._state(pod, container)
+        if known is None:
+            return ""
+        try:
+            return self.boot.kubelet.logs(known.namespace, pod, container)
+        except (OSError, HarnessError):
+            # A container that was not started has no log yet.
+            return ""
+
+
+def _told(done: Result) -> str:
+    return f"status {done.status}: {done.text.strip()[-500:] or 'nothing was said'}"
+
+
+def _name(name: str) -> str:
+    """The name of a pod or container, for a pattern of the shell: those of Kubernetes (RFC 1123) need no quotes."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+        raise InputError(f"{name!r} is no name of a pod or container.")
+    return name

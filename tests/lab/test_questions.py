@@ -1,0 +1,159 @@
+"""What a scenario asks of a running node: answers are whole and typed, and a failure says whose it is."""
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from harness.errors import HarnessError, InputError, NodeFailure
+from harness.lab.boot import Boot
+from harness.lab.questions import Pod, Questions
+from harness.serial.shell import Result
+from harness.verdict.feed import ContainerState, PodState
+
+T = TypeVar("T")
+STATE = ContainerState("node", "dhcpcd", "running", namespace="kube-system")
+
+
+class Kubelet:
+    """Says what it was told to say."""
+
+    def __init__(self, log: str = "") -> None:
+        self.log = log
+
+    def changes(self) -> list[ContainerState | PodState]:
+        return [STATE, ContainerState("other", "dhcpcd", "waiting"), PodState("node", "Running", namespace="kube-system")]
+
+    def states(self) -> list[ContainerState]:
+        return [STATE]
+
+    def logs(self, namespace: str, pod: str, container: str) -> str:
+        assert (namespace, pod, container) == ("kube-system", "node", "dhcpcd")
+        return self.log
+
+
+class Silent(Kubelet):
+    """Does not answer."""
+
+    def changes(self) -> list[ContainerState | PodState]:
+        raise ConnectionRefusedError("nobody listens")
+
+    def states(self) -> list[ContainerState]:
+        raise HarnessError("The kubelet answers 500")
+
+
+class FakeNode(Questions):
+    """A node whose files are in a folder and whose shell is this host's."""
+
+    def __init__(self, root: Path, kubelet: Kubelet | None = None) -> None:
+        self.root, self.kubelet = root, kubelet or Kubelet()
+
+    @property
+    def boot(self) -> Boot:
+        here: Any = self
+        return here  # type: ignore[no-any-return]
+
+    def run(self, command: str) -> Result:
+        there = command.replace("/host/", f"{self.root}/")
+        done = subprocess.run(["sh", "-c", there], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False)
+        return Result(done.returncode, done.stdout)
+
+    def until(self, condition: Callable[[], T], what: str, within: float) -> T:
+        if not (met := condition()):
+            raise NodeFailure(f"{what}: it did not happen within {within:.0f} s")
+        return met
+
+
+def test_succeed_returns_the_output_and_names_a_failure(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    assert node.succeed("echo yes") == "yes\n"
+    with pytest.raises(NodeFailure, match=r"`echo no; exit 3` ended with status 3: no"):
+        node.succeed("echo no; exit 3")
+
+
+def test_fail_returns_the_output_and_names_a_success(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    assert node.fail("echo no; exit 3") == "no\n"
+    with pytest.raises(NodeFailure, match="`true` should have failed"):
+        node.fail("true")
+
+
+@pytest.mark.parametrize("name", ["plain", "with a blank", "quo'te", "-dash"])
+def test_a_file_is_read_byte_for_byte(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(range(256)))
+    assert FakeNode(tmp_path).read(f"/{name}") == bytes(range(256))
+
+
+def test_a_file_that_is_not_there_is_the_nodes_failure(tmp_path: Path) -> None:
+    with pytest.raises(NodeFailure, match="/missing cannot be read on the node"):
+        FakeNode(tmp_path).read("/missing")
+    with pytest.raises(InputError, match="no absolute path"):
+        FakeNode(tmp_path).read("etc/hosts")
+
+
+def test_pods_have_their_own_containers_only(tmp_path: Path) -> None:
+    assert FakeNode(tmp_path).pods() == (Pod("node", "kube-system", "Running", (STATE,)),)
+    with pytest.raises(NodeFailure, match="does not list its pods: nobody listens"):
+        FakeNode(tmp_path, Silent()).pods()
+
+
+def test_logs_of_earlier_runs_come_first(tmp_path: Path) -> None:
+    folder = tmp_path / "var/log/pods/kube-system_node_uid/dhcpcd"
+    folder.mkdir(parents=True)
+    for number in (0, 2, 10):
+        (folder / f"{number}.log").write_text(f"2026-01-01T00:00:00.1Z stdout F run {number}\n")
+    (tmp_path / "var/log/pods/kube-system_node-2_uid/dhcpcd").mkdir(parents=True)
+    (tmp_path / "var/log/pods/kube-system_node-2_uid/dhcpcd/0.log").write_text("another pod's\n")
+    assert FakeNode(tmp_path).logs("node", "dhcpcd") == "run 0\nrun 2\nrun 10\n"
+
+
+def test_no_log_is_the_nodes_failure_and_a_wrong_name_the_tests(tmp_path: Path) -> None:
+    with pytest.raises(NodeFailure, match="container dhcpcd of pod node has no log"):
+        FakeNode(tmp_path).logs("node", "dhcpcd")
+    with pytest.raises(InputError, match="no name of a pod"):
+        FakeNode(tmp_path).logs("node; reboot", "dhcpcd")
+
+
+def test_no_record_of_a_lease_is_the_nodes_failure(tmp_path: Path) -> None:
+    with pytest.raises(NodeFailure, match="record of its lease"):
+        FakeNode(tmp_path).lease()
+
+
+def test_wait_for_line_returns_the_line(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path, Kubelet("first\nleased 10.0.2.15 for ever\nlast\n"))
+    assert node.wait_for_line("node", "dhcpcd", r"leased \S+") == "leased 10.0.2.15 for ever"
+    with pytest.raises(NodeFailure, match="a line 'nothing' of container dhcpcd of pod node"):
+        node.wait_for_line("node", "dhcpcd", "nothing")
+    with pytest.raises(InputError, match="no regular expression"):
+        node.wait_for_line("node", "dhcpcd", "(")
+
+
+def test_wait_for_state_returns_it_and_refuses_what_is_none(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    assert node.wait_for_state("node", "dhcpcd", "running") is STATE
+    with pytest.raises(NodeFailure, match="container dhcpcd of pod node is terminated"):
+        node.wait_for_state("node", "dhcpcd", "terminated")
+    with pytest.raises(InputError, match="There is no state 'ready'"):
+        node.wait_for_state("node", "dhcpcd", "ready")
+
+
+def test_a_kubelet_that_is_silent_is_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(NodeFailure, match="it did not happen"):
+        FakeNode(tmp_path, Silent()).wait_for_state("node", "dhcpcd", "running")
+
+
+def test_a_port_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    for port in (0, -1, 65536):
+        with pytest.raises(InputError, match="There is no TCP port"):
+            FakeNode(tmp_path).wait_for_port(port)
+
+
+def test_a_port_is_found_by_its_listener(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        FakeNode(tmp_path).wait_for_port(port)
+    with pytest.raises(NodeFailure, match=f"TCP port {port}"):
+        FakeNode(tmp_path).wait_for_port(port)
