@@ -1,6 +1,5 @@
 """The harness's options: declared, and refused before anything is collected where no node could be made from them."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from harness.errors import HarnessError, InputError
 from harness.lab import brought, cache
+from harness.lab.size import size_in_bytes
 from harness.shard import Shard
 from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
@@ -117,11 +117,3 @@ def cache_of(config: pytest.Config) -> Path:
 def _disk_size(config: pytest.Config, image: Disk) -> int:
     named = config.getoption("disk_size")
     return size_in_bytes(named) if named else 2 * image.size
-
-
-def size_in_bytes(size: str) -> int:
-    """`512M`, `2G` or plain bytes to bytes."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)", size.upper())
-    if match is None:
-        raise InputError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
-    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))

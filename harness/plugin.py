@@ -5,21 +5,22 @@ import functools
 import re
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from harness import options, report
+from harness.errors import InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder, cache
 from harness.lab import host as hosts
 from harness.lab.brought import Brought
 from harness.lab.host import Host
 from harness.lab.keeper import Keeper, end_with_parent
-from harness.lab.maker import NewNode, NodeMaker
-from harness.lab.node import Node
+from harness.lab.maker import NewNode, NodeMaker, Wishes
+from harness.lab.node import Node, Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.options import cache_of, machine_of
@@ -43,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks, and refuses options that no node could be made from before anything is collected."""
     config.addinivalue_line("markers", "needs_module(*names): the image under test must have these kernel modules as modules")
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
+    config.addinivalue_line(
+        "markers",
+        "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says else",
+    )
     options.check(config)
     config.pluginmanager.register(report)
     config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
@@ -174,7 +179,7 @@ def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
 
 
 @pytest.fixture
-def makers(
+def node_maker(
     request: pytest.FixtureRequest,
     pytestconfig: pytest.Config,
     host: Host,
@@ -223,17 +228,17 @@ def _seat(config: pytest.Config) -> FileIO | None:
 
 
 @pytest.fixture
-def new_node(makers: NodeMaker) -> NewNode:
+def new_node(request: pytest.FixtureRequest, node_maker: NodeMaker) -> NewNode:
     """Makes nodes that are prepared and not yet started; each ends with the test.
 
     See `maker.NewNode` for the arguments.
     """
-    return makers.making(makers.prepare)
+    return _new_node(request, node_maker, node_maker.prepare)
 
 
 @pytest.fixture
 def ready_node(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config, makers: NodeMaker, host: Host, run_folder: Path
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, node_maker: NodeMaker, host: Host, run_folder: Path
 ) -> NewNode:
     """Makes nodes on which every pod runs, with the arguments of `new_node`: clones of one that was booted once.
 
@@ -242,10 +247,21 @@ def ready_node(
     why_cold = _why_cold(request, pytestconfig, host)
     if why_cold:
         tell(pytestconfig, f"every node is booted cold: {why_cold}")
-        return makers.making(makers.boot)
+        return _new_node(request, node_maker, node_maker.boot)
     say = functools.partial(tell, pytestconfig)
     templates = Templates(cache_of(pytestconfig) / "templates", cache.LIMIT, run_folder, say)
-    return makers.making(functools.partial(makers.clone, templates))
+    return _new_node(request, node_maker, functools.partial(node_maker.clone, templates))
+
+
+def _new_node(request: pytest.FixtureRequest, maker: NodeMaker, make: Callable[[Order], Node]) -> NewNode:
+    mark = request.node.get_closest_marker("machine")
+    try:
+        if mark and mark.args:
+            raise TypeError(f"{mark.args[0]!r} has no name")
+        wishes = Wishes(**mark.kwargs) if mark else Wishes()
+    except TypeError as unknown:
+        raise InputError(f"The mark `machine` takes {', '.join(vars(Wishes()))} by name: {unknown}.") from unknown
+    return NewNode(maker, make, lambda: request.getfixturevalue("image"), wishes)
 
 
 def _why_cold(request: pytest.FixtureRequest, config: pytest.Config, host: Host) -> str:

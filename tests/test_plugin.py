@@ -128,3 +128,23 @@ def test_an_error_of_another_kind_keeps_its_traceback(run: pytest.Pytester) -> N
     ended = run.runpytest()
     ended.assert_outcomes(errors=1)
     ended.stdout.fnmatch_lines(["*KeyError: 'key'*"])
+
+
+@pytest.mark.parametrize("mark", ["'e1000e'", "drive='floppy'"])
+def test_a_mark_that_is_no_machine_is_the_tests_fault(run: pytest.Pytester, mark: str) -> None:
+    run.makepyfile(
+        f"""
+        from types import SimpleNamespace
+
+        import pytest
+
+        @pytest.fixture
+        def node_maker():
+            return SimpleNamespace(prepare=None)
+
+        @pytest.mark.machine({mark})
+        def test_it(new_node):
+            pass
+        """
+    )
+    run.runpytest("-p", "no:cacheprovider").stdout.fnmatch_lines(["*The mark `machine` takes disk_size, memory, nic, cpus*"])

@@ -6,14 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ParamSpec, Protocol
 
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
 from harness.lab.host import Host
 from harness.lab.node import Folders, Node, Order
+from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests.pods import StaticPod, load, refuse_clashes
@@ -29,26 +29,35 @@ _TAKES_THE_PORT = "console"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
-P = ParamSpec("P")
 Pods = Sequence[StaticPod | Path]
 
 
-class NewNode(Protocol):
-    """What makes a node of an image for a scenario.
+@dataclass(frozen=True)
+class Wishes:
+    """What a scenario wants other than the run's options have it; None leaves a thing as it is.
 
-    `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`, which
-    then has the serial port; `disk_size` is in bytes; `files` are more files for the data partition; `kernel_arguments`
-    stand in place of those that have the kernel's log on the serial port: without any, the image boots as at a user's.
+    Sizes are bytes or words such as `4G`. `kernel_arguments` stand in place of those that have the kernel's log on the
+    serial port: without any, the image boots as at a user's.
     """
 
-    def __call__(
-        self,
-        image: Disk,
-        pods: Pods,
-        disk_size: int | None = None,
-        files: Tree | None = None,
-        kernel_arguments: Sequence[str] | None = None,
-    ) -> Node: ...
+    disk_size: int | str | None = None
+    memory: int | str | None = None
+    nic: str | None = None
+    cpus: int | None = None
+    kernel_arguments: Sequence[str] | None = None
+
+    def over(self, others: "Wishes") -> "Wishes":
+        """These, and the others' where these leave a thing as it is."""
+        return replace(others, **{name: value for name, value in vars(self).items() if value is not None})
+
+    def applied_to(self, machine: Machine) -> Machine:
+        """The machine as it is wanted; raises InputError for one that no node could run on."""
+        wanted = {name: value for name, value in vars(self).items() if value is not None}
+        for size in wanted.keys() & {"disk_size", "memory"}:
+            wanted[size] = size_in_bytes(wanted[size])
+        if self.kernel_arguments is not None:
+            wanted["kernel_arguments"] = tuple(self.kernel_arguments)
+        return replace(machine, **wanted)
 
 
 class NodeMaker:
@@ -62,28 +71,15 @@ class NodeMaker:
         self._stock = stock
         self._in_use = ExitStack()
 
-    def making(self, make: Callable[[Order], Node]) -> NewNode:
-        """What a scenario asks for nodes, by one of the ways to make them below."""
-        return _behind(self.order, make)
-
-    def order(
-        self,
-        image: Disk,
-        pods: Pods,
-        disk_size: int | None = None,
-        files: Tree | None = None,
-        kernel_arguments: Sequence[str] | None = None,
-    ) -> Order:
+    def order(self, image: Disk, pods: Pods, files: Tree | None = None, wishes: Wishes | None = None) -> Order:
         """A node to be, complete: see `NewNode` for the arguments."""
+        machine = (wishes or Wishes()).applied_to(self._machine(image, None))
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         console_pod = load(_CONSOLE_POD)
         taken = _TAKES_THE_PORT in [pod.name for pod in loaded]
         all_pods = loaded if taken else [console_pod, *loaded]
         refuse_clashes(all_pods)
         supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
-        machine = self._machine(image, disk_size)
-        if kernel_arguments is not None:
-            machine = replace(machine, kernel_arguments=tuple(kernel_arguments))
         return Order(
             image, machine, loaded, None if taken else console_pod, {**supplies.files, **(files or {})}, supplies.registry
         )
@@ -148,11 +144,37 @@ class NodeMaker:
         return Folders(Path(tempfile.mkdtemp(dir=self._run_folder)) / name, self._artifacts / name)
 
 
-def _behind(order: Callable[P, Order], make: Callable[[Order], Node]) -> Callable[P, Node]:
-    def new_node(*arguments: P.args, **named: P.kwargs) -> Node:
-        return make(order(*arguments, **named))
+@dataclass(frozen=True)
+class NewNode:
+    """What a scenario makes nodes with: `make` is one of the ways of `maker`.
 
-    return new_node
+    `image` gives the image under test, `defaults` are the wishes of the whole test.
+    """
+
+    maker: NodeMaker
+    make: Callable[[Order], Node]
+    image: Callable[[], Disk]
+    defaults: Wishes
+
+    def __call__(
+        self,
+        image: Disk | None = None,
+        pods: Pods = (),
+        disk_size: int | str | None = None,
+        files: Tree | None = None,
+        kernel_arguments: Sequence[str] | None = None,
+        *,
+        nic: str | None = None,
+        cpus: int | None = None,
+        memory: int | str | None = None,
+    ) -> Node:
+        """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
+
+        `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
+        which then has the serial port; `files` are more files for the data partition.
+        """
+        wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
+        return self.make(self.maker.order(image or self.image(), pods, files, wishes))
 
 
 def _facts(order: Order, host: Host) -> dict[str, str]:

@@ -1,0 +1,15 @@
+"""Sizes as people write them: `512M`, `4G`."""
+
+import re
+
+from harness.errors import InputError
+
+
+def size_in_bytes(size: int | str) -> int:
+    """`512M`, `2G` or plain bytes to bytes; raises InputError for anything else."""
+    if isinstance(size, int):
+        return size
+    match = re.fullmatch(r"([0-9]+)([KMGT]?)", size.upper())
+    if match is None:
+        raise InputError(f"{size!r} is no size: write bytes, or a number with K, M, G or T behind it.")
+    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))
