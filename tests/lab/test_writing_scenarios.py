@@ -1,0 +1,100 @@
+"""The page on writing scenarios: its examples are of the types that are declared, and hold on a node."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.lab.boot import Boot
+from harness.lab.questions import Questions
+from harness.serial.shell import Result
+from harness.verdict.feed import ContainerState, PodState
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/writing-scenarios.md").read_text()
+SCENARIOS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+ON_A_NODE = re.findall(r"^```python node\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+# The ACK that dhcpcd keeps: an answer by 10.0.2.2 for 10.0.2.15/24 (RFC 2131, 2).
+ACK = (
+    bytes([2, 1, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 2, 15])
+    + bytes(8)
+    + bytes.fromhex("5254006b696f")
+    + bytes(202)
+    + bytes([99, 130, 83, 99, 53, 1, 5, 1, 4, 255, 255, 255, 0, 3, 4, 10, 0, 2, 2, 6, 4, 10, 0, 2, 3])
+    + bytes([51, 4, 0, 1, 81, 128, 54, 4, 10, 0, 2, 2, 255])
+)
+ANSWERS = {
+    "uname": b"Linux\n",
+    "cat /host/etc/hosts": b"10.0.2.15\tkios-node\n",
+    "cat /proc/modules": b"virtio_net 65536 0 - Live 0x0\n",
+    "files=": b"2026-01-01T00:00:00.1Z stdout F Kubelet version v1\n",
+    "cat /host/var/lib": ACK,
+    "grep -q ':280A ": b"",
+}
+FAILURES = {"ls /missing": Result(1, b"no such file\n"), "exit 3": Result(3, b"")}
+
+
+class Kubelet:
+    """One pod with one container."""
+
+    def states(self) -> list[ContainerState]:
+        return [ContainerState("node", "kubelet", "running")]
+
+    def changes(self) -> list[ContainerState | PodState]:
+        return [*self.states(), PodState("node", "Running")]
+
+    def logs(self, namespace: str, pod: str, container: str) -> str:
+        return "Kubelet version v1\n"
+
+
+class FakeNode(Questions):
+    """Answers as a node does to the page's questions."""
+
+    kubelet = Kubelet()
+
+    @property
+    def boot(self) -> Boot:
+        return self  # type: ignore[return-value]
+
+    def run(self, command: str) -> Result:
+        if command in FAILURES:
+            return FAILURES[command]
+        return next(Result(0, answer) for asked, answer in ANSWERS.items() if command.startswith(asked))
+
+    def until(self, condition, what, within):  # type: ignore[no-untyped-def]
+        met = condition()
+        assert met, what
+        return met
+
+
+def test_the_page_has_examples() -> None:
+    assert SCENARIOS
+    assert len(ON_A_NODE) >= 5
+    assert PAGE.count("```python") == len(SCENARIOS) + len(ON_A_NODE)
+
+
+@pytest.mark.parametrize("example", ON_A_NODE)
+def test_an_example_holds(example: str) -> None:
+    exec(compile(example, "docs/writing-scenarios.md", "exec"), {"node": FakeNode()})
+
+
+def test_the_examples_are_well_typed(tmp_path: Path) -> None:
+    typed = "from harness.lab.node import Node\n\n"
+    for number, example in enumerate(ON_A_NODE):
+        body = "".join(f"    {line}\n" for line in example.splitlines())
+        typed += f"def example_{number}(node: Node) -> None:\n{body}\n"
+    (tmp_path / "on_a_node.py").write_text(typed)
+    for number, example in enumerate(SCENARIOS):
+        (tmp_path / f"scenario_{number}.py").write_text(example)
+    files = sorted(tmp_path.glob("*.py"))
+    config = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "cache")]
+    mypy = [sys.executable, "-m", "mypy", *config, "--follow-imports", "silent", *map(str, files)]
+    done = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_question_is_on_the_page() -> None:
+    public = [name for name in vars(Questions) if not name.startswith("_") and name != "boot"]
+    assert [name for name in public if f"node.{name}(" not in PAGE] == []
