@@ -157,6 +157,23 @@ class OneForAll:
 
 
 @dataclass(frozen=True)
+class OpenNetwork:
+    """Nodes on a network that is not confined."""
+
+    def told(self) -> str:
+        return "a network that reaches the host"
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        order = NodeMaker.order
+
+        def opened(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
+            made = order(maker, *arguments, **named)
+            return replace(made, machine=replace(made.machine, network="open"))
+
+        patch.setattr(NodeMaker, "order", opened)
+
+
+@dataclass(frozen=True)
 class NothingToGrow:
     """A disk that the image fills already."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from breaks.sabotage import Command, Edit, NoLoader, NothingToGrow, OneForAll, OnTheDisk, PageEdit, Sabotage
+from breaks.sabotage import Command, Edit, NoLoader, NothingToGrow, OneForAll, OnTheDisk, OpenNetwork, PageEdit, Sabotage
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,9 @@ BREAKS = {
         "clone.py::test_ready_node_reaches_the_resolver_of_its_lease",
         Command("ip address flush dev eth0"),
         r"a question to 10\.0\.2\.3 on the wire: it did not",
+    ),
+    "clone-host": Break(
+        "clone.py::test_ready_node_reaches_nothing_of_its_hosts", OpenNetwork(), "a connection from the node came through"
     ),
     "clone-shared": Break("clone.py::test_ready_node_is_nobody_elses", OneForAll(), "/host/var/log/mine"),
     "clone-power": Break(

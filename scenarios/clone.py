@@ -4,6 +4,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.guest import dhcp
 from harness.guest.capture import datagrams
 from harness.lab.maker import NewNode
@@ -41,6 +43,17 @@ def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image
         return any((q.destination, q.destination_port) == (resolver, 53) and b"restored" in q.payload for q in questions)
 
     node.until(asked, f"a question to {resolver} on the wire")
+
+
+def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Disk) -> None:
+    """A node gets no connection to its tester's host: else an image under test would have the run of what listens there."""
+    node = ready_node(image, [NODE_POD])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        # QEMU's user network has the host's loopback at 10.0.2.2.
+        node.run(f"echo hello | nc -w 5 10.0.2.2 {listener.getsockname()[1]}")
+        with pytest.raises(BlockingIOError):
+            pytest.fail(f"a connection from the node came through: {listener.accept()[1]}")
 
 
 def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:

@@ -11,7 +11,7 @@ from harness.guest.screen import Font
 from harness.lab import admission, builder
 from harness.lab import cache as default_cache
 from harness.lab.admission import Admission
-from harness.vm import accelerator, firmware, qemu
+from harness.vm import accelerator, confine, firmware, qemu
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
 from harness.vm.qemu import Qemu
@@ -37,6 +37,7 @@ class Host:
             "firmware": self.firmware.code.name,
             "accelerator": f"{self.accelerator.name} ({self.accelerator.reason})",
             "deadlines": f"x {self.accelerator.slowness:.2f}",
+            "a guest's way out": "denied" if confine.supported() else "open: this kernel has no landlock for networks",
         }
 
 

@@ -28,8 +28,8 @@ class Machine:
 
     `memory` and `disk_size` are bytes, `sector_size` is the size of a logical block (512 or 4096). `kernel_arguments`
     reach the kernel behind its built-in command line; without any, the firmware starts the disk as it would at a user's.
-    On a `restricted` network the guest gets a lease and is reached by the harness, and reaches nobody; on an `open` one it
-    reaches this host's loopback, and whatever this host reaches.
+    On a `restricted` network the guest has its lease and is reached by the harness, and opens no TCP connection (see
+    `confine`); on an `open` one it reaches this host's loopback, and whatever this host reaches.
     """
 
     disk_size: int
@@ -124,6 +124,7 @@ def argv(
     a port on 127.0.0.1 that the guest reaches as `REGISTRY`.
     """
     return [
+        *_confined(machine, registry),
         str(qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
         *("-sandbox", _sandbox(registry)),
@@ -139,7 +140,7 @@ def argv(
             f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
-        *("-netdev", _network(machine, registry)),
+        *("-netdev", _network(registry)),
         *("-device", f"{machine.nic},netdev={NETWORK},mac={machine.mac}"),
         *("-object", f"filter-dump,id=capture,netdev={NETWORK},file={option_value(files.capture)}"),
         *("-device", f"pcie-root-port,id={SLOT},chassis=1"),
@@ -155,9 +156,15 @@ def _sandbox(registry: int | None) -> str:
     return f"on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny"
 
 
-def _network(machine: Machine, registry: int | None) -> str:
-    options = [f"user,id={NETWORK}", f"restrict={'off' if machine.network == 'open' else 'on'}"]
-    options += [f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (KUBELET_PORT, SSH_PORT)]
+def _confined(machine: Machine, registry: int | None) -> list[str]:
+    if machine.network == "open":
+        return []
+    confine = str(Path(__file__).with_name("confine.py"))
+    return [sys.executable, "-S", "-E", confine, *([] if registry is None else [str(registry)]), "--"]
+
+
+def _network(registry: int | None) -> str:
+    options = [f"user,id={NETWORK}", *(f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (KUBELET_PORT, SSH_PORT))]
     if registry is not None:
         relay = shlex.join([sys.executable, "-S", "-E", str(Path(__file__).with_name("relay.py")), str(registry)])
         options.append(f"guestfwd=tcp:{REGISTRY[0]}:{REGISTRY[1]}-cmd:{relay.replace(',', ',,')}")

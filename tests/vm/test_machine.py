@@ -119,8 +119,10 @@ def test_values_at_the_limits_are_taken(good: dict[str, Any]) -> None:
 
 
 def test_the_guest_reaches_nobody_unless_that_is_asked_for() -> None:
-    assert ",restrict=on," in values_of("-netdev", line())[0]
-    assert ",restrict=off," in values_of("-netdev", line(replace(_MACHINE, network="open")))[0]
+    assert [Path(word).name for word in line()[3:6]] == ["confine.py", "--", "qemu"]
+    assert line(replace(_MACHINE, network="open"))[0] == "/usr/bin/qemu"
+    served = argv(Path("/usr/bin/qemu"), _MACHINE, _TCG, _FILES, _CHANNELS, registry=4711)
+    assert [Path(word).name for word in served[3:7]] == ["confine.py", "4711", "--", "qemu"]
 
 
 def test_qemu_starts_programs_for_a_registry_only() -> None:
