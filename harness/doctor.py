@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import tools
 from harness.errors import HarnessError
-from harness.lab import admission, builder
+from harness.lab import builder, capacity
 from harness.lab import cache as cache_place
 from harness.vm import accelerator, firmware, qemu
 
@@ -68,7 +68,7 @@ def _disk(folder: Path) -> Condition:
 
 
 def _memory() -> Condition:
-    carried = admission.capacity()
+    carried = capacity.capacity()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cure = "a node needs 2 GiB beside the rest: use a larger machine" if carried.memory < _MEMORY else ""
     return Condition("memory and CPUs", f"{total / _GIB:.0f} GiB, {carried.cpus:.0f} CPUs", cure)

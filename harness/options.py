@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, InputError
-from harness.lab import brought, cache
+from harness.lab import brought, cache, capacity
 from harness.lab.size import size_in_bytes
 from harness.shard import Shard
 from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
 from harness.vm.machine import EARLY_CONSOLE, NETWORKS, Machine
+
+_MEMORY = "1G"
 
 
 def add(parser: pytest.Parser) -> None:
@@ -41,7 +43,7 @@ def add(parser: pytest.Parser) -> None:
         metavar="SIZE",
         help="size of a node's disk where the scenario names none, as 2G (default: twice the image)",
     )
-    group.addoption("--memory", default="1G", metavar="SIZE", help="memory of a node (default: %(default)s)")
+    group.addoption("--memory", default=_MEMORY, metavar="SIZE", help="memory of a node (default: %(default)s)")
     group.addoption(
         "--accelerator",
         choices=WISHES,
@@ -91,6 +93,9 @@ def check(config: pytest.Config) -> None:
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
         Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=size_in_bytes(config.getoption("memory")))
+        # A project whose tests need no node may run where none fits.
+        if config.getoption("memory") != _MEMORY:
+            capacity.refuse_what_never_fits(size_in_bytes(config.getoption("memory")), capacity.capacity())
     except HarnessError as refused:
         raise pytest.UsageError(str(refused)) from refused
 

@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import re
-import shutil
+import os
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from io import FileIO
 from pathlib import Path
@@ -16,6 +16,8 @@ from harness.errors import InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder, cache
 from harness.lab import host as hosts
+from harness.lab import place as places
+from harness.lab.artifacts import OneTest, emptied, taken
 from harness.lab.brought import Brought
 from harness.lab.host import Host
 from harness.lab.keeper import Keeper, end_with_parent
@@ -90,7 +92,12 @@ def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A folder for all that a run makes and nobody needs behind it; it goes even when pytest is killed."""
     if hasattr(pytestconfig, "workerinput"):
         end_with_parent()
-    folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
+    place = places.choose(
+        Path(tempfile.gettempdir()), named="TMPDIR" in os.environ, mounts=Path("/proc/self/mountinfo").read_text()
+    )
+    if place.words:
+        tell(pytestconfig, place.words)
+    folder = Path(tempfile.mkdtemp(prefix="kios-e2e-", dir=place.folder))
     keeper = Keeper.start(folder)
     yield folder
     keeper.close()
@@ -99,7 +106,12 @@ def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def host(pytestconfig: pytest.Config) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
-    found = hosts.find(pytestconfig.getoption("qemu"), pytestconfig.getoption("accelerator"), cache_of(pytestconfig))
+    found = hosts.find(
+        pytestconfig.getoption("qemu"),
+        pytestconfig.getoption("accelerator"),
+        cache_of(pytestconfig),
+        pytestconfig.stash[_PROGRESS].say,
+    )
     tell(pytestconfig, "; ".join(f"{name}: {value}" for name, value in found.facts().items()))
     return found
 
@@ -161,14 +173,22 @@ def _supported(request: pytest.FixtureRequest) -> None:
             pytest.skip(f"the image under test has no module {', '.join(lacking)} on its data partition")
 
 
+@pytest.fixture(scope="session")
+def artifacts_root(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The folder of this run's artifacts, which its workers share and no other run writes to."""
+    wanted: Path = pytestconfig.getoption("artifacts").absolute()
+    run = getattr(pytestconfig, "workerinput", {}).get("testrunuid", uuid.uuid4().hex)
+    with taken(wanted, run) as root:
+        if root != wanted:
+            tell(pytestconfig, f"artifacts are in {root}: another run writes to {wanted}")
+        yield root
+
+
 @pytest.fixture
-def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Path:
+def artifacts(request: pytest.FixtureRequest, artifacts_root: Path) -> Path:
     """An empty folder for what is left of this test."""
-    root: Path = pytestconfig.getoption("artifacts").absolute()
-    folder = root / request.path.stem / re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+    tests = [OneTest(item.path, item.name) for item in request.session.items]
+    return emptied(artifacts_root, OneTest(request.path, request.node.name), tests)
 
 
 @pytest.fixture
@@ -248,7 +268,7 @@ def ready_node(
     if why_cold:
         tell(pytestconfig, f"every node is booted cold: {why_cold}")
         return _new_node(request, node_maker, node_maker.boot)
-    say = functools.partial(tell, pytestconfig)
+    say = pytestconfig.stash[_PROGRESS].say
     templates = Templates(cache_of(pytestconfig) / "templates", cache.LIMIT, run_folder, say)
     return _new_node(request, node_maker, functools.partial(node_maker.clone, templates))
 

@@ -11,7 +11,7 @@ import pytest
 from harness import doctor, tools
 from harness.doctor import Condition
 from harness.errors import HarnessError
-from harness.lab import admission, builder
+from harness.lab import admission, builder, capacity
 from harness.vm import accelerator, firmware, qemu
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
@@ -59,7 +59,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(tools, "find", lambda name: Path("/tools", name))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=21 * _GIB))
-    monkeypatch.setattr(admission, "capacity", lambda: admission.Need(2 * _GIB, 3.0))
+    monkeypatch.setattr(capacity, "capacity", lambda: admission.Need(2 * _GIB, 3.0))
     monkeypatch.setattr(qemu, "find", find_qemu)
     monkeypatch.setattr(firmware, "find", find_firmware)
     monkeypatch.setattr(accelerator, "choose", choose)
@@ -150,7 +150,7 @@ def test_a_first_build_needs_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_a_host_without_memory_for_a_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(admission, "capacity", lambda: admission.Need(2 * _GIB - 1, 1.0))
+    monkeypatch.setattr(capacity, "capacity", lambda: admission.Need(2 * _GIB - 1, 1.0))
     assert lacking(examine(tmp_path)) == ["memory and CPUs"]
 
 

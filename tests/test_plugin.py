@@ -42,6 +42,7 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),
         pytest.param(["--memory", "1.5G"], "'1.5G' is no size", id="a memory size that is none"),
         pytest.param(["--memory", "511M"], "a node needs 512 MiB", id="too little memory"),
+        pytest.param(["--memory", "64T"], "never fits here: nodes may take", id="more memory than there is"),
         pytest.param(["--accelerator", "abacus"], "abacus", id="an accelerator that is none"),
     ],
 )

@@ -7,6 +7,7 @@ lives. So a killed run reserves nothing.
 import contextlib
 import fcntl
 import json
+import math
 import os
 import threading
 import time
@@ -19,8 +20,8 @@ from typing import IO
 from harness.errors import HarnessError
 
 _LOOK_AGAIN_SECONDS = 0.2
-# The rest is for the operating system and for pytest.
-_SHARE_OF_MEMORY = 0.8
+# A longer wait looks like one that hangs.
+_QUIET_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,16 @@ class _Held(Need):
     pid: int
 
 
-def capacity() -> Need:
-    """What this host has for nodes."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Need(int(memory * _SHARE_OF_MEMORY), float(len(os.sched_getaffinity(0))))
+def _silently(words: str) -> None:
+    """Says nothing of what is waited for."""
 
 
 class Admission:
     """The gate through which every node goes; all processes with the same folder share it."""
 
-    def __init__(self, folder: Path, limit: Need) -> None:
-        self._folder, self._limit = folder, limit
+    def __init__(self, folder: Path, limit: Need, say: Callable[[str], None] = _silently) -> None:
+        """`say` is told what a wait of more than some seconds waits for."""
+        self._folder, self._limit, self._say = folder, limit, say
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -57,8 +57,13 @@ class Admission:
 
         A node is always let in where all others are of this very process: none of them could end while it waits.
 
-        Raises HarnessError when there is none within so many seconds.
+        Raises HarnessError when there is none within so many seconds, or never.
         """
+        if not self.can_ever(need):
+            raise HarnessError(
+                f"A node that takes {_gib(need.memory)} of memory never fits here: "
+                f"nodes may take {_gib(self._limit.memory)} in all."
+            )
         mine = self._folder / f"{uuid.uuid4().hex}.need"
         with self._wait(mine, need, within) as file:
 
@@ -71,12 +76,21 @@ class Admission:
             finally:
                 mine.unlink(missing_ok=True)
 
+    def can_ever(self, need: Need) -> bool:
+        """Whether a node fits when no other runs. One that wants more CPUs than there are is only slow."""
+        return need.memory <= self._limit.memory
+
     def _wait(self, mine: Path, need: Need, within: float) -> IO[str]:
         deadline, pause = time.monotonic() + within, threading.Event()
+        quiet_until = time.monotonic() + _QUIET_SECONDS
         while True:
             with self._gate():
-                if self._fits(self._living(), need):
+                living = self._living()
+                if self._fits(living, need):
                     return _write_locked(mine, need)
+            if time.monotonic() >= quiet_until:
+                self._say(self._what_lacks(living, need))
+                quiet_until = math.inf
             if time.monotonic() >= deadline:
                 raise HarnessError(f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s.")
             pause.wait(_LOOK_AGAIN_SECONDS)
@@ -90,9 +104,19 @@ class Admission:
 
     def _fits(self, living: list[_Held], need: Need) -> bool:
         memory = need.memory + sum(held.memory for held in living)
-        cpus = need.cpus + sum(held.cpus for held in living)
+        cpus = min(need.cpus, self._limit.cpus) + sum(held.cpus for held in living)
         foreign = any(held.pid != os.getpid() for held in living)
         return not foreign or (memory <= self._limit.memory and cpus <= self._limit.cpus)
+
+    def _what_lacks(self, living: list[_Held], need: Need) -> str:
+        memory, cpus = (
+            self._limit.memory - sum(held.memory for held in living),
+            self._limit.cpus - sum(held.cpus for held in living),
+        )
+        wanted = f"{_gib(need.memory)} of memory and {need.cpus:.1f} CPUs"
+        free = f"{_gib(max(memory, 0))} and {max(cpus, 0):.1f}"
+        others = ", ".join(sorted({str(held.pid) for held in living if held.pid != os.getpid()}))
+        return f"a node waits for {wanted}: {free} are free beside the nodes of process {others}"
 
     def _living(self) -> list[_Held]:
         """The needs of nodes that live; files of dead ones are removed."""
@@ -106,6 +130,10 @@ class Admission:
                 else:
                     file.unlink(missing_ok=True)
         return needs
+
+
+def _gib(memory: int) -> str:
+    return f"{memory / (1 << 30):.1f} GiB"
 
 
 def _write_locked(mine: Path, need: Need) -> IO[str]:

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,11 @@ _LOCK, _MAKING = ".lock", ".making"
 _TRIES = 5
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _CURE = "make room, or name another with --image-cache"
+_LOOK_AGAIN_SECONDS = 0.1
+# A longer wait looks like one that hangs.
+_QUIET_SECONDS = 5.0
+# The longest boot on a slow host, and a build of the reference image.
+_WITHIN = 3600.0
 _HELD = contextlib.ExitStack()
 
 
@@ -50,25 +56,32 @@ def folder(named: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def kept(place: Path, whole: Callable[[Path], bool], make: Callable[[Path], None], limit: int = LIMIT) -> Iterator[Path]:
+def kept(
+    place: Path,
+    whole: Callable[[Path], bool],
+    make: Callable[[Path], None],
+    limit: int = LIMIT,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Path]:
     """Gives what is kept at `place`, and keeps it from removal meanwhile; `make` makes it at another path if it is not whole.
 
-    Of all who ask, one makes it and the others wait. What is longest unused makes room in the cache, which is the folder two
-    above. Raises NotKept where the cache cannot be written, or is full.
+    Of all who ask, one makes it and the others wait; `say` is told for what, if that takes long. What is longest unused makes
+    room in the cache, which is the folder two above. Raises NotKept where the cache cannot be written, or is full.
     """
     with contextlib.ExitStack() as used:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            used.enter_context(_locked(place, fcntl.LOCK_SH))
+            used.enter_context(_waited_for(place, fcntl.LOCK_SH, say))
             for _ in range(_TRIES):
                 if whole(place):
                     break
                 used.close()
-                with _locked(place, fcntl.LOCK_EX):
+                with _waited_for(place, fcntl.LOCK_EX, say) as lock:
+                    _sign(lock)
                     if not whole(place):
                         _make(place, make)
                 make_room(place.parents[1], limit, place)
-                used.enter_context(_locked(place, fcntl.LOCK_SH))
+                used.enter_context(_waited_for(place, fcntl.LOCK_SH, say))
             else:
                 raise HarnessError(f"{place} changes while nobody may change it: use another --image-cache.")
         except OSError as refused:
@@ -124,7 +137,7 @@ def _things(root: Path) -> list[Path]:
 
 def _remove_unused(place: Path, what: Path) -> None:
     """Removes `what` unless someone has the lock of `place`, and the lock's file if nothing is left behind it."""
-    with contextlib.suppress(OSError), _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with contextlib.suppress(OSError), _locked(place, fcntl.LOCK_EX):
         _remove(what)
         if not place.exists():
             _lock_of(place).unlink(missing_ok=True)
@@ -137,18 +150,29 @@ def _remove(what: Path) -> None:
         what.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _locked(place: Path, how: int) -> Iterator[None]:
-    """Has the lock of a place; BlockingIOError if somebody else has it and `how` says not to wait."""
-    with _open_locked(_lock_of(place), how):
-        yield
+def _waited_for(place: Path, how: int, say: Callable[[str], None]) -> IO[str]:
+    """The lock of a place, once nobody else has it; HarnessError if somebody still has it after an hour."""
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            return _locked(place, how)
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited > _WITHIN:
+            raise HarnessError(f"{place} is in the hands of process {_signed(place)} for an hour: see to that.")
+        if waited > _QUIET_SECONDS and not said:
+            say(f"waits for process {_signed(place)}, which makes {place.parent.name}/{place.name}")
+            said = True
+        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _open_locked(path: Path, how: int) -> IO[str]:
+def _locked(place: Path, how: int) -> IO[str]:
+    """The lock of a place, shared or exclusive; BlockingIOError if somebody else has it."""
+    path = _lock_of(place)
     while True:
         lock = _opened(path)
         try:
-            fcntl.flock(lock, how)
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
             # Whoever removed the place may have removed its lock's file meanwhile: that lock binds nobody.
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock
@@ -158,6 +182,19 @@ def _open_locked(path: Path, how: int) -> IO[str]:
             lock.close()
             raise
         lock.close()
+
+
+def _sign(lock: IO[str]) -> None:
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _signed(place: Path) -> str:
+    """Who had the lock alone the last time."""
+    with contextlib.suppress(OSError):
+        return _lock_of(place).read_text()
+    return "?"
 
 
 def _opened(path: Path) -> IO[str]:

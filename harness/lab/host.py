@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.guest.screen import Font
-from harness.lab import admission, builder
+from harness.lab import builder, capacity
 from harness.lab import cache as default_cache
 from harness.lab.admission import Admission
 from harness.vm import accelerator, confine, firmware, qemu
@@ -41,12 +41,12 @@ class Host:
         }
 
 
-def find(program: str | None, wish: str, cache: Path) -> Host:
+def find(program: str | None, wish: str, cache: Path, say: Callable[[str], None] = lambda _: None) -> Host:
     """Finds what runs nodes here and proves it; see `qemu.find`, `firmware.find` and `accelerator.choose` for the errors."""
     found = qemu.find(program, unpacked_qemu(cache))
     code = firmware.find(first=found.firmware)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json")
-    return Host(found, code, chosen, Admission(cache / "admission", admission.capacity()), functools.partial(_font, cache))
+    return Host(found, code, chosen, Admission(cache / "admission", capacity.capacity(), say), functools.partial(_font, cache))
 
 
 def unpacked_qemu(cache: Path) -> Path:

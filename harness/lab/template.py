@@ -86,11 +86,11 @@ class Templates:
                 place = (
                     own
                     if _is_whole(own)
-                    else used.enter_context(cache.kept(self._root / key, _is_whole, make_shared, self._limit))
+                    else used.enter_context(cache.kept(self._root / key, _is_whole, make_shared, self._limit, self._say))
                 )
             except cache.NotKept as refused:
                 self._say(f"templates last for this run only: {refused}")
-                place = used.enter_context(cache.kept(own, _is_whole, make_own, self._limit))
+                place = used.enter_context(cache.kept(own, _is_whole, make_own, self._limit, self._say))
             template = _trusted(place)
             if template is None:
                 raise HarnessError(f"The template {place} changes while nobody may change it: use another --image-cache.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.lab import admission
 from harness.lab.admission import Admission, Need
 
 _ROOT = Path(__file__).parents[2]
@@ -46,10 +47,31 @@ def test_what_does_not_fit_is_refused_after_its_time(tmp_path: Path, need: Need)
     other.communicate(b"")
 
 
-def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path) -> None:
-    other = _holder(tmp_path)
-    other.communicate(b"")
-    with Admission(tmp_path, _LIMIT).held(Need(900, 2.0), 5):
+def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_QUIET_SECONDS", 0.3)
+    other, said = _holder(tmp_path), list[str]()
+
+    def end_other(words: str) -> None:
+        said.append(words)
+        other.communicate(b"")
+
+    with Admission(tmp_path, _LIMIT, end_other).held(Need(900, 2.0), 5):
+        pass
+    assert len(said) == 1
+    assert f"beside the nodes of process {other.pid}" in said[0]
+
+
+def test_what_never_fits_is_refused_at_once(tmp_path: Path) -> None:
+    gate = Admission(tmp_path, _LIMIT)
+    assert gate.can_ever(Need(1000, 64.0))
+    assert not gate.can_ever(Need(1001, 1.0))
+    with pytest.raises(HarnessError, match="never fits here"), gate.held(Need(1001, 1.0), 60):
+        pass
+
+
+def test_a_node_of_more_cpus_than_there_are_is_let_in_beside_none(tmp_path: Path) -> None:
+    (tmp_path / "gate").touch()
+    with Admission(tmp_path, _LIMIT).held(Need(100, 64.0), 0.3):
         pass
 
 
@@ -70,14 +92,14 @@ def test_nodes_of_one_process_do_not_wait_for_each_other(tmp_path: Path) -> None
 
 def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
     other = _holder(tmp_path)
-    admission = Admission(tmp_path, Need(memory=2000, cpus=2.0))
-    with admission.held(Need(400, 1.0), 5) as lower:
-        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+    gate = Admission(tmp_path, Need(memory=2000, cpus=2.0))
+    with gate.held(Need(400, 1.0), 5) as lower:
+        with pytest.raises(HarnessError, match="no room"), gate.held(Need(400, 0.8), 0.3):
             pass
         lower(0.2)
-        with admission.held(Need(400, 0.8), 0.3):
+        with gate.held(Need(400, 0.8), 0.3):
             pass
         lower(1.0)
-        with pytest.raises(HarnessError, match="no room"), admission.held(Need(400, 0.8), 0.3):
+        with pytest.raises(HarnessError, match="no room"), gate.held(Need(400, 0.8), 0.3):
             pass
     other.communicate(b"")

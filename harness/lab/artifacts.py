@@ -1,0 +1,98 @@
+"""Where what is left of each test goes: a folder of the run's own, and in it one of each test's own."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.errors import InputError
+
+# A name has 255 bytes at most (limits.h, NAME_MAX); a digest and a number may come behind.
+_NAME_BYTES = 200
+_MOST_RUNS = 100
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class OneTest:
+    """A test, by its file and its name with all parameters."""
+
+    file: Path
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Its folder, as long as no other test has the same: the file's stem, and the name with dashes."""
+        return f"{_safe(self.file.stem)}/{_safe(self.name)}"
+
+
+@contextmanager
+def taken(wanted: Path, run: str) -> Iterator[Path]:
+    """Gives the folder for a run's artifacts: `wanted`, or `wanted-2` and so on where other runs still write to those.
+
+    All processes of a run say the same `run` and are given the same. Raises InputError where the folder cannot be written.
+    """
+    for number in range(1, _MOST_RUNS):
+        root = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = (root / _LOCK).open("a+")
+        except OSError as refused:
+            raise _refused(root, refused) from refused
+        with lock:
+            if _is_ours(lock, run):
+                yield root
+                return
+    raise InputError(f"{_MOST_RUNS} runs write their artifacts beside {wanted}: name another with --artifacts DIR.")
+
+
+def emptied(root: Path, test: OneTest, all_tests: Sequence[OneTest]) -> Path:
+    """The folder of one of the run's tests; what an earlier run left in it is removed.
+
+    Raises InputError where it cannot be written.
+    """
+    place = test.place
+    if Counter(other.place for other in set(all_tests))[place] > 1:
+        place += "-" + hashlib.sha256(os.fsencode(f"{test.file}::{test.name}")).hexdigest()[:8]
+    folder = root / place
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as refused:
+        raise _refused(folder, refused) from refused
+    return folder
+
+
+def _is_ours(lock: IO[str], run: str) -> bool:
+    """Whether the folder of the lock is this run's, which then has the lock, shared by all of its processes."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(run)
+        lock.flush()
+    except BlockingIOError:
+        pass
+    # Whoever has it alone is about to write his name.
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    lock.seek(0)
+    return lock.read() == run
+
+
+def _safe(words: str) -> str:
+    """As a file's name."""
+    name = re.sub(r"[^\w.-]+", "-", words).strip("-")
+    if len(os.fsencode(name)) <= _NAME_BYTES:
+        return name
+    return os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore") + "-" + hashlib.sha256(os.fsencode(words)).hexdigest()[:8]
+
+
+def _refused(folder: Path, refused: OSError) -> InputError:
+    return InputError(f"Artifacts cannot be written to {folder} ({refused.strerror}): name another with --artifacts DIR.")

@@ -1,0 +1,45 @@
+"""Where the folder of a run is made: on a disk, as far as this host has one for it.
+
+Debian 13's /tmp is in memory, which nodes' disks and frozen memories would take from the nodes themselves.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+# A frozen node and the disks of some clones.
+_ROOM = 4 << 30
+_IN_MEMORY = {"tmpfs", "ramfs"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder for temporary files, and in one line what is to be said of it, if anything."""
+
+    folder: Path
+    words: str = ""
+
+
+def choose(wanted: Path, named: bool, mounts: str, disk: Path = Path("/var/tmp")) -> Place:
+    """`wanted`, which is taken if its user `named` it; else `disk`, where that is one and has room.
+
+    `mounts` is the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+    """
+    if filesystem_of(wanted, mounts) not in _IN_MEMORY:
+        return Place(wanted)
+    usable = filesystem_of(disk, mounts) not in _IN_MEMORY and os.access(disk, os.W_OK | os.X_OK)
+    if usable and not named and shutil.disk_usage(disk).free >= _ROOM:
+        return Place(disk, f"the run's folder is in {disk}: {wanted} is in memory")
+    return Place(wanted, f"the run's folder is in {wanted}, which is in memory: TMPDIR=FOLDER names one on a disk")
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """The type of the file system on which a path is; the last of those that are mounted on top of each other."""
+    kinds = {"/": ""}
+    for line in mounts.splitlines():
+        before, _, behind = line.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape", errors="replace")
+        kinds[point] = behind.split()[0]
+    real = path.resolve()
+    return next(kinds[str(folder)] for folder in (real, *real.parents) if str(folder) in kinds)
