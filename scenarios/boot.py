@@ -17,7 +17,7 @@ NAMES = {"modprobe", "mount", "nsenter", "umount"}
 
 @pytest.mark.cold
 def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode, image: Disk) -> None:
-    """Without it nothing else works: a user's machine stays in its firmware, or stops half-way."""
+    """UEFI starts the EFI binary and the node comes up, each stage in its time; if not, a user's machine stays in its firmware."""
     node = new_node(image, [NODE_POD])
     node.start()
     node.wait(rf"BdsDxe: starting .* from HD\(1,GPT,{str(image.esp.guid).upper()},.*/EFI\\Boot\\Bootx64\.efi")
@@ -32,7 +32,7 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
 
 @pytest.mark.cold
 def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
-    """Without it a node would come up for the harness, which has a boot entry of its own, and show nothing to anybody else."""
+    """The image boots without the harness's boot entry and shows errors on the screen; if not, it boots for nobody but the harness."""
     node = new_node(image, [NODE_POD], kernel_arguments=[])
     node.start()
     node.wait_until_ready()
@@ -43,7 +43,7 @@ def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
 
 
 def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:
-    """Without it a user would run, and have to trust, services that kiOS promises not to have."""
+    """Only init, CRI-O and the kubelet run on the host; anything more is a service that users have to trust unasked."""
     node = ready_node(image, [NODE_POD])
     listed = node.run("for p in /proc/[0-9]*; do echo $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline); done")
     # What runs in a container has a cgroup of its own, and kernel threads have no command line. conmon is a container's shadow.
@@ -53,7 +53,7 @@ def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) 
 
 
 def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node would carry a shell or a tool that a user has to keep safe."""
+    """/bin holds what kiOS has and nothing else; a shell or a tool more is one that users have to keep safe."""
     node = ready_node(image, [NODE_POD])
     found = set(node.run("ls /host/bin").text.split())
     assert found <= PROGRAMS | NAMES, f"there is also {', '.join(sorted(found - PROGRAMS - NAMES))}"
@@ -61,7 +61,7 @@ def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_kubelet_is_on_its_own(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node without a cluster would wait for one, or for a network plugin, in place of running its pods."""
+    """The kubelet runs its pods without a cluster or a network plugin; if not, a standalone node waits for ever."""
     node = ready_node(image, [NODE_POD])
     assert "kubeconfig" not in node.run("tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline").text
     assert node.run("ls /host/etc/cni/net.d").text.strip() in ("", "ls: /host/etc/cni/net.d: No such file or directory")

@@ -16,7 +16,7 @@ RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runti
 
 
 def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
-    """Without it scenarios would judge a node of yesterday: its clock, its pods and its network as they once were."""
+    """A clone's clock, pods and network are today's; if not, scenarios judge a node as it once was."""
     node = ready_node(image, [NODE_POD])
     before, clock, after = time.time(), int(node.run("clock").text) / 1e9, time.time()
     assert before - 0.5 < clock < after + 0.5, f"the node's clock is off by {clock - (before + after) / 2:.1f} s"
@@ -29,7 +29,7 @@ def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image: Disk) -> None:
-    """Without it names would be asked of nobody on a node that looks as if it were on the network.
+    """A clone asks the resolver of its lease; if not, it only looks as if it were on the network.
 
     What the resolver answers is the host's affair: QEMU hands the question to that one's.
     """
@@ -57,7 +57,7 @@ def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Dis
 
 
 def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
-    """Without it what one scenario does would be found by another."""
+    """What one scenario does on its clone is not seen by another; if it is, verdicts depend on the order of tests."""
     one, other = (ready_node(image, [NODE_POD]) for _ in range(2))
     assert one.run("echo mine > /host/var/log/mine && echo mine > /host/run/mine && sync").status == 0
     for place in ("/host/var/log/mine", "/host/run/mine"):
@@ -65,7 +65,7 @@ def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Disk) -> None:
-    """Without it scenarios about power could not start from a node that is up."""
+    """A clone powers off in order and boots again; if not, scenarios about power cannot start from a node that is up."""
     node = ready_node(image, [NODE_POD])
     assert node.run("echo kept > /host/var/log/kept").status == 0
     disk = node.power_off()

@@ -23,7 +23,7 @@ WINDOW = "stty rows 50 cols 132; stty size; echo window''-done"
 
 @pytest.mark.cold
 def test_login_commands_and_a_hard_life(new_node: NewNode, image: Disk) -> None:
-    """Without it a user at the machine has no way in, or loses the session when it is needed most."""
+    """A login on the serial port outlives floods and binary output; if not, a user loses it when it is needed most."""
     node = new_node(image, [MANIFESTS / "node.yaml", MANIFESTS / "agetty.yaml"])
     node.start()
     node.wait_until_ready()

@@ -15,7 +15,7 @@ RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runti
 
 
 def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node may have an address that nobody gave it, or lose the one that it has at the next renewal."""
+    """Wire, kernel and dhcpcd's record agree on the lease; if not, the node loses its address at the next renewal."""
     node = ready_node(image, [])
     node.add(NODE_POD)
     node.wait_until_ready()
@@ -25,7 +25,7 @@ def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> Non
 
 
 def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node's network would go with its DHCP client, which the page has end at once."""
+    """Address and route outlive dhcpcd and a new hostname; if not, the network goes with the client that the page has end at once."""
     node = ready_node(image, [NODE_POD])
     lease = dhcp.record_lease(node.run(RECORD).output)
     assert node.run(DHCPCD).status == 1, "dhcpcd still runs"
@@ -38,7 +38,7 @@ def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Di
 
 
 def test_without_a_server_the_node_waits_and_recovers(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node that is up before its network would stay off it until somebody went there."""
+    """A node that is up before its DHCP server waits and recovers; if not, it stays off the network until somebody goes there."""
     node = ready_node(image, [])
     node.wire.block()
     node.add(NODE_POD)
@@ -50,7 +50,7 @@ def test_without_a_server_the_node_waits_and_recovers(ready_node: NewNode, image
 
 
 def test_without_a_cable_the_node_waits_and_recovers(ready_node: NewNode, image: Disk) -> None:
-    """Without it a cable that is plugged in late, or a switch that starts late, would cost a visit to the node."""
+    """A node waits for its cable and recovers; if not, a cable that is plugged in late costs a visit to the node."""
     node = ready_node(image, [])
     node.wire.unplug()
     node.add(NODE_POD)

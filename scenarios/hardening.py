@@ -17,7 +17,7 @@ BITS = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_MODULE": 16}
 
 
 def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, image: Disk) -> None:
-    """Without it a task fails for want of a right, or has the whole node in its hands for no reason."""
+    """Each one-shot task has the rights that its manifest grants; with fewer it fails, with more it holds the whole node."""
     node = ready_node(image, [])
     pod = NODE_POD
     for name in pod.init_containers:
@@ -35,7 +35,7 @@ def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, ima
 
 
 def test_log_containers_may_do_nothing(ready_node: NewNode, image: Disk) -> None:
-    """Without it whatever is found in the smallest container of a node is a way into all of it."""
+    """The log containers have no rights at all; with any, the smallest container of a node is a way into all of it."""
     node = ready_node(image, [NODE_POD])
     processes = node.run("grep -lx tinycat /proc/[0-9]*/comm").text.split()
     assert len(processes) == len(NODE_POD.containers)

@@ -22,7 +22,7 @@ GREETING = "Kubelet version"
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemon: str) -> None:
-    """Without it what a user reads of a daemon has holes just where the trouble is."""
+    """The mirrored log has every line in order; if not, it has holes just where the trouble is."""
     node = ready_node(image, [NODE_POD])
     write_marks(node, daemon)
     node.until(lambda: marks_in(mirrored(node, daemon)) == [*LINES], f"the lines written to {daemon}.log in {daemon}'s log")
@@ -31,7 +31,7 @@ def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemo
 
 
 def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk) -> None:
-    """Without it a user never learns why a daemon had trouble while it started."""
+    """Lines from before the reader are mirrored too; if not, users never learn why a daemon had trouble while it started."""
     node = ready_node(image, [])
     write_marks(node, "crio")
     node.add(NODE_POD)
@@ -41,7 +41,7 @@ def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk
 
 
 def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image: Disk) -> None:
-    """Without it the log of a kubelet that was restarted, and so the reason for it, would be lost."""
+    """The mirror goes on over a restart of the kubelet; if not, the reason for the restart is lost."""
     node = ready_node(image, [NODE_POD])
     node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 1, "the kubelet's first words")
     assert node.run("kios-system 3").status == 0
@@ -49,7 +49,7 @@ def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image:
 
 
 def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
-    """Without it anybody who reaches the node would read its logs, and run commands in its pods."""
+    """Nobody without a certificate reads logs; if they can, whoever reaches the node runs commands in its pods as well."""
     node = ready_node(image, [NODE_POD])
     node.until(node.boot.kubelet.answers, "the kubelet's answer to the run's own certificate")
     url = f"https://127.0.0.1:{node.boot.kubelet.port}/containerLogs/kube-system/node/crio"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs_module("tiny-power-button", "binfmt_script")
 
 
 def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> None:
-    """Without it the scenarios below would prove nothing: the kernel may do by itself what the modules are loaded for."""
+    """Scripts and the power button need their modules; if not, the scenarios below prove nothing about the manifest."""
     node = ready_node(image, [])
     assert node.run(SCRIPT).status == ENOEXEC
     node.boot.press_power_button()
@@ -30,7 +30,7 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
 
 
 def test_script_executes(ready_node: NewNode, image: Disk) -> None:
-    """Without it every container with a script as its program would fail with `exec format error`."""
+    """A script executes once `binfmt_script` is loaded; if not, every container that starts one fails with `exec format error`."""
     node = ready_node(image, [NODE_POD])
     loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
     assert {"tiny_power_button", "binfmt_script"} <= loaded
@@ -38,7 +38,7 @@ def test_script_executes(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -> None:
-    """Without it a user who presses the button, or a cloud that does, tears pods and filesystem down in the middle of work."""
+    """The power button ends pods and filesystem in order; if not, whoever presses it tears them down in the middle of work."""
     node = ready_node(image, [NODE_POD])
     node.add(FAREWELL_POD)
     node.wait_until_ready()
@@ -49,7 +49,7 @@ def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -
 
 
 def test_module_that_does_not_exist_is_named(ready_node: NewNode, image: Disk) -> None:
-    """Without it a typing error in the list, on a node that then has no network, would be explained by nothing."""
+    """A misspelt module fails the pod by its name; if not, a node without a network gives no reason for it."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("modprobe", ["-a", "tiny-power-buton", "virtio_pci", "virtio_net"]))
     with pytest.raises(NodeFailure, match=r"container modprobe of pod node ended with status 1: .*tiny-power-buton"):

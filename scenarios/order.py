@@ -16,7 +16,7 @@ NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 
 
 def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node would ask for its address before it has a network driver, or grow a filesystem in a small partition."""
+    """Each one-shot task waits for the one before; if not, a node asks for its address before it has a network driver."""
     states = states_of_node_pod(ready_node(image, [NODE_POD]))
     one_shots = [states[name] for name in NODE_POD.init_containers]
     for before, after in itertools.pairwise(one_shots):
@@ -26,7 +26,7 @@ def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Dis
 
 
 def test_failure_holds_back_what_is_behind_it(ready_node: NewNode, image: Disk) -> None:
-    """Without it a task would run on what the failed one before it left undone."""
+    """A failed task holds back those behind it; if not, they run on what it left undone."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
     with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):

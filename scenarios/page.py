@@ -15,7 +15,7 @@ COMPLETION = Path(__file__).parent / "page-completion.yaml"
 
 
 def test_the_page_runs(new_node: NewNode, image: Disk, page: Path) -> None:
-    """Without it the page could go stale, and a user who follows it would be the first to find out, on a node of their own."""
+    """kiOS's page runs as it is written; if not, a user who follows it is the first to find out."""
     node = new_node(image, [completed(read(page), COMPLETION)], disk_size=4 * image.size)
     node.start()
     node.wait_until_ready()

@@ -27,7 +27,7 @@ KEEPSAKES = {
 
 @pytest.mark.parametrize("times", [2, 4, 16])
 def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, times: int) -> None:
-    """Without it a user's disk stays as small as the image, whatever its size, and the node runs full."""
+    """Partition 2 and its filesystem fill a larger disk; if not, the node runs full on a disk that is nearly empty."""
     node = new_node(image, [NODE_POD], disk_size=times * image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -36,7 +36,7 @@ def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, time
 
 
 def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -> None:
-    """Without it a node on a disk with nothing to grow would never get past its init containers."""
+    """A disk with nothing to grow is left alone; if not, a node on it never gets past its init containers."""
     node = new_node(image, [NODE_POD], disk_size=image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -44,7 +44,7 @@ def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -
 
 
 def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None:
-    """Without it a node would come up once, and never again after its first reboot."""
+    """A second boot finds nothing to do; if not, a node comes up once and never again."""
     node = new_node(image, [NODE_POD], disk_size=4 * image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -59,7 +59,7 @@ def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None
 
 
 def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
-    """Without it large volumes, past the 32-bit limit of the protective MBR, would fail or stay small."""
+    """A disk of 2 TiB, past what a protective MBR counts, is filled too; if not, large volumes stay small."""
     node = new_node(image, [NODE_POD], disk_size=2 * TIB, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -68,7 +68,7 @@ def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
 
 
 def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
-    """Without it nodes on drives with native 4K blocks would not grow, or lose their partition table."""
+    """A disk of 4096-byte blocks is filled too; if not, nodes on such drives lose their partition table."""
     node = new_node(image_4k, [NODE_POD], disk_size=4 * image_4k.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -77,7 +77,7 @@ def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
 
 
 def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk) -> None:
-    """Without it a node pod that lost its parted container would pass for one that grows the disk."""
+    """A pod without parted is told by the partition that stays small; if not, it passes for one that grows the disk."""
     node = ready_node(image, [])
     node.add(NODE_POD.without("parted"))
     node.wait_until_ready()
@@ -89,7 +89,7 @@ def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk)
 
 
 def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: Disk) -> None:
-    """Without it a grown partition around a small filesystem would pass for room that a user can use."""
+    """A pod without resize2fs is told by the filesystem that stays small; if not, it passes for room that can be used."""
     node = ready_node(image, [])
     node.add(NODE_POD.without("resize2fs"))
     node.wait_until_ready()
@@ -101,7 +101,7 @@ def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: D
 
 
 def test_wrong_partition_number_fails_the_container(ready_node: NewNode, image: Disk) -> None:
-    """Without it a typing error in the manifest would be waited for until the deadline, and explained by nothing."""
+    """A wrong partition number fails its container at once; if not, users wait for a deadline that explains nothing."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
     with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):

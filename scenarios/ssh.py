@@ -17,14 +17,14 @@ CONTENT = random.Random(22).randbytes(3_000_000)
 
 
 def test_commands_and_their_status(ready_node: NewNode, image: Disk) -> None:
-    """Without it a user has no way into a node that is in another room."""
+    """Commands over SSH come back with their output and status; if not, there is no way into a node in another room."""
     with ready_node(image, PODS).boot.ssh() as client:
         _, output, errors = client.exec_command("echo out; echo err >&2; exit 7", timeout=60)
         assert (output.read(), errors.read(), output.channel.recv_exit_status()) == (b"out\n", b"err\n", 7)
 
 
 def test_files_up_and_down(ready_node: NewNode, image: Disk, tmp_path: Path) -> None:
-    """Without it a user could not bring a file to a node, or fetch a log from it, whole."""
+    """Files travel whole both ways over SSH; if not, no log leaves a node and no mend reaches it."""
     with ready_node(image, PODS).boot.ssh() as client, client.open_sftp() as files:
         (tmp_path / "up").write_bytes(CONTENT)
         files.put(tmp_path / "up", "/tmp/file")
@@ -35,7 +35,7 @@ def test_files_up_and_down(ready_node: NewNode, image: Disk, tmp_path: Path) -> 
 
 
 def test_another_key_is_refused(ready_node: NewNode, image: Disk, tmp_path: Path) -> None:
-    """Without it anybody who reaches the port would be root on the node."""
+    """A stranger's key is refused; if not, whoever reaches the port is root on the node."""
     node = ready_node(image, PODS)
     with pytest.raises(NodeFailure, match="SSH: Authentication failed"):
         node.boot.ssh(Credentials.make(tmp_path).ssh_user)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.needs_module(DRIVER)
 
 
 def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> None:
-    """Without it what a user plugs in stays dead, udev or not."""
+    """A card that is plugged in gets its driver; if not, what a user plugs in stays dead, udev or not."""
     node = ready_node(image, [NODE_POD])
     node.add(UDEV_POD)
     node.wait_until_ready()
@@ -28,7 +28,7 @@ def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> N
 
 
 def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
-    """Without it the scenario above would prove nothing: the kernel might load the driver by itself."""
+    """Nothing but udev loads that driver; if something does, the scenario above proves nothing."""
     node = ready_node(image, [NODE_POD])
     node.wire.insert_card(DRIVER, MAC)
     with pytest.raises(NodeFailure, match="did not happen within"):
