@@ -97,6 +97,8 @@ def _store(arguments: argparse.Namespace) -> Path:
             image for number, file in enumerate(arguments.archives) for image in archive.read(file, place / f"archive-{number}")
         ]
         storage.preload(images, place / "store")
+        # A layer's set-uid programs are for nobody on this host.
+        (place / "store").chmod(0o700)
         (place / "store").rename(output)
     return output
 

@@ -200,12 +200,15 @@ def _check_way(parts: _Parts, links: Iterable[_Parts]) -> None:
 
 
 def _delete(root: Path, parts: _Parts) -> None:
+    deleted = parts[-1].removeprefix(_DELETED)
+    if deleted in ("", ".", ".."):
+        raise _ArchiveError(f"a layer deletes {'/'.join(parts)!r}, which names nothing in a folder")
     folder = _folder_there(root, parts)
     if folder and parts[-1] == _OPAQUE:
         for child in folder.iterdir():
             _remove(child)
     elif folder:
-        _remove(folder / parts[-1].removeprefix(_DELETED))
+        _remove(folder / deleted)
 
 
 def _put(tar: tarfile.TarFile, entry: tarfile.TarInfo, root: Path, parts: _Parts) -> None:

@@ -17,7 +17,7 @@ NAMES = {"modprobe", "mount", "nsenter", "umount"}
 
 @pytest.mark.cold
 def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode, image: Disk) -> None:
-    """UEFI starts the EFI binary and the node comes up, each stage in its time; if not, a user's machine stays in its firmware."""
+    """UEFI starts the EFI binary and the node comes up; if not, a user's machine stays in its firmware."""
     node = new_node(image, [NODE_POD])
     node.start()
     node.wait(rf"BdsDxe: starting .* from HD\(1,GPT,{str(image.esp.guid).upper()},.*/EFI\\Boot\\Bootx64\.efi")
@@ -32,7 +32,7 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
 
 @pytest.mark.cold
 def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
-    """The image boots without the harness's boot entry and shows errors on the screen; if not, it boots for nobody but the harness."""
+    """The image boots without the harness's boot entry and shows errors on the screen; if not, it boots for nobody else."""
     node = new_node(image, [NODE_POD], kernel_arguments=[])
     node.start()
     node.wait_until_ready()

@@ -25,7 +25,7 @@ def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> Non
 
 
 def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Disk) -> None:
-    """Address and route outlive dhcpcd and a new hostname; if not, the network goes with the client that the page has end at once."""
+    """Address and route outlive dhcpcd and a new hostname; if not, the network goes with the client, which ends at once."""
     node = ready_node(image, [NODE_POD])
     lease = dhcp.record_lease(node.run(RECORD).output)
     assert node.run(DHCPCD).status == 1, "dhcpcd still runs"
@@ -38,7 +38,7 @@ def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Di
 
 
 def test_without_a_server_the_node_waits_and_recovers(ready_node: NewNode, image: Disk) -> None:
-    """A node that is up before its DHCP server waits and recovers; if not, it stays off the network until somebody goes there."""
+    """A node that is up before its DHCP server waits and recovers; if not, it stays off the network for good."""
     node = ready_node(image, [])
     node.wire.block()
     node.add(NODE_POD)

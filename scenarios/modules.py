@@ -30,7 +30,7 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
 
 
 def test_script_executes(ready_node: NewNode, image: Disk) -> None:
-    """A script executes once `binfmt_script` is loaded; if not, every container that starts one fails with `exec format error`."""
+    """A script executes once `binfmt_script` is loaded; if not, containers fail with `exec format error`."""
     node = ready_node(image, [NODE_POD])
     loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
     assert {"tiny_power_button", "binfmt_script"} <= loaded

@@ -100,7 +100,7 @@ def _name_in(archive: Path) -> str:
     try:
         with tarfile.open(archive) as tar:
             member = tar.extractfile("index.json")
-            annotations = json.load(member)["manifests"][0].get("annotations", {}) if member else {}
+            annotations = json.load(member)["manifests"][0].get("annotations") or {} if member else {}
     except (OSError, tarfile.TarError, KeyError, ValueError, IndexError, TypeError) as broken:
         raise HarnessError(
             f"{archive} is no OCI archive ({broken}): make one with skopeo copy ... oci-archive:FILE"

@@ -262,6 +262,13 @@ def test_no_layer_changes_what_is_outside(tmp_path: Path, outside: Path, above: 
     assert tree_of(outside) == {"kept": b"secret"}
 
 
+@pytest.mark.parametrize("name", [".wh...", ".wh..", ".wh.", "d/.wh...", "d/.wh..", "d/.wh."])
+def test_a_whiteout_of_a_folder_or_the_one_above_is_refused(tmp_path: Path, outside: Path, name: str) -> None:
+    with pytest.raises(BuildError, match="names nothing in a folder"):
+        read(layout_of([file("d/a")], [file(name)]), tmp_path)
+    assert tree_of(outside) == {"kept": b"secret"}
+
+
 def test_no_layer_takes_what_is_outside(tmp_path: Path, outside: Path) -> None:
     with pytest.raises(BuildError, match="which it does not have"):
         read(layout_of([link("out", str(outside))], [hard_link("mine", "out/kept")]), tmp_path)
