@@ -182,7 +182,7 @@ BREAKS = {
     "udev-none": Break(
         "udev.py::test_without_udev_it_has_none",
         Edit("    - e1000\n", "    - e1000\n    - igb\n"),
-        "does not fail as it should: .*igb",
+        "does not fail as it should: did not happen within",
     ),
     "clone-clock": Break(
         "clone.py::test_ready_node_is_live_and_true",
@@ -218,7 +218,7 @@ BREAKS = {
     "resize-resize2fs": Break(
         "resize.py::test_without_resize2fs_the_filesystem_is_named",
         NothingToGrow(),
-        "does not fail as it should: the kernel sees .*bytes of filesystem",
+        "does not fail as it should: bytes of filesystem in",
     ),
     "resize-number": Break(
         "resize.py::test_wrong_partition_number_fails_the_container",

@@ -1,5 +1,8 @@
 """The ways in which a run can go wrong, told apart by who is at fault: the node, the host, or the test itself."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 
@@ -27,3 +30,18 @@ class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an
     """The node did not do what a kiOS user may expect of it."""
 
     party = Party.NODE
+
+
+@contextmanager
+def fails_with(words: str) -> Iterator[None]:
+    """For what has to fail: lets a failure of the node's with this pattern pass, and raises NodeFailure where nothing fails.
+
+    Any other failure stays what it is, in its own words.
+    """
+    try:
+        yield
+    except AssertionError as failure:
+        if not re.search(words, str(failure)):
+            raise
+    else:
+        raise NodeFailure(f"the node does not fail as it should: {words}")

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness.errors import NodeFailure
+from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.manifests.pods import load
 from harness.storage.disk import Disk
@@ -24,7 +24,7 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
     node = ready_node(image, [])
     assert node.run(SCRIPT).status == ENOEXEC
     node.boot.press_power_button()
-    with pytest.raises(NodeFailure, match="power-off by the guest: it did not happen within"):
+    with fails_with("power-off by the guest: it did not happen within"):
         node.boot.wait_for_power_off(within=3)
     assert node.run("true").status == 0
 
@@ -52,5 +52,5 @@ def test_module_that_does_not_exist_is_named(ready_node: NewNode, image: Disk) -
     """A misspelt module fails the pod by its name; if not, a node without a network gives no reason for it."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("modprobe", ["-a", "tiny-power-buton", "virtio_pci", "virtio_net"]))
-    with pytest.raises(NodeFailure, match=r"container modprobe of pod node ended with status 1: .*tiny-power-buton"):
+    with fails_with(r"container modprobe of pod node ended with status 1: .*tiny-power-buton"):
         node.wait_until_ready()

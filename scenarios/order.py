@@ -3,9 +3,7 @@
 import itertools
 from pathlib import Path
 
-import pytest
-
-from harness.errors import NodeFailure
+from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
@@ -29,7 +27,7 @@ def test_failure_holds_back_what_is_behind_it(ready_node: NewNode, image: Disk) 
     """A failed task holds back those behind it; if not, they run on what it left undone."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
-    with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):
+    with fails_with("container parted of pod node ended with status 1"):
         node.wait_until_ready()
     states = states_of_node_pod(node)
     assert {name: states[name].exit_code for name in ("modprobe", "dhcpcd")} == {"modprobe": 0, "dhcpcd": 0}

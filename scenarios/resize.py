@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness.errors import NodeFailure
+from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
@@ -81,10 +81,10 @@ def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk)
     node = ready_node(image, [])
     node.add(NODE_POD.without("parted"))
     node.wait_until_ready()
-    with pytest.raises(AssertionError, match="the kernel sees partition 2 end"):
+    with fails_with("the kernel sees partition 2 end"):
         assert_kernel_sees_a_full_disk(node)
     disk = node.power_off()
-    with pytest.raises(AssertionError, match="partition 2 did not grow"):
+    with fails_with("partition 2 did not grow"):
         assert_grown_to_the_whole_disk(disk, image)
 
 
@@ -93,10 +93,10 @@ def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: D
     node = ready_node(image, [])
     node.add(NODE_POD.without("resize2fs"))
     node.wait_until_ready()
-    with pytest.raises(AssertionError, match="bytes of filesystem in"):
+    with fails_with("bytes of filesystem in"):
         assert_kernel_sees_a_full_disk(node)
     disk = node.power_off()
-    with pytest.raises(AssertionError, match="filesystem did not grow"):
+    with fails_with("filesystem did not grow"):
         assert_grown_to_the_whole_disk(disk, image)
 
 
@@ -104,7 +104,7 @@ def test_wrong_partition_number_fails_the_container(ready_node: NewNode, image: 
     """A wrong partition number fails its container at once; if not, users wait for a deadline that explains nothing."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
-    with pytest.raises(NodeFailure, match="container parted of pod node ended with status 1"):
+    with fails_with("container parted of pod node ended with status 1"):
         node.wait_until_ready()
 
 

@@ -4,9 +4,7 @@ import hashlib
 import random
 from pathlib import Path
 
-import pytest
-
-from harness.errors import NodeFailure
+from harness.errors import fails_with
 from harness.guest.credentials import Credentials
 from harness.lab.maker import NewNode
 from harness.storage.disk import Disk
@@ -37,5 +35,5 @@ def test_files_up_and_down(ready_node: NewNode, image: Disk, tmp_path: Path) -> 
 def test_another_key_is_refused(ready_node: NewNode, image: Disk, tmp_path: Path) -> None:
     """A stranger's key is refused; if not, whoever reaches the port is root on the node."""
     node = ready_node(image, PODS)
-    with pytest.raises(NodeFailure, match="SSH: Authentication failed"):
+    with fails_with("SSH: Authentication failed"):
         node.boot.ssh(Credentials.make(tmp_path).ssh_user)

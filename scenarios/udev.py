@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import NodeFailure
+from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.storage.disk import Disk
 
@@ -31,6 +31,6 @@ def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
     """Nothing but udev loads that driver; if something does, the scenario above proves nothing."""
     node = ready_node(image, [NODE_POD])
     node.wire.insert_card(DRIVER, MAC)
-    with pytest.raises(NodeFailure, match="did not happen within"):
+    with fails_with("did not happen within"):
         node.wait(f"{DRIVER} .*eth1", within=5)
     assert "0x8086" in node.run("cat /sys/bus/pci/devices/0000:01:00.0/vendor").text, "the card was not seen at all"
