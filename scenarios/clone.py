@@ -78,7 +78,7 @@ def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Di
 
 
 def said_on(port: int) -> bytes:
-    """What whoever listens behind a port of 127.0.0.1 says first; nothing while nobody does, though QEMU takes the connection."""
+    """What is said first behind a port of 127.0.0.1; nothing while nobody listens there, though QEMU takes the connection."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         return connection.recv(100)
     return b""
