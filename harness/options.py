@@ -54,7 +54,7 @@ def add(parser: pytest.Parser) -> None:
         "--network",
         choices=NETWORKS,
         default="restricted",
-        help="`restricted`: a node reaches nobody; `open`: this host's loopback, and whatever this host reaches",
+        help="`restricted` denies a node TCP connections to this host and beyond; `open` denies nothing",
     )
     group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
