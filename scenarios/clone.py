@@ -54,7 +54,7 @@ def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Dis
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         # QEMU's user network has the host's loopback at 10.0.2.2.
-        asked = node.run(f"echo hello | nc -w 5 10.0.2.2 {listener.getsockname()[1]}")
+        asked = node.run(f"echo hello | timeout 10 nc 10.0.2.2 {listener.getsockname()[1]}")
         with pytest.raises(BlockingIOError):
             pytest.fail(f"a connection from the node came through: {listener.accept()[1]}")
         assert asked.status == 1, f"nc was not refused: {asked.text}"

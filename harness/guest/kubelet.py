@@ -127,7 +127,7 @@ class KubeletWatch:
     def _states_now(self) -> list[ContainerState | PodState]:
         try:
             return self._api.changes()
-        except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError):
+        except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
             # Nobody answers, or something that is no list of pods: it is asked again.
             return []
 
@@ -142,16 +142,16 @@ def _phase_of(pod: dict[str, Any]) -> PodState:
     status, metadata = pod.get("status") or {}, pod["metadata"]
     reason, message = status.get("reason") or "", status.get("message") or ""
     words = f"{reason}: {message}" if reason and message else reason or message
-    return PodState(metadata["name"], status.get("phase") or "", words, metadata["namespace"])
+    return PodState(str(metadata["name"]), str(status.get("phase") or ""), words, str(metadata["namespace"]))
 
 
 def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
     name, details = next(iter((entry.get("state") or {"waiting": {}}).items()))
     reason, message = details.get("reason") or "", details.get("message") or ""
     return ContainerState(
-        pod=pod["name"],
-        namespace=pod["namespace"],
-        container=entry["name"],
+        pod=str(pod["name"]),
+        namespace=str(pod["namespace"]),
+        container=str(entry["name"]),
         state=name,
         reason=f"{reason}: {message}" if message else reason,
         exit_code=details.get("exitCode"),

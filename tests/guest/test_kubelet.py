@@ -256,6 +256,10 @@ def test_a_watch_outlives_refusals_and_broken_answers(server: Kubelet, api: Kube
     server.status, server.body = 200, b'{"items": ['
     asked = len(server.requests)
     wait_until(lambda: len(server.requests) >= asked + 2)
+    for odd in (b'{"items": ' + b"[" * 200_000, b'{"items": [{"metadata": {"name": {"a": 1}}}]}'):
+        server.body = odd
+        server.requests.clear()
+        wait_until(lambda: len(server.requests) >= 2)
     server.hang_up = True
     asked = len(server.requests)
     wait_until(lambda: len(server.requests) >= asked + 2)
