@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.verdict.console_pod import state_in
-from harness.verdict.feed import ConsoleLine, ContainerState, Happening, PodState, QemuExit, QmpEvent
+from harness.verdict.feed import ConsoleLine, ContainerState, Happening, PodState, QemuExit, QmpEvent, Restored
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied
 
 # What the kubelet does not get past by itself, or not in the time of a test.
@@ -83,7 +83,13 @@ def tells(text: str) -> bool:
 @dataclass
 class _Container:
     state: ContainerState
-    failures: int = 0
+    # Each source counts for itself: both tell of the same end, in either order.
+    told: int = 0
+    counted: int = 0
+
+    @property
+    def failures(self) -> int:
+        return max(self.told, self.counted)
 
 
 @dataclass
@@ -110,6 +116,9 @@ class Situation:
             case QemuExit(status=status, words=words):
                 # What ended the machine before says more than that QEMU went with it.
                 self._end = self._end or QemuDied(status, words)
+            case Restored():
+                # The firmware is long past: whoever writes its words to the port is somebody else.
+                self._kernel_runs = True
             case PodState():
                 self._pods[happening.namespace, happening.pod] = happening
         state = state_in(happening)
@@ -177,10 +186,12 @@ class Situation:
     def _hear_container(self, state: ContainerState) -> None:
         known = self._containers.setdefault((state.namespace, state.pod, state.container), _Container(state))
         if state.state == "running" or (state.state == "terminated" and state.exit_code == 0):
-            known.failures = 0
-        elif state.state == "terminated":
-            # The kubelet counts; the console pod tells of each end once, network or not.
-            known.failures = known.failures + 1 if state.restarts is None else state.restarts + 1
+            known.told = known.counted = 0
+        elif state.state == "terminated" and state.restarts is None:
+            # The console pod tells of each end once, network or not.
+            known.told += 1
+        elif state.state == "terminated" and state.restarts is not None:
+            known.counted = state.restarts + 1
         known.state = state
 
     def _verdict_on(self, pod: Awaited) -> Outcome | None:

@@ -36,7 +36,7 @@ def test_every_break_is_of_a_scenario(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_every_break_was_seen_to_be_caught_and_could_be_no_other(name: str) -> None:
+def test_what_was_seen_of_a_break_could_be_of_no_other(name: str) -> None:
     assert re.search(BREAKS[name].words, SEEN[name]), "run it again: python -m breaks " + name
     assert also_matched(name, SEEN[name]) == ""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness.errors import HarnessError, NodeFailure, Party
-from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, QemuExit, QmpEvent
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, QemuExit, QmpEvent, Restored
 from harness.verdict.judge import Judge, Patience, wait
 from harness.verdict.outcome import (
     Contradicted,
@@ -202,6 +202,19 @@ def test_the_console_pods_word_of_two_failures_is_enough() -> None:
     line = ConsoleLine("kios-e2e: container parted of pod default/node ended with status 1: no such disk")
     assert wait(fed(line), never, _NOW, pods=[_NODE]) == TooLate(0)
     assert isinstance(wait(fed(line, line), never, _NOW, pods=[_NODE]), Contradicted)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["console first", "kubelet first"])
+def test_one_failure_that_both_tell_of_is_one(order: int) -> None:
+    told = ConsoleLine("kios-e2e: container parted of pod default/node ended with status 1: no such disk")
+    both: list[Happening] = [told, failed()]
+    assert wait(fed(*both[::order]), never, _NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_the_firmwares_words_on_a_node_that_was_restored_are_somebody_elses() -> None:
+    words = ConsoleLine("BdsDxe: No bootable option or device was found.")
+    assert isinstance(wait(fed(words), never, _LONG), GuestDied)
+    assert wait(fed(Restored(("kernel",)), words), never, _NOW) == TooLate(0)
 
 
 def test_a_container_of_a_pod_that_restarts_nothing_has_one_try() -> None:
