@@ -115,6 +115,16 @@ def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
     return machine
 
 
+def dimensions(config: pytest.Config) -> dict[str, str]:
+    """What the options say of the machine that a test gets where it wants no other."""
+    return {
+        "memory": str(size_in_bytes(config.getoption("memory"))),
+        "disk-size": config.getoption("disk_size") or "twice the image",
+        "accelerator": config.getoption("accelerator"),
+        "start": "cold" if config.getoption("cold") else "warm",
+    }
+
+
 def cache_of(config: pytest.Config) -> Path:
     return cache.folder(config.getoption("image_cache"))
 

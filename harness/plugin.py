@@ -4,20 +4,20 @@ import contextlib
 import functools
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from harness import options, report
+from harness import options, summary
 from harness.errors import InputError
+from harness.journal.entry import Fact
 from harness.lab import brought as brought_image
 from harness.lab import builder, cache
 from harness.lab import host as hosts
 from harness.lab import place as places
-from harness.lab.artifacts import OneTest, emptied, taken
+from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.host import Host
 from harness.lab.keeper import Keeper, end_with_parent
@@ -27,14 +27,16 @@ from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.options import cache_of, machine_of
 from harness.progress import Progress, to_terminal
-from harness.report import describe, tell
+from harness.scribe import Scribe
 from harness.shard import Shard
 from harness.storage import disk
 from harness.storage.disk import Disk
+from harness.summary import describe, tell
 
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
 _FAILED = pytest.StashKey[bool]()
+_SCRIBE = pytest.StashKey[Scribe]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,7 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says else",
     )
     options.check(config)
-    config.pluginmanager.register(report)
+    config.pluginmanager.register(summary)
+    config.stash[_SCRIBE] = Scribe(config)
+    config.pluginmanager.register(config.stash[_SCRIBE])
     config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
 
 
@@ -113,6 +117,8 @@ def host(pytestconfig: pytest.Config) -> Host:
         pytestconfig.stash[_PROGRESS].say,
     )
     tell(pytestconfig, "; ".join(f"{name}: {value}" for name, value in found.facts().items()))
+    for name, value in found.facts().items():
+        pytestconfig.stash[_SCRIBE].note(Fact("host", name, value))
     return found
 
 
@@ -138,13 +144,23 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
     )
     for name, digest in found.digests.items():
         tell(pytestconfig, f"under test: {name}, sha256 {digest}")
+        pytestconfig.stash[_SCRIBE].note(Fact("under test", name, digest))
     return found
 
 
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
-    return brought.disk if brought else disk.open_image(request.getfixturevalue("node_image") / "kios.img")
+    if brought:
+        return brought.disk
+    folder: Path = request.getfixturevalue("node_image")
+    digests, versions = builder.contents_of(folder)
+    scribe = request.config.stash[_SCRIBE]
+    for name, digest in digests.items():
+        scribe.note(Fact("under test", name, digest))
+    for part, version in versions.items():
+        scribe.note(Fact("inside", part, version))
+    return disk.open_image(folder / "kios.img")
 
 
 @pytest.fixture(scope="session")
@@ -174,21 +190,21 @@ def _supported(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session")
-def artifacts_root(pytestconfig: pytest.Config) -> Iterator[Path]:
+def artifacts_root(pytestconfig: pytest.Config) -> Path:
     """The folder of this run's artifacts, which its workers share and no other run writes to."""
-    wanted: Path = pytestconfig.getoption("artifacts").absolute()
-    run = getattr(pytestconfig, "workerinput", {}).get("testrunuid", uuid.uuid4().hex)
-    with taken(wanted, run) as root:
-        if root != wanted:
-            tell(pytestconfig, f"artifacts are in {root}: another run writes to {wanted}")
-        yield root
+    root = pytestconfig.stash[_SCRIBE].root()
+    if root != (wanted := pytestconfig.getoption("artifacts").absolute()):
+        tell(pytestconfig, f"artifacts are in {root}: another run writes to {wanted}")
+    return root
 
 
 @pytest.fixture
-def artifacts(request: pytest.FixtureRequest, artifacts_root: Path) -> Path:
+def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config, artifacts_root: Path) -> Path:
     """An empty folder for what is left of this test."""
     tests = [OneTest(item.path, item.name) for item in request.session.items]
-    return emptied(artifacts_root, OneTest(request.path, request.node.name), tests)
+    folder = emptied(artifacts_root, OneTest(request.path, request.node.name), tests)
+    pytestconfig.stash[_SCRIBE].leave_artifacts(request.node.nodeid, folder)
+    return folder
 
 
 @pytest.fixture
@@ -215,8 +231,9 @@ def node_maker(
         describe(request.node, name, value)
     maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock)
     request.node.stash[_NODES] = maker.nodes
-    progress = pytestconfig.stash[_PROGRESS]
-    with contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
+    progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]
+    with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
+        ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
         if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
             _keep(maker, pytestconfig)

@@ -110,6 +110,11 @@ class Boot:
             raise
 
     @property
+    def frozen(self) -> Frozen | None:
+        """What this run went on from; None for one that the firmware started."""
+        return self._frozen
+
+    @property
     def milestones(self) -> tuple[Milestone, ...]:
         """The node's own, then those of each pod."""
         return (*BOOT, *(milestone for pod in self.pods for milestone in milestones_of(pod)))

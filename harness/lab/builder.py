@@ -1,5 +1,6 @@
 """The `images` package, asked as a program: it and the harness share nothing but files."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,12 @@ def reference_image(cache: Path) -> Path:
         # A build runs compilers and package tools, which the keeper ends with this process.
         with closing(Keeper.start(Path(tempfile.mkdtemp(prefix="kios-e2e-build-")))):
             return Path(ask("build", "--cache", cache))
+
+
+def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What the reference image says is in it: the SHA-256 digests of its files, and the versions of its parts."""
+    told = json.loads((image / "manifest.json").read_text())
+    return told["sha256"], {part: told[part] for part in ("kernel", "kubelet", "crio")}
 
 
 def ask(command: str, *arguments: str | Path) -> str:

@@ -175,6 +175,11 @@ class Node(Questions):
         return self.timeline()
 
     @property
+    def boots(self) -> Sequence[Boot]:
+        """Every run so far, in their order."""
+        return tuple(self._boots)
+
+    @property
     def boot(self) -> Boot:
         """The run that is, or was the last."""
         if not self._boots:

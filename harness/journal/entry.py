@@ -1,0 +1,123 @@
+"""The entries of a run's journal: values that JSON has, so that a journal is read without the run's objects.
+
+Times are seconds of the epoch, paths are relative to the journal's folder. A field that an older journal lacks has its default.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Began:
+    """A run began. `machine` has the dimensions that its options chose, `shard` is as `1/4`, nothing for a whole run."""
+
+    run: str
+    at: float
+    command: str = ""
+    harness: str = ""
+    shard: str = ""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    host: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A test that the run is to run.
+
+    `promise` is the first sentence of its module's docstring, `proves` its own docstring, `source` its text: what it asserts,
+    and from where it takes the truth. `pins` are the dimensions of the machine that it sets itself.
+    """
+
+    test: str
+    promise: str = ""
+    proves: str = ""
+    source: str = ""
+    pins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that the run found out about what it tests, or about what it runs on."""
+
+    kind: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something that was measured in a node."""
+
+    test: str
+    name: str
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A test was started by one of the run's processes."""
+
+    test: str
+    at: float
+    process: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A test ended: `verdict` is `passed`, `failed` (the node), `error` (the harness could not tell) or `skipped`.
+
+    `party` is who is at fault, `sentence` the judge's, `words` all that was said, `seconds` what each phase took.
+    `artifacts` is the folder of what is left of it.
+    """
+
+    test: str
+    verdict: str
+    at: float
+    party: str = ""
+    sentence: str = ""
+    words: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    artifacts: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A milestone that a boot passed, in seconds after QEMU's start; `frozen`: by the node it was cloned from."""
+
+    name: str
+    after: float
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A run of a node, from QEMU's start to its end.
+
+    `start` is `cold`, `clone` or `template` (a cold boot that was frozen), `template` the key of the one it was made for or
+    cloned from. `budgets` has the seconds that each milestone may take on this host. `status` is QEMU's, None while unknown.
+    """
+
+    test: str
+    node: str
+    number: int
+    at: float
+    seconds: float
+    start: str
+    template: str = ""
+    stages: Sequence[Stage] = ()
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+    artifacts: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run came to its end, with pytest's exit status."""
+
+    at: float
+    status: int
+
+
+Entry = Began | Planned | Fact | Figure | Started | Ended | Booted | Finished

@@ -1,0 +1,74 @@
+"""A run's journal: a file of JSON lines to which all processes of the run append, each entry at once and whole.
+
+What a killed run had done is there; a line that it tore is left out.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from harness.errors import HarnessError, InputError
+from harness.journal.entry import Booted, Entry, Stage
+
+_NAME = "journal-{}.jsonl"
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Entry)}
+_WHAT = "entry"
+
+
+class Journal:
+    """The journal of one run in the folder of its artifacts, to be written to."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        """Opens it; the journals of other runs, whose artifacts this one replaces, go. HarnessError if it cannot be written."""
+        self.folder, self.file = folder, folder / _NAME.format(run)
+        try:
+            for other in folder.glob(_NAME.format("*")):
+                if other != self.file:
+                    other.unlink(missing_ok=True)
+            self._descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as refused:
+            raise HarnessError(f"{self.file} cannot be written: {refused.strerror}") from refused
+
+    def write(self, entry: Entry) -> None:
+        """Appends an entry: one write, which no other process's comes between (write(2), O_APPEND)."""
+        line = json.dumps({_WHAT: type(entry).__name__, **asdict(entry)}, ensure_ascii=False)
+        # A full disk ends no test: what it has to tell is in pytest's own report too.
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, f"{line}\n".encode(errors="backslashreplace"))
+
+    def relative(self, path: Path) -> str:
+        """A path below the journal's folder, as the entries have it."""
+        return os.path.relpath(path, self.folder)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        os.close(self._descriptor)
+
+
+def found_in(folder: Path) -> list[Path]:
+    """The journals in a folder and below it; raises InputError if there is none."""
+    files = sorted(folder.rglob(_NAME.format("*")))
+    if not files:
+        raise InputError(f"{folder} has no journal of a run ({_NAME.format('*')}): name a run's folder of artifacts.")
+    return files
+
+
+def read(file: Path) -> Iterator[Entry]:
+    """Yields a journal's entries; what a later version wrote and this one does not know is left out, and so is half a line."""
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                yield _entry(json.loads(line))
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    kind = _KINDS[told[_WHAT]]
+    known = {name: told[name] for name in (each.name for each in fields(kind)) if name in told}
+    if kind is Booted:
+        known["stages"] = [Stage(**stage) for stage in known.get("stages", ())]
+    entry: Entry = kind(**known)
+    return entry
