@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest import dhcp
-from harness.guest.capture import datagrams
 from harness.lab.maker import NewNode
 from harness.storage.disk import Disk
 from harness.vm import confine
+from harness.wire import dhcp
+from harness.wire.capture import datagrams
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from harness.guest import dhcp
-from harness.guest.dhcp import Kind, Lease
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
 from harness.storage.disk import Disk
+from harness.wire import dhcp
+from harness.wire.dhcp import Kind, Lease
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 DHCPCD = "grep -qx dhcpcd /proc/[0-9]*/comm"

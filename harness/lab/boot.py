@@ -28,7 +28,7 @@ from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
-from harness.vm.wire import Wire
+from harness.wire.wire import Wire
 
 if TYPE_CHECKING:
     import paramiko

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from harness.errors import HarnessError, NodeFailure
-from harness.guest.capture import announced_address
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab.admission import Need
 from harness.lab.boot import CAPTURE, Boot, Frozen
@@ -27,7 +26,8 @@ from harness.verdict.feed import Happening
 from harness.verdict.timeline import Milestone, Passed
 from harness.vm import variables
 from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
-from harness.vm.wire import Wire
+from harness.wire.capture import Address
+from harness.wire.wire import Wire
 
 T = TypeVar("T")
 # The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
@@ -141,9 +141,11 @@ class Node(Questions):
         admitted = ExitStack()
         self._lower_cpus = admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
 
+        address = Address(capture, self.order.machine.mac)
+
         def reachable() -> bool:
             was = frozen is not None and frozen.was_reachable
-            return was or announced_address(capture, self.order.machine.mac) is not None
+            return was or address.seen() is not None
 
         self._boots.append(
             Boot(

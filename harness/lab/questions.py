@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from harness.errors import HarnessError, InputError, NodeFailure
-from harness.guest import crilog, dhcp
-from harness.guest.dhcp import Lease
+from harness.guest import crilog
 from harness.lab.boot import Boot
 from harness.serial.shell import Result
 from harness.verdict.feed import ContainerState, PodState
+from harness.wire import dhcp
+from harness.wire.dhcp import Lease
 
 # dhcpcd keeps its record in /var/db/dhcpcd, which the page's pod has on an emptyDir.
 _RECORD = "/host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/*/*/eth0.lease"

@@ -1,4 +1,4 @@
-"""What went over the wire: a hand-made capture file, read while it still grows, and the announcement of an address."""
+"""What went over the wire: a hand-made capture file, read while it still grows, and the address of a NIC."""
 
 import ipaddress
 import struct
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest.capture import Datagram, announced_address, datagrams, frames
+from harness.wire.capture import Address, Follower, datagrams, frames
+from harness.wire.frame import Datagram
 
 _HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
 _MAC = "52:54:00:6b:69:6f"
@@ -29,8 +30,16 @@ def arp(*, sender: str = _MAC, address: str = _MINE, target: str = _MINE, operat
     return (b"\xff" * 6 + mac + b"\x08\x06" + packet).ljust(60, b"\0")
 
 
-def udp(payload: bytes, *, options: bytes = b"", fragment: int = 0, length: int | None = None, protocol: int = 17) -> bytes:
-    """A frame of a datagram from port 4660 of 10.0.2.15 to port 53 of 10.0.2.3, with a header whose sum is right."""
+def udp(
+    payload: bytes,
+    *,
+    options: bytes = b"",
+    fragment: int = 0,
+    length: int | None = None,
+    protocol: int = 17,
+    source: str = _MINE,
+) -> bytes:
+    """A frame of a datagram from port 4660 to port 53 of 10.0.2.3, with a header whose sum is right."""
     content = struct.pack("!HHHH", 4660, 53, 8 + len(payload) if length is None else length, 0) + payload
     size = 20 + len(options)
     fields = [
@@ -42,7 +51,7 @@ def udp(payload: bytes, *, options: bytes = b"", fragment: int = 0, length: int 
         64,
         protocol,
         0,
-        bytes((10, 0, 2, 15)),
+        ipaddress.IPv4Address(source).packed,
         bytes((10, 0, 2, 3)),
     ]
     header = struct.Struct("!BBHHHBBH4s4s")
@@ -69,42 +78,80 @@ def test_every_cut_leaves_the_whole_frames_before_it(pcap: Path) -> None:
         assert list(frames(pcap)) == [b"first", b"second"][: sum(size >= end for end in ends)]
 
 
+def test_a_capture_that_grows_is_read_once(pcap: Path) -> None:
+    follower = Follower(pcap)
+    assert list(follower.read()) == []
+    whole = capture(pcap, [b"first", b"second", b"third"]).read_bytes()
+    read: list[bytes] = []
+    for size in range(len(whole) + 1):
+        pcap.write_bytes(whole[:size])
+        read += follower.read()
+    assert read == [b"first", b"second", b"third"]
+
+
+def test_a_follower_that_is_left_in_the_middle_goes_on_there(pcap: Path) -> None:
+    follower = Follower(capture(pcap, [b"first", b"second", b"third"]))
+    assert next(follower.read()) == b"first"
+    assert list(follower.read()) == [b"second", b"third"]
+
+
 def test_a_capture_that_is_not_there_yet_has_no_frames(pcap: Path) -> None:
     assert list(frames(pcap)) == []
-    assert announced_address(pcap, _MAC) is None
+    assert Address(pcap, _MAC).seen() is None
 
 
-@pytest.mark.parametrize("operation", [1, 2])
-def test_a_gratuitous_arp_announces_the_address(pcap: Path, operation: int) -> None:
-    capture(pcap, [b"x" * 60, arp(operation=operation)])
-    assert announced_address(pcap, _MAC) == ipaddress.IPv4Address(_MINE)
-    assert announced_address(pcap, _MAC.upper()) == ipaddress.IPv4Address(_MINE)
+def sent_from(address: str) -> bytes:
+    """A datagram of the node's own NIC."""
+    packet = udp(b"hello", source=address)
+    return packet[:6] + bytes.fromhex(_MAC.replace(":", "")) + packet[12:]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [arp(), arp(operation=2), arp(target="10.0.2.2"), arp(target="10.0.2.2", operation=2), sent_from(_MINE)],
+    ids=["announcement", "announcing-reply", "request", "reply", "packet"],
+)
+def test_an_address_in_use_is_seen_however_the_nic_got_it(pcap: Path, frame: bytes) -> None:
+    capture(pcap, [b"x" * 60, frame])
+    assert Address(pcap, _MAC).seen() == ipaddress.IPv4Address(_MINE)
+    assert Address(pcap, _MAC.upper()).seen() == ipaddress.IPv4Address(_MINE)
 
 
 @pytest.mark.parametrize(
     "frame",
     [
         arp(sender=_OTHER),
+        udp(b"of another NIC"),
         arp(address="0.0.0.0"),
         arp(address="0.0.0.0", target="0.0.0.0"),
-        arp(target="10.0.2.2"),
-        arp(address="10.0.2.2", target=_MINE, operation=2),
+        sent_from("0.0.0.0"),
+        sent_from("169.254.3.4"),
         arp()[:41],
         arp()[:12] + b"\x08\x00" + arp()[14:],
     ],
-    ids=["another-nic", "probe", "nothing", "request", "reply", "short", "not-arp"],
+    ids=["another-nic", "another-nics-packet", "probe", "nothing", "asking-for-one", "link-local", "short", "not-arp"],
 )
-def test_anything_else_announces_nothing(pcap: Path, frame: bytes) -> None:
-    assert announced_address(capture(pcap, [frame]), _MAC) is None
-    assert announced_address(capture(pcap, [frame, arp()]), _MAC) is not None
+def test_anything_else_shows_no_address(pcap: Path, frame: bytes) -> None:
+    address = Address(capture(pcap, [frame]), _MAC)
+    assert address.seen() is None
+    capture(pcap, [frame, arp()])
+    assert address.seen() is not None
 
 
-def test_an_announcement_counts_once_it_is_whole(pcap: Path) -> None:
+def test_an_address_that_was_seen_stays(pcap: Path) -> None:
+    address = Address(capture(pcap, [arp()]), _MAC)
+    assert address.seen() is not None
+    pcap.unlink()
+    assert address.seen() is not None
+
+
+def test_an_address_counts_once_its_frame_is_whole(pcap: Path) -> None:
     whole = capture(pcap, [arp()]).read_bytes()
     pcap.write_bytes(whole[:-1])
-    assert announced_address(pcap, _MAC) is None
+    address = Address(pcap, _MAC)
+    assert address.seen() is None
     pcap.write_bytes(whole)
-    assert announced_address(pcap, _MAC) is not None
+    assert address.seen() is not None
 
 
 _SENT = Datagram(ipaddress.IPv4Address("10.0.2.15"), 4660, ipaddress.IPv4Address("10.0.2.3"), 53, b"who is there?")

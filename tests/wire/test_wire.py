@@ -8,7 +8,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.vm.machine import NETWORK, SLOT
 from harness.vm.qmp import Qmp
-from harness.vm.wire import Wire
+from harness.wire.wire import Wire
 
 
 class Asked:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import NodeFailure
-from harness.guest.capture import Datagram, datagrams
+from harness.wire.capture import datagrams
+from harness.wire.frame import Datagram
 
 _SERVER_PORT, _CLIENT_PORT = 67, 68
 # RFC 2131, 2: op, htype, hlen, xid, ciaddr, yiaddr, chaddr, sname, file; then the magic cookie and the options.

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import NodeFailure
-from harness.guest.capture import frames
-from harness.guest.dhcp import Kind, Lease, Message, exchange, messages, record_lease
+from harness.wire.capture import frames
+from harness.wire.dhcp import Kind, Lease, Message, exchange, messages, record_lease
 
 _MAC = "52:54:00:6b:69:6f"
 _OTHER = "52:54:00:00:00:02"

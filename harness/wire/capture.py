@@ -1,0 +1,75 @@
+"""What went over the wire of eth0, as QEMU writes it down (libpcap's file format, pcap-savefile(5))."""
+
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from harness.wire import frame
+from harness.wire.frame import Datagram
+
+_FILE_HEADER = 24
+_RECORD = struct.Struct("<IIII")
+
+
+class Follower:
+    """Reads a capture while it grows, each frame once."""
+
+    def __init__(self, capture: Path) -> None:
+        self._capture = capture
+        self._position = _FILE_HEADER
+
+    def read(self) -> Iterator[bytes]:
+        """Yields the Ethernet frames that are new; a last one that is not whole yet is left for the next time."""
+        if not self._capture.exists():
+            return
+        with self._capture.open("rb") as file:
+            file.seek(self._position)
+            while len(header := file.read(_RECORD.size)) == _RECORD.size:
+                _, _, captured, _ = _RECORD.unpack(header)
+                content = file.read(captured)
+                if len(content) < captured:
+                    return
+                self._position += _RECORD.size + captured
+                yield content
+
+
+class Address:
+    """The address that a NIC uses as its own, in a capture that grows."""
+
+    def __init__(self, capture: Path, mac: str) -> None:
+        self._new = Follower(capture)
+        self._mac = mac.lower()
+        self._found: IPv4Address | None = None
+
+    def seen(self) -> IPv4Address | None:
+        """Returns the address that the NIC was first seen with, None while it has none.
+
+        It shows in any ARP message but a probe (RFC 5227, 1.1) and in any packet, of whatever gave the NIC its address: from
+        then on the node can be reached. An address that leads nowhere beyond its own link is none.
+        """
+        if self._found is None:
+            addresses = (_sender(content) for content in self._new.read() if frame.source_of(content) == self._mac)
+            self._found = next((address for address in addresses if address and _leads_somewhere(address)), None)
+        return self._found
+
+
+def frames(capture: Path) -> Iterator[bytes]:
+    """Yields the Ethernet frames written so far; a last one that is not whole yet is left out."""
+    return Follower(capture).read()
+
+
+def datagrams(capture: Path) -> Iterator[Datagram]:
+    """Yields the UDP datagrams written so far; a fragment, and one that is broken, is left out."""
+    return (datagram for content in frames(capture) if (datagram := frame.datagram(content)))
+
+
+def _sender(content: bytes) -> IPv4Address | None:
+    if said := frame.arp(content):
+        return said.sender_address
+    sent = frame.packet(content)
+    return sent.source if sent else None
+
+
+def _leads_somewhere(address: IPv4Address) -> bool:
+    return not (address.is_unspecified or address.is_loopback or address.is_link_local or address.is_multicast)
