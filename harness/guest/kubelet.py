@@ -11,6 +11,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
+from harness.guest.remote_command import RemoteCommand
+from harness.serial.shell import Result
 from harness.verdict.feed import ContainerState, Feed, PodState
 
 _ANSWER_SECONDS = 10.0
@@ -91,6 +93,10 @@ class KubeletApi:
     def logs(self, namespace: str, pod: str, container: str) -> str:
         """Returns the log of a container, as `kubectl logs` would."""
         return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
+
+    def exec(self, command: RemoteCommand, within: float, abort: Callable[[], str | None]) -> Result:
+        """Runs a command in a container, as `kubectl exec` would; see `RemoteCommand.run`."""
+        return command.run(self.port, self._context, within, abort)
 
 
 class KubeletWatch:

@@ -14,6 +14,7 @@ from harness.errors import HarnessError
 from harness.escape import shown
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
+from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
 from harness.lab.expectation import Expectation, awaited, milestones_of
 from harness.manifests.pods import StaticPod
@@ -124,6 +125,10 @@ class Boot:
         self.pods.append(pod)
         self._expected_since[pod.name] = time.monotonic()
 
+    def expects(self, pod: str, container: str) -> bool:
+        """Whether one of the manifests that this run was given names a container."""
+        return any(each.name == pod and container in (*each.init_containers, *each.containers) for each in self._all_pods())
+
     def mark(self) -> int:
         """This moment in what is heard of the node, for `since`."""
         return self.feed.position()
@@ -173,6 +178,10 @@ class Boot:
         if not self.shell.ready:
             self.wait_for_shell()
         return self.shell.run(command, within * self._expectation.slowness)
+
+    def exec(self, command: RemoteCommand, within: float = _COMMAND_WITHIN) -> Result:
+        """Runs a command in a container by the kubelet's endpoint."""
+        return self.kubelet.exec(command, within * self._expectation.slowness, self._stop_if_over)
 
     def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN) -> T:
         """Asks for a condition again and again, as the node goes on, until it is true, and returns it.
@@ -335,8 +344,11 @@ class Boot:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
 
     def _awaited(self) -> list[Awaited]:
+        return [awaited(pod) for pod in self._all_pods()]
+
+    def _all_pods(self) -> list[StaticPod]:
         console_pod = self._expectation.console_pod
-        return [awaited(pod) for pod in (*self.pods, *([console_pod] if console_pod else ()))]
+        return [*self.pods, *([console_pod] if console_pod else [])]
 
     def _still_hoped_for(self) -> list[Awaited]:
         """The pods whose failure would be news to whoever waits for something else."""

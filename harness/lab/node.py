@@ -18,7 +18,6 @@ from harness.lab.host import Host
 from harness.lab.questions import Questions
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes
-from harness.serial.shell import Result
 from harness.storage import overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
@@ -269,10 +268,6 @@ class Node(Questions):
     def forward(self, port: int) -> int:
         """Returns a port on 127.0.0.1 behind which a TCP port of the node's is, until the run ends."""
         return self.wire.forward(port)
-
-    def run(self, command: str) -> Result:
-        """Runs a command in the console container's shell; the host's files are under /host there."""
-        return self.boot.run(command)
 
     def timeline(self) -> Sequence[Passed]:
         """The milestones of the last run."""

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest import crilog
+from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.serial.shell import Result
 from harness.verdict.feed import ContainerState, PodState
@@ -38,6 +39,11 @@ class Questions(ABC):
     def boot(self) -> Boot:
         """The run that is asked."""
 
+    def run(self, command: str) -> Result:
+        """Runs a command in the console container's shell; the host's files are under /host there."""
+        __tracebackhide__ = True
+        return self.boot.run(command)
+
     def succeed(self, command: str) -> str:
         """Runs a command as `run` does and returns its output; raises NodeFailure unless it ends with status 0."""
         __tracebackhide__ = True
@@ -53,6 +59,19 @@ class Questions(ABC):
         if not done.status:
             raise NodeFailure(f"`{command}` should have failed, but ended with {_told(done)}")
         return done.text
+
+    def exec(self, pod: str, container: str, *command: str, within: float = _WITHIN) -> Result:
+        """Runs a program in a container of a pod, by the kubelet's own endpoint, as `kubectl exec` would.
+
+        Returns its status and its output: stdout and stderr, merged as they came. Raises NodeFailure if it cannot be run or
+        does not end in time; InputError for a container that no manifest of the node's names.
+        """
+        __tracebackhide__ = True
+        if not command:
+            raise InputError(
+                f"There is no command for container {container} of pod {pod}: node.exec(pod, container, program, ...)."
+            )
+        return self.boot.exec(RemoteCommand(self._known(pod, container).namespace, pod, container, command), within)
 
     def read(self, path: PurePosixPath | str) -> bytes:
         """Returns a file of the node's; `path` is absolute, as on the node. Raises NodeFailure if it cannot be read."""
@@ -141,6 +160,16 @@ class Questions(ABC):
         # State 0A is LISTEN (Linux, include/net/tcp_states.h).
         listens = f"grep -q ':{port:04X} [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6 2> /dev/null"
         self.boot.until(lambda: self.boot.run(listens).status == 0, f"TCP port {port} is listened on", within)
+
+    def _known(self, pod: str, container: str) -> ContainerState:
+        """A container that the kubelet has; one that it lacks is the node's failure where a manifest names it."""
+        there = [state for each in self.pods() for state in each.containers]
+        if found := next((state for state in there if (state.pod, state.container) == (pod, container)), None):
+            return found
+        if self.boot.expects(pod, container):
+            raise NodeFailure(f"the kubelet has no container {container} of pod {pod}")
+        names = ", ".join(f"{state.pod}/{state.container}" for state in there) or "none"
+        raise InputError(f"There is no container {container} of pod {pod}; the node has {names}.")
 
     def _state(self, pod: str, container: str) -> ContainerState | None:
         """What the kubelet says of a container; None while it says nothing."""

@@ -95,3 +95,13 @@ def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:
     heard = runs("late")
     boot.feed.publish(heard)
     assert boot.wait(KERNEL, within=0) is heard
+
+
+def test_a_run_knows_the_containers_of_its_manifests(boot: Boot) -> None:
+    boot.expect(pod("late"))
+    assert [boot.expects(*name) for name in (("web", "main"), ("late", "main"), ("late", "other"), ("other", "main"))] == [
+        True,
+        True,
+        False,
+        False,
+    ]

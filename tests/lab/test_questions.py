@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from harness.errors import HarnessError, InputError, NodeFailure
+from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.lab.questions import Pod, Questions
 from harness.serial.shell import Result
@@ -45,26 +46,38 @@ class Silent(Kubelet):
         raise HarnessError("The kubelet answers 500")
 
 
-class FakeNode(Questions):
-    """A node whose files are in a folder and whose shell is this host's."""
+class FakeBoot:
+    """The run of a node whose files are in a folder and whose shell is this host's."""
 
-    def __init__(self, root: Path, kubelet: Kubelet | None = None) -> None:
-        self.root, self.kubelet = root, kubelet or Kubelet()
-
-    @property
-    def boot(self) -> Boot:
-        here: Any = self
-        return here  # type: ignore[no-any-return]
+    def __init__(self, root: Path, kubelet: Kubelet) -> None:
+        self.root, self.kubelet = root, kubelet
 
     def run(self, command: str) -> Result:
         there = command.replace("/host/", f"{self.root}/")
         done = subprocess.run(["sh", "-c", there], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, check=False)
         return Result(done.returncode, done.stdout)
 
+    def expects(self, pod: str, container: str) -> bool:
+        return (pod, container) == ("node", "late")
+
+    def exec(self, command: RemoteCommand, within: float) -> Result:
+        return Result(int(within), str(command).encode())
+
     def until(self, condition: Callable[[], T], what: str, within: float) -> T:
         if not (met := condition()):
             raise NodeFailure(f"{what}: it did not happen within {within:.0f} s")
         return met
+
+
+class FakeNode(Questions):
+    """A node with such a run."""
+
+    def __init__(self, root: Path, kubelet: Kubelet | None = None) -> None:
+        self._boot: Any = FakeBoot(root, kubelet or Kubelet())
+
+    @property
+    def boot(self) -> Boot:
+        return self._boot  # type: ignore[no-any-return]
 
 
 def test_succeed_returns_the_output_and_names_a_failure(tmp_path: Path) -> None:
@@ -79,6 +92,18 @@ def test_fail_returns_the_output_and_names_a_success(tmp_path: Path) -> None:
     assert node.fail("echo no; exit 3") == "no\n"
     with pytest.raises(NodeFailure, match="`true` should have failed"):
         node.fail("true")
+
+
+def test_exec_asks_for_a_container_that_the_kubelet_has(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    done = node.exec("node", "dhcpcd", "cat", "a b", within=7)
+    assert (done.status, done.text) == (7, "`cat a b` in container dhcpcd of pod node")
+    with pytest.raises(InputError, match="There is no container dhcp of pod node; the node has node/dhcpcd"):
+        node.exec("node", "dhcp", "true")
+    with pytest.raises(NodeFailure, match="the kubelet has no container late of pod node"):
+        node.exec("node", "late", "true")
+    with pytest.raises(InputError, match="There is no command"):
+        node.exec("node", "dhcpcd")
 
 
 @pytest.mark.parametrize("name", ["plain", "with a blank", "quo'te", "-dash"])

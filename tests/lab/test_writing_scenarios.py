@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.lab.questions import Questions
 from harness.serial.shell import Result
@@ -37,36 +38,43 @@ FAILURES = {"ls /missing": Result(1, b"no such file\n"), "exit 3": Result(3, b""
 
 
 class Kubelet:
-    """One pod with one container."""
+    """The node's own pod and the harness's."""
 
     def states(self) -> list[ContainerState]:
-        return [ContainerState("node", "kubelet", "running")]
+        return [ContainerState("node", "kubelet", "running"), ContainerState("kios-e2e", "console", "running")]
 
     def changes(self) -> list[ContainerState | PodState]:
-        return [*self.states(), PodState("node", "Running")]
+        return [*self.states(), PodState("node", "Running"), PodState("kios-e2e", "Running")]
 
     def logs(self, namespace: str, pod: str, container: str) -> str:
         return "Kubelet version v1\n"
 
 
-class FakeNode(Questions):
+class FakeBoot:
     """Answers as a node does to the page's questions."""
 
     kubelet = Kubelet()
-
-    @property
-    def boot(self) -> Boot:
-        return self  # type: ignore[return-value]
 
     def run(self, command: str) -> Result:
         if command in FAILURES:
             return FAILURES[command]
         return next(Result(0, answer) for asked, answer in ANSWERS.items() if command.startswith(asked))
 
+    def exec(self, command: RemoteCommand, within: float) -> Result:
+        return Result(0, b"kios-node\n")
+
     def until(self, condition, what, within):  # type: ignore[no-untyped-def]
         met = condition()
         assert met, what
         return met
+
+
+class FakeNode(Questions):
+    """A node with such a run."""
+
+    @property
+    def boot(self) -> Boot:
+        return FakeBoot()  # type: ignore[return-value]
 
 
 def test_the_page_has_examples() -> None:

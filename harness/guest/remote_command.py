@@ -1,0 +1,141 @@
+"""A command in a container, by the kubelet's own endpoint: what `kubectl exec` uses.
+
+The kubelet streams over WebSocket (RFC 6455): the first byte of a message is its channel, and the last message on channel 3
+is a v1 Status with the exit status (Kubernetes, v4.channel.k8s.io).
+"""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from harness.errors import NodeFailure
+from harness.serial.shell import Result
+
+_PROTOCOL = Subprotocol("v4.channel.k8s.io")
+_STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"
+_MESSAGE = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+_LOOK_SECONDS, _SHAKE_SECONDS = 0.2, 10.0
+# A connection that breaks is heard of before the end of the QEMU that broke it.
+_AFTERMATH_SECONDS = 2.0
+_READ_BYTES, _MOST_BYTES_A_MESSAGE, _MOST_BYTES = 1 << 16, 1 << 20, 64 << 20
+
+Abort = Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class RemoteCommand:
+    """A program and its arguments, for a container; no shell reads them."""
+
+    namespace: str
+    pod: str
+    container: str
+    words: Sequence[str]
+
+    def __str__(self) -> str:
+        """The command and where it runs, for an error."""
+        return f"`{' '.join(self.words)}` in container {self.container} of pod {self.pod}"
+
+    def run(self, port: int, context: ssl.SSLContext, within: float, abort: Abort) -> Result:
+        """Runs it by the kubelet behind a port on 127.0.0.1, with no input, and returns its status and output.
+
+        Raises NodeFailure if it cannot be run, if it does not end within so many seconds, or on `abort`, which is asked every
+        0.2 s and may raise or say why. What does not end in time goes on in the container: the kubelet ends nothing.
+        """
+        deadline = time.monotonic() + within
+        output = bytearray()
+        try:
+            with closing(_messages(port, context, self._url(port))) as messages:
+                for message in messages:
+                    channel, said = message[:1], message[1:]
+                    if channel in (_STDOUT, _STDERR):
+                        output += said
+                    elif channel == _STATUS:
+                        return Result(self._status_in(said), bytes(output))
+                    if len(output) > _MOST_BYTES:
+                        raise NodeFailure(f"{self} wrote more than {_MOST_BYTES >> 20} MiB")
+                    _look(abort)
+                    if time.monotonic() > deadline:
+                        last = bytes(output[-500:]).decode(errors="replace").strip() or "nothing"
+                        raise NodeFailure(f"{self} did not end within {within:.0f} s; it wrote: {last}")
+        except InvalidStatus as refused:
+            words = (refused.response.body or b"").decode(errors="replace").strip()[:500]
+            raise NodeFailure(f"the kubelet does not run {self}: {refused.response.status_code} {words}") from refused
+        except (InvalidHandshake, OSError) as broken:
+            _look(abort, _AFTERMATH_SECONDS)
+            raise NodeFailure(f"the kubelet broke off {self}: {broken}") from broken
+        raise AssertionError("unreachable: messages end with an error")
+
+    def _url(self, port: int) -> str:
+        place = "/".join(quote(part, safe="") for part in (self.namespace, self.pod, self.container))
+        asked = urlencode([*(("command", word) for word in self.words), ("output", "1"), ("error", "1")])
+        return f"wss://127.0.0.1:{port}/exec/{place}?{asked}"
+
+    def _status_in(self, said: bytes) -> int:
+        """The exit status in a v1 Status; raises NodeFailure for one of a command that was not run."""
+        try:
+            status = json.loads(said)
+            if status["status"] == "Success":
+                return 0
+            if status.get("reason") == "NonZeroExitCode":
+                return next(int(cause["message"]) for cause in status["details"]["causes"] if cause["reason"] == "ExitCode")
+            words = status["message"]
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+            words = said[:500].decode(errors="replace")
+        raise NodeFailure(f"the kubelet does not run {self}: {words}")
+
+
+def _messages(port: int, context: ssl.SSLContext, url: str) -> Generator[bytes, None, None]:
+    """Yields each message, and an empty one for every 0.2 s without any; raises OSError or InvalidHandshake at the end.
+
+    In one thread: TLS connections of Python's are not made for a reader and a writer at once.
+    """
+    protocol = ClientProtocol(parse_uri(url), subprotocols=[_PROTOCOL], max_size=_MOST_BYTES_A_MESSAGE)
+    protocol.send_request(protocol.connect())
+    message = bytearray()
+    # The time to shake hands: QEMU takes a connection whether or not the guest does.
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=_SHAKE_SECONDS) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
+        connection.settimeout(_LOOK_SECONDS)
+        while protocol.state in (State.CONNECTING, State.OPEN):
+            for data in protocol.data_to_send():
+                connection.sendall(data)
+            try:
+                received = connection.recv(_READ_BYTES)
+            except TimeoutError:
+                yield b""
+                continue
+            protocol.receive_data(received) if received else protocol.receive_eof()
+            if protocol.handshake_exc:
+                raise protocol.handshake_exc
+            for event in protocol.events_received():
+                if isinstance(event, Frame) and event.opcode in _MESSAGE:
+                    message += event.data
+                    if event.fin:
+                        yield bytes(message)
+                        message.clear()
+    raise ConnectionAbortedError(f"the connection was closed: {protocol.parser_exc or 'without a status'}")
+
+
+def _look(abort: Abort, seconds: float = 0.0) -> None:
+    """Raises why nothing can be hoped for, if that is known by the end of so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if reason := abort():
+            raise NodeFailure(reason)
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(_LOOK_SECONDS)
