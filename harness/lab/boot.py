@@ -95,6 +95,8 @@ class Boot:
             self._closing.callback(self.console.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
+            self.wire = Wire(self.qmp, self.feed)
+            self._closing.callback(self.wire.close)
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
@@ -306,7 +308,7 @@ class Boot:
             if (outcome := self._judge.verdict()) is not None:
                 raise self._failure(outcome, "QEMU's greeting") from hung_up
             raise
-        ports = {guest: here for here, guest in Wire(self.qmp).forwarded().items()}
+        ports = {guest: here for here, guest in self.wire.forwarded().items()}
         if not ports.keys() >= {KUBELET_PORT, SSH_PORT}:
             raise HarnessError(f"QEMU forwards no ports to the kubelet and to SSH, only to {sorted(ports)}.")
         return ports

@@ -263,7 +263,7 @@ class Node(Questions):
     @property
     def wire(self) -> Wire:
         """The network of the running machine."""
-        return Wire(self.boot.qmp)
+        return self.boot.wire
 
     def forward(self, port: int) -> int:
         """Returns a port on 127.0.0.1 behind which a TCP port of the node's is, until the run ends."""

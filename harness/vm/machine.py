@@ -17,8 +17,9 @@ SSH_PORT = 22
 # Where a node finds the run's registry of container images: an address of QEMU's user network that is nobody's.
 REGISTRY = ("10.0.2.100", 5000)
 NETWORKS = ("restricted", "open")
-# What QMP knows the other end of eth0's cable and the free slot for one more card by.
+# What QMP knows the other end of eth0's cable, what is written of it, and the free slot for one more card by.
 NETWORK = "net"
+CAPTURE = "capture"
 SLOT = "free-slot"
 
 
@@ -142,7 +143,7 @@ def argv(
         *("-device", _nvme(machine)),
         *("-netdev", _network(registry)),
         *("-device", f"{machine.nic},netdev={NETWORK},mac={machine.mac}"),
-        *("-object", f"filter-dump,id=capture,netdev={NETWORK},file={option_value(files.capture)}"),
+        *("-object", f"filter-dump,id={CAPTURE},netdev={NETWORK},file={option_value(files.capture)}"),
         *("-device", f"pcie-root-port,id={SLOT},chassis=1"),
         *("-device", "VGA"),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),

@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 
 from qemu.qmp import ExecuteError, Message, QMPClient, QMPError, Runstate
@@ -74,11 +74,23 @@ class Qmp:
 
         Raises HarnessError if QEMU refuses, if the connection is gone or goes, or after `timeout` seconds.
         """
+        return self._reply(command, lambda: self._client.execute(command, arguments), timeout)
+
+    def hand_over(self, file: int, name: str, timeout: float = 10.0) -> None:
+        """Gives QEMU an open file of its own, by a name that its commands know it by; raises HarnessError as `execute` does."""
+
+        async def handed() -> object:
+            self._client.send_fd_scm(file)
+            return await self._client.execute("getfd", {"fdname": name})
+
+        self._reply("getfd", handed, timeout)
+
+    def _reply(self, command: str, ask: Callable[[], Coroutine[object, object, object]], timeout: float) -> object:
         with self._handing:
             if self._closing.done() or not self._greeted.done():
                 raise HarnessError(f"QMP command {command}: not connected")
             loop = self._greeted.result()
-            reply = asyncio.run_coroutine_threadsafe(self._client.execute(command, arguments), loop)
+            reply = asyncio.run_coroutine_threadsafe(ask(), loop)
         try:
             return reply.result(timeout)
         except TimeoutError as error:

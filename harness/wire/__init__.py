@@ -1,4 +1,4 @@
 """The network of a node: its cable, what goes over it, and who else is on it.
 
-Imports: vm.
+Imports: verdict, vm.
 """

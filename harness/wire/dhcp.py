@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import NodeFailure
-from harness.wire.capture import datagrams
-from harness.wire.frame import Datagram
+from harness.wire.capture import frames
+from harness.wire.frame import Datagram, datagram
 
 _SERVER_PORT, _CLIENT_PORT = 67, 68
 # RFC 2131, 2: op, htype, hlen, xid, ciaddr, yiaddr, chaddr, sname, file; then the magic cookie and the options.
@@ -94,13 +94,16 @@ class _Malformed(Exception):  # noqa: N818 - bytes that are no DHCP message, whi
 
 def messages(capture: Path) -> list[Message]:
     """Returns the DHCP messages written so far, in the order of their time; every other frame, and a broken one, is skipped."""
-    found = []
-    for datagram in datagrams(capture):
-        try:
-            found.append(_in_datagram(datagram))
-        except _Malformed:
-            continue
-    return found
+    return [message for content in frames(capture) if (message := message_in(content))]
+
+
+def message_in(content: bytes) -> Message | None:
+    """Returns the DHCP message in an Ethernet frame, None if there is none that is whole."""
+    carrier = datagram(content)
+    try:
+        return _in_datagram(carrier) if carrier else None
+    except _Malformed:
+        return None
 
 
 def exchange(capture: Path, mac: str) -> Lease:
@@ -211,11 +214,11 @@ def _lease(ack: Message) -> Lease:
     return Lease(address, ack.routers, ack.dns_servers, ack.lease_seconds, ack.server)
 
 
-def _in_datagram(datagram: Datagram) -> Message:
-    port = datagram.destination_port
+def _in_datagram(carrier: Datagram) -> Message:
+    port = carrier.destination_port
     if port not in (_SERVER_PORT, _CLIENT_PORT):
         raise _Malformed("not for a DHCP port")
-    message = _in_payload(datagram.payload)
+    message = _in_payload(carrier.payload)
     if (port == _CLIENT_PORT) != (message.kind in _FROM_SERVER):
         raise _Malformed(f"{message.kind.name} for port {port}")
     return message

@@ -1,45 +1,127 @@
-"""The other end of eth0's cable, and a free slot for one more card: what a person with a hand on the machine can do.
+"""The network of one running machine: what a person with a hand on its cable can do.
 
 The verbs come in pairs; each is done when it returns, as far as the machine goes: the guest notices in its own time.
 """
 
+import contextlib
 import re
-from dataclasses import dataclass
+import socket
+import threading
+from typing import TypeVar
 
 from harness.errors import HarnessError
-from harness.vm.machine import NETWORK, SLOT
+from harness.verdict.feed import Feed
+from harness.verdict.timeline import Milestone
+from harness.vm.machine import CAPTURE, NETWORK, SLOT
 from harness.vm.qmp import Qmp
+from harness.wire.cable import Cable, Ends, Station
+from harness.wire.fault import Corrupt, Delay, Drop, Duplicate, Fault, Lose, Mtu, Reorder
+from harness.wire.match import Match, everything
+
+F = TypeVar("F", bound=Fault)
 
 _HOLE = "hole"
+# What frames of the guest's pass through, in the order in which they are added, each in front of those before: the guest's own
+# pass from the last to the first, what is for the guest from the first to the last. So what the test takes, on either way, is
+# given back behind where it was taken, and all of it is in the capture as the guest's NIC has it.
+_FILTERS = {
+    "to_guest": ("tx", "indev"),
+    "from_network": ("tx", "outdev"),
+    "from_guest": ("rx", "outdev"),
+    "to_network": ("rx", "indev"),
+}
 # A line of QEMU's table of connections: the port on this host, then the guest's address and port.
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<here>\d+)\s+\S+\s+(?P<guest>\d+)")
 
 
-@dataclass(frozen=True)
 class Wire:
-    """The network of one running machine."""
+    """The network of one running machine, of which `feed` hears."""
 
-    qmp: Qmp
+    def __init__(self, qmp: Qmp, feed: Feed) -> None:
+        self._qmp, self._feed = qmp, feed
+        self._cable: Cable | None = None
+        self._closing = threading.Event()
 
     def unplug(self) -> None:
         """Takes the cable out: the guest sees no carrier."""
-        self.qmp.execute("set_link", {"name": NETWORK, "up": False})
+        self._qmp.execute("set_link", {"name": NETWORK, "up": False})
 
     def plug(self) -> None:
         """Puts the cable back."""
-        self.qmp.execute("set_link", {"name": NETWORK, "up": True})
+        self._qmp.execute("set_link", {"name": NETWORK, "up": True})
+
+    def flap(self, milestone: Milestone, seconds: float) -> None:
+        """Takes the cable out when the node passes a milestone from now on, and puts it back after so many seconds."""
+        position = self._feed.position()
+
+        def flap() -> None:
+            # The machine may end meanwhile, and then nobody is to be told.
+            with contextlib.suppress(HarnessError):
+                if self._passes(milestone, position):
+                    self.unplug()
+                    self._closing.wait(seconds)
+                    self.plug()
+
+        threading.Thread(target=flap, name="flap", daemon=True).start()
 
     def block(self) -> None:
         """Lets nothing through, with the carrier still there: a network on which nobody answers, DHCP included."""
-        self.qmp.execute("chardev-add", {"id": _HOLE, "backend": {"type": "null", "data": {}}})
-        # At the head: what the guest sends passes the filters from the tail on, and is captured before it is swallowed.
-        hole = {"qom-type": "filter-redirector", "id": _HOLE, "netdev": NETWORK, "queue": "all", "position": "head"}
-        self.qmp.execute("object-add", {**hole, "outdev": _HOLE})
+        self._qmp.execute("chardev-add", {"id": _HOLE, "backend": {"type": "null", "data": {}}})
+        # Next to the capture, which then has what the guest sends before it is swallowed.
+        place = {"position": f"id={CAPTURE}", "insert": "before"}
+        hole = {"qom-type": "filter-redirector", "id": _HOLE, "netdev": NETWORK, "queue": "all", **place}
+        self._qmp.execute("object-add", {**hole, "outdev": _HOLE})
 
     def unblock(self) -> None:
         """Lets everything through again."""
-        self.qmp.execute("object-del", {"id": _HOLE})
-        self.qmp.execute("chardev-remove", {"id": _HOLE})
+        self._qmp.execute("object-del", {"id": _HOLE})
+        self._qmp.execute("chardev-remove", {"id": _HOLE})
+
+    def drop(self, match: Match, first: int | None = None) -> Fault:
+        """Loses the frames that match, or the first of them, until the fault is mended."""
+        return self._inflict(Drop(match, first))
+
+    def lose(self, share: float, seed: int, match: Match = everything) -> Fault:
+        """Loses a share of the frames, from 0 to 1, until the fault is mended."""
+        return self._inflict(Lose(match, share, seed))
+
+    def delay(self, match: Match, seconds: float, first: int | None = None) -> Fault:
+        """Has the frames that match, or the first of them, come later, until the fault is mended."""
+        return self._inflict(Delay(match, first, seconds))
+
+    def slow(self, seconds: float, jitter: float, seed: int) -> Fault:
+        """Gives every frame, each way, a latency of `seconds` and up to `jitter` seconds more, until the fault is mended."""
+        return self._inflict(Delay(everything, None, seconds, jitter, seed))
+
+    def corrupt(self, match: Match, seed: int, first: int | None = None) -> Fault:
+        """Turns one bit over in each frame that matches, or in the first of them, until the fault is mended."""
+        return self._inflict(Corrupt(match, first, seed))
+
+    def duplicate(self, match: Match, first: int | None = None) -> Fault:
+        """Has the frames that match, or the first of them, come twice, until the fault is mended."""
+        return self._inflict(Duplicate(match, first))
+
+    def reorder(self, match: Match, first: int | None = None) -> Fault:
+        """Has the frames that match, or the first of them, be overtaken by the next, until the fault is mended."""
+        return self._inflict(Reorder(match, first))
+
+    def mtu(self, size: int) -> Fault:
+        """Loses packets of more than so many bytes, until the fault is mended."""
+        return self._inflict(Mtu(size))
+
+    def join(self, station: Station) -> None:
+        """Puts a station on the guest's network."""
+        self._laid().join(station)
+
+    def leave(self, station: Station) -> None:
+        """Takes a station off the guest's network; raises InputError if it failed on a frame."""
+        cable = self._laid()
+        cable.leave(station)
+        cable.check()
+
+    def say(self, content: bytes) -> None:
+        """Sends an Ethernet frame to the guest."""
+        self._laid().say(content)
 
     def forward(self, port: int) -> int:
         """Forwards a port on 127.0.0.1 to a TCP port of the guest, and returns it; raises HarnessError if QEMU does not."""
@@ -54,9 +136,53 @@ class Wire:
         """The ports on 127.0.0.1 that are forwarded, each with the guest's behind it."""
         return {int(found["here"]): int(found["guest"]) for found in _FORWARD.finditer(self._ask("info usernet"))}
 
-    def _ask(self, command: str) -> str:
-        return str(self.qmp.execute("human-monitor-command", {"command-line": command}))
-
     def insert_card(self, driver: str, mac: str) -> None:
         """Puts a NIC into the free slot of the running machine; `driver` is QEMU's name of it, such as `igb`."""
-        self.qmp.execute("device_add", {"driver": driver, "id": "card", "bus": SLOT, "mac": mac})
+        self._qmp.execute("device_add", {"driver": driver, "id": "card", "bus": SLOT, "mac": mac})
+
+    def close(self) -> None:
+        """Ends what the test does to the network; the machine has ended, or does so next."""
+        self._closing.set()
+        if self._cable:
+            self._cable.close()
+
+    def _inflict(self, fault: F) -> F:
+        cable = self._laid()
+
+        def mend(mended: Fault) -> None:
+            cable.take_out(mended)
+            cable.check()
+
+        fault.on_mend = mend
+        cable.put_in(fault)
+        return fault
+
+    def _laid(self) -> Cable:
+        """The cable through the test's hands: laid at its first use, so that until then nothing rests on the test."""
+        if self._cable is None:
+            with contextlib.ExitStack() as theirs:
+                ours = {}
+                for name in _FILTERS:
+                    ours[name], other = socket.socketpair()
+                    theirs.enter_context(other)
+                    self._qmp.hand_over(other.fileno(), f"cable-{name}")
+                    backend = {"addr": {"type": "fd", "data": {"str": f"cable-{name}"}}, "server": False}
+                    self._qmp.execute("chardev-add", {"id": f"cable-{name}", "backend": {"type": "socket", "data": backend}})
+            self._cable = Cable(Ends(**ours))
+            for name, (queue, role) in _FILTERS.items():
+                place = {"netdev": NETWORK, "queue": queue, "position": "head"}
+                redirector = {"qom-type": "filter-redirector", "id": f"cable-{name}", **place}
+                self._qmp.execute("object-add", {**redirector, role: f"cable-{name}"})
+        return self._cable
+
+    def _passes(self, milestone: Milestone, position: int) -> bool:
+        """Waits until a milestone is passed; returns whether that was before the machine's end."""
+        while not self._closing.is_set():
+            happenings, position = self._feed.read(position)
+            if any(milestone.passed(happening) for happening in happenings):
+                return True
+            self._feed.wait_beyond(position, 1.0)
+        return False
+
+    def _ask(self, command: str) -> str:
+        return str(self._qmp.execute("human-monitor-command", {"command-line": command}))

@@ -85,6 +85,16 @@ def test_a_refusal_names_the_command_and_has_qemus_words(session: Session) -> No
     assert session.qmp.execute("query-status")
 
 
+def test_an_open_file_is_handed_over(session: Session) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        session.qmp.hand_over(theirs.fileno(), "handed")
+    backend = {"addr": {"type": "fd", "data": {"str": "handed"}}, "server": False}
+    session.qmp.execute("chardev-add", {"id": "line", "backend": {"type": "socket", "data": backend}})
+    with pytest.raises(HarnessError, match="QMP command chardev-add: QEMU refuses"):
+        session.qmp.execute("chardev-add", {"id": "again", "backend": {"type": "socket", "data": backend}})
+
+
 def test_quit_is_an_end_like_any(session: Session) -> None:
     assert session.qmp.execute("quit") == {}
     assert event_named(session.feed, "SHUTDOWN").data["reason"] == "host-qmp-quit"

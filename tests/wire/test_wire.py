@@ -1,13 +1,20 @@
 """The hand on the machine: what each of its verbs asks QEMU for, and that a pair leaves nothing behind."""
 
-from collections.abc import Callable, Mapping
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.vm.machine import NETWORK, SLOT
+from harness.errors import HarnessError, InputError
+from harness.verdict.feed import ConsoleLine, Feed
+from harness.verdict.timeline import Milestone, line_matching
+from harness.vm.machine import CAPTURE, NETWORK, SLOT
 from harness.vm.qmp import Qmp
+from harness.wire.frame import Frame
+from harness.wire.match import everything
 from harness.wire.wire import Wire
 
 
@@ -17,8 +24,10 @@ class Asked:
     def __init__(self) -> None:
         self.commands: list[tuple[str, dict[str, object]]] = []
         self.carrier = True
-        self.backends: set[str] = set()
-        self.filters: dict[str, str] = {}
+        self.files: dict[str, socket.socket] = {}
+        self.backends: dict[str, str] = {}
+        # In QEMU's order: frames for the guest pass them from the first to the last, its own from the last to the first.
+        self.filters: list[dict[str, object]] = [{"id": CAPTURE, "queue": "all"}]
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 10.0) -> object:
         asked = dict(arguments or {})
@@ -29,29 +38,57 @@ class Asked:
                 self.carrier = bool(asked["up"])
             case "chardev-add":
                 assert name not in self.backends, "duplicate id"
-                self.backends.add(name)
+                self.backends[name] = str(cast("dict[str, object]", asked["backend"])["type"])
             case "object-add":
-                assert asked["outdev"] in self.backends, "no such character device"
-                self.filters[name] = str(asked["outdev"])
+                assert asked.get("outdev", asked.get("indev")) in self.backends, "no such character device"
+                self.filters.insert(self._position(asked), asked)
             case "object-del":
-                del self.filters[name]
+                self.filters = [each for each in self.filters if each["id"] != name]
             case "chardev-remove":
-                assert name not in self.filters.values(), "the character device is busy"
-                self.backends.remove(name)
+                assert name not in [each.get("outdev") for each in self.filters], "the character device is busy"
+                del self.backends[name]
         return {}
 
-    def state(self) -> tuple[bool, set[str], dict[str, str]]:
-        return self.carrier, set(self.backends), dict(self.filters)
+    def hand_over(self, file: int, name: str) -> None:
+        self.files[name] = socket.socket(fileno=os.dup(file))
+
+    def state(self) -> tuple[bool, dict[str, str], list[str]]:
+        return self.carrier, dict(self.backends), self.names("all", "rx", "tx")
+
+    def names(self, *queues: str) -> list[str]:
+        """The filters of these queues, by name, in the order in which they are passed."""
+        passed = [str(each["id"]) for each in self.filters if each["queue"] in queues]
+        return passed[::-1] if "rx" in queues and "tx" not in queues else passed
+
+    def close(self) -> None:
+        for file in self.files.values():
+            file.close()
+
+    def _position(self, asked: Mapping[str, object]) -> int:
+        where = str(asked["position"])
+        if where == "head":
+            return 0
+        assert asked["insert"] == "before"
+        return [f"id={each['id']}" for each in self.filters].index(where)
 
 
 @pytest.fixture
-def qemu() -> Asked:
-    return Asked()
+def qemu() -> Iterator[Asked]:
+    asked = Asked()
+    yield asked
+    asked.close()
 
 
 @pytest.fixture
-def wire(qemu: Asked) -> Wire:
-    return Wire(cast("Qmp", qemu))
+def feed() -> Feed:
+    return Feed()
+
+
+@pytest.fixture
+def wire(qemu: Asked, feed: Feed) -> Iterator[Wire]:
+    made = Wire(cast("Qmp", qemu), feed)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +116,62 @@ def test_a_block_swallows_both_ways_behind_the_capture(wire: Wire, qemu: Asked) 
     assert backend["backend"] == {"type": "null", "data": {}}
     assert hole["outdev"] == backend["id"]
     assert "indev" not in hole
-    assert (hole["qom-type"], hole["netdev"], hole["queue"], hole["position"]) == ("filter-redirector", NETWORK, "all", "head")
+    assert (hole["qom-type"], hole["netdev"], hole["queue"]) == ("filter-redirector", NETWORK, "all")
+    assert qemu.names("all", "rx") == [CAPTURE, hole["id"]]
+
+
+def test_a_block_is_between_the_guest_and_what_the_test_says(wire: Wire, qemu: Asked) -> None:
+    with wire.drop(everything):
+        wire.block()
+    assert qemu.names("all", "rx")[:2] == [CAPTURE, "hole"]
+    assert qemu.names("all", "tx")[-2:] == ["hole", CAPTURE]
+
+
+def test_a_cable_is_laid_once_and_only_when_it_is_needed(wire: Wire, qemu: Asked) -> None:
+    assert qemu.commands == []
+    with wire.drop(everything):
+        asked = len(qemu.commands)
+    with wire.slow(0.1, 0, seed=1), wire.mtu(1280):
+        assert len(qemu.commands) == asked
+    assert list(qemu.backends.values()) == ["socket"] * 4
+
+
+def test_what_the_test_takes_it_gives_back_behind_where_it_took_it(wire: Wire, qemu: Asked) -> None:
+    wire.drop(everything)
+    assert qemu.names("all", "rx") == [CAPTURE, "cable-from_guest", "cable-to_network"]
+    assert qemu.names("all", "tx") == ["cable-from_network", "cable-to_guest", CAPTURE]
+    roles = {str(each["id"]): "indev" if "indev" in each else "outdev" for each in qemu.filters[:-1]}
+    assert [name for name, role in roles.items() if role == "outdev"] == ["cable-from_guest", "cable-from_network"]
+
+
+def test_frames_pass_the_sockets_that_qemu_was_given(wire: Wire, qemu: Asked) -> None:
+    with wire.drop(lambda frame: frame.content == b"lost"):
+        qemu.files["cable-from_guest"].sendall(b"\0\0\0\x04lost\0\0\0\x04kept")
+        qemu.files["cable-to_network"].settimeout(5)
+        assert qemu.files["cable-to_network"].recv(100) == b"\0\0\0\x04kept"
+
+
+def test_a_fault_tells_of_a_match_that_fails_when_it_is_mended(wire: Wire, qemu: Asked) -> None:
+    def wrong(_: Frame) -> bool:
+        raise KeyError("no such thing")
+
+    fault = wire.drop(wrong)
+    qemu.files["cable-from_guest"].sendall(b"\0\0\0\x04kept")
+    assert qemu.files["cable-to_network"].recv(100) == b"\0\0\0\x04kept"
+    with pytest.raises(InputError, match="no such thing"):
+        fault.mend()
+
+
+def test_a_link_flaps_when_a_milestone_is_passed(wire: Wire, qemu: Asked, feed: Feed) -> None:
+    feed.publish(ConsoleLine("half way"))
+    wire.flap(Milestone("half", line_matching("half way"), 10), 0.05)
+    time.sleep(0.1)
+    assert qemu.commands == []
+    feed.publish(ConsoleLine("half way"))
+    deadline = time.monotonic() + 5
+    while len(qemu.commands) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [asked["up"] for _, asked in qemu.commands] == [False, True]
 
 
 def test_a_block_leaves_the_carrier(wire: Wire, qemu: Asked) -> None:
@@ -115,7 +207,7 @@ class Usernet:
 
 
 def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
-    wire = Wire(cast(Qmp, Usernet(takes_more=True)))
+    wire = Wire(cast(Qmp, Usernet(takes_more=True)), Feed())
     assert wire.forward(8080) == 40002
     assert wire.forward(8080) == 40003
     assert wire.forwarded() == {40000: 10250, 40001: 22, 40002: 8080, 40003: 8080}
@@ -123,4 +215,4 @@ def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
 
 def test_a_forward_that_qemu_refuses_is_told_in_its_words() -> None:
     with pytest.raises(HarnessError, match="nothing to port 8080 of the guest: could not set up"):
-        Wire(cast(Qmp, Usernet(takes_more=False))).forward(8080)
+        Wire(cast(Qmp, Usernet(takes_more=False)), Feed()).forward(8080)
