@@ -10,11 +10,9 @@ import pytest
 from harness.lab.maker import NewNode
 from harness.storage.disk import Disk
 from harness.vm import confine
-from harness.wire import dhcp
 from harness.wire.capture import datagrams
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
-RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"
 
 
 def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
@@ -36,7 +34,7 @@ def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image
     What the resolver answers is the host's affair: QEMU hands the question to that one's.
     """
     node = ready_node(image, [NODE_POD])
-    lease = dhcp.record_lease(node.run(RECORD).output)
+    lease = node.lease()
     [resolver] = lease.dns_servers
     node.run(f"nslookup restored.kios.test {resolver} > /dev/null 2>&1 &")
 

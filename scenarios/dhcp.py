@@ -20,14 +20,14 @@ def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> Non
     node.add(NODE_POD)
     node.wait_until_ready()
     lease = dhcp.exchange(node.boot.capture, node.order.machine.mac)
-    assert dhcp.record_lease(node.run(RECORD).output) == lease
+    assert node.lease() == dhcp.record_lease(node.run(RECORD).output) == lease
     assert_eth0_has(node, lease)
 
 
 def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Disk) -> None:
     """Address and route outlive dhcpcd and a new hostname; if not, the network goes with the client, which ends at once."""
     node = ready_node(image, [NODE_POD])
-    lease = dhcp.record_lease(node.run(RECORD).output)
+    lease = node.lease()
     assert node.run(DHCPCD).status == 1, "dhcpcd still runs"
     assert_eth0_has(node, lease)
     kubelet = node.run("pidof kubelet").text

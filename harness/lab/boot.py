@@ -29,6 +29,8 @@ from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
+from harness.wire import dhcp
+from harness.wire.dhcp import Lease
 from harness.wire.wire import Wire
 
 if TYPE_CHECKING:
@@ -48,10 +50,11 @@ _EXIT_WITHIN = 1.0
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a run goes on from instead of the firmware: a machine's state, and the milestones that it had passed."""
+    """What a run goes on from instead of the firmware: a machine's state, the milestones that it had passed, and its DHCP."""
 
     state: Path
     milestones: tuple[Passed, ...]
+    dhcp: Path
 
     @property
     def was_reachable(self) -> bool:
@@ -219,6 +222,11 @@ class Boot:
     def capture(self) -> Path:
         """What went over eth0's cable (see `capture.frames`)."""
         return self.artifacts / CAPTURE
+
+    def lease(self) -> Lease:
+        """The lease that eth0 holds by what went over its wire, before a freeze too; raises NodeFailure if it holds none."""
+        __tracebackhide__ = True
+        return dhcp.lease([*([self._frozen.dhcp] if self._frozen else []), self.capture], self._expectation.mac)
 
     def wait_for_shell(self) -> None:
         """Waits until the shell on the serial port answers; raises NodeFailure if none does."""

@@ -14,7 +14,7 @@ _NEXT_CONTAINER_WITHIN = 60.0
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a run is known to bring: its pods, how much slower than the reference the host is, and when it is on the net.
+    """What a run is known to bring: its pods, how much slower than the reference the host is, when it is on the net, its NIC.
 
     `console_pod` is the pod with the shell on the serial port, None where a pod of the scenario's has that port.
     """
@@ -23,6 +23,7 @@ class Expectation:
     console_pod: StaticPod | None
     slowness: float
     reachable: Callable[[], bool]
+    mac: str
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:

@@ -106,7 +106,7 @@ class NodeMaker:
             node = self._remember(Node.prepare(order, self._host, credentials, place))
             node.start_freezable(folder / "memory")
             node.wait_until_ready()
-            milestones = node.freeze(folder / "state")
+            milestones = node.freeze(folder / "state", folder / "dhcp.pcap")
             shutil.move(node.overlay, folder / "disk.qcow2")
             shutil.move(node.variables, folder / "variables.fd")
             return milestones

@@ -25,6 +25,7 @@ from harness.verdict.feed import Happening
 from harness.verdict.timeline import Milestone, Passed
 from harness.vm import variables
 from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
+from harness.wire import dhcp
 from harness.wire.capture import Address
 from harness.wire.wire import Wire
 
@@ -114,7 +115,7 @@ class Node(Questions):
         shutil.copyfile(template.variables, node.variables)
         node._memory = FrozenMemory(template.memory)
         node.is_clone = True
-        node._frozen = Frozen(template.state, template.milestones)
+        node._frozen = Frozen(template.state, template.milestones, template.dhcp)
         return node
 
     @property
@@ -140,7 +141,8 @@ class Node(Questions):
         admitted = ExitStack()
         self._lower_cpus = admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
 
-        address = Address(capture, self.order.machine.mac)
+        mac = self.order.machine.mac
+        address = Address(capture, mac)
 
         def reachable() -> bool:
             was = frozen is not None and frozen.was_reachable
@@ -158,7 +160,9 @@ class Node(Questions):
                 ),
                 artifacts,
                 self.credentials,
-                Expectation(self.order.pods, self.order.console_pod, self._host.accelerator.slowness, reachable),
+                Expectation(
+                    self.order.pods, self.order.console_pod, self._host.accelerator.slowness, reachable, self.order.machine.mac
+                ),
                 self._host.font,
                 admitted,
                 frozen,
@@ -170,9 +174,10 @@ class Node(Questions):
         self._memory = SharedMemory(memory)
         self.start()
 
-    def freeze(self, state: Path) -> Sequence[Passed]:
-        """Freezes the running node for good; returns the milestones that it had passed."""
+    def freeze(self, state: Path, messages: Path) -> Sequence[Passed]:
+        """Freezes the running node for good and keeps its DHCP messages; returns the milestones that it had passed."""
         self.boot.freeze(state)
+        dhcp.keep(self.boot.capture, messages)
         return self.timeline()
 
     @property

@@ -12,11 +12,8 @@ from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.serial.shell import Result
 from harness.verdict.feed import ContainerState, PodState
-from harness.wire import dhcp
 from harness.wire.dhcp import Lease
 
-# dhcpcd keeps its record in /var/db/dhcpcd, which the page's pod has on an emptyDir.
-_RECORD = "/host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/*/*/eth0.lease"
 _STATES = ("running", "terminated", "waiting")
 _WITHIN = 60.0
 
@@ -119,9 +116,9 @@ class Questions(ABC):
         return crilog.text_of(done.text)
 
     def lease(self) -> Lease:
-        """Returns the lease of eth0 as dhcpcd keeps it; raises NodeFailure if it keeps none."""
+        """Returns the lease of eth0 as it was granted on its wire; raises NodeFailure if it holds none."""
         __tracebackhide__ = True
-        return dhcp.record_lease(self.boot.run(f"cat {_RECORD}").output)
+        return self.boot.lease()
 
     def wait_for_line(self, pod: str, container: str, pattern: str, within: float = _WITHIN) -> str:
         """Waits until a container has written a line in which the pattern is found, in its last run; returns the line."""

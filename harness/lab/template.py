@@ -19,7 +19,7 @@ from harness.guest.credentials import Credentials
 from harness.lab import cache
 from harness.verdict.timeline import Passed
 
-_FILES = ("disk.qcow2", "variables.fd", "memory", "state")
+_FILES = ("disk.qcow2", "variables.fd", "memory", "state", "dhcp.pcap")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Template:
     def state(self) -> Path:
         """The devices' state."""
         return self.folder / "state"
+
+    @property
+    def dhcp(self) -> Path:
+        """A capture of the frozen node's DHCP messages."""
+        return self.folder / "dhcp.pcap"
 
 
 class Templates:

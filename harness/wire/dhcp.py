@@ -4,12 +4,12 @@ import enum
 import ipaddress
 import itertools
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import NodeFailure
-from harness.wire.capture import frames
+from harness.wire.capture import frames, write
 from harness.wire.frame import Datagram, datagram
 
 _SERVER_PORT, _CLIENT_PORT = 67, 68
@@ -120,6 +120,35 @@ def exchange(capture: Path, mac: str) -> Lease:
         return _lease(_acknowledgement(ours))
     except NodeFailure as failure:
         raise NodeFailure(f"{failure}; seen of {mac}: {_summary(ours)}") from None
+
+
+def lease(captures: Iterable[Path], mac: str) -> Lease:
+    """Returns the lease that a NIC holds, by what went over its wire: the last ACK that answers a REQUEST of its own.
+
+    `captures` come in the order of their time. A NAK ends a lease, and so does what a client sends that has none (DISCOVER)
+    or wants none (DECLINE, RELEASE). NodeFailure if the NIC holds none.
+    """
+    ours = [each for capture in captures for each in messages(capture) if each.client_mac == mac.lower()]
+    held: Message | None = None
+    asked: set[int] = set()
+    for message in ours:
+        match message.kind:
+            case Kind.REQUEST:
+                asked.add(message.xid)
+            case Kind.ACK if message.xid in asked:
+                held = message
+            case Kind.NAK if message.xid in asked:
+                held = None
+            case Kind.DISCOVER | Kind.DECLINE | Kind.RELEASE:
+                held = None
+    if held is None:
+        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {_summary(ours) or 'no DHCP message'}")
+    return _lease(held)
+
+
+def keep(capture: Path, kept: Path) -> None:
+    """Writes a capture of the DHCP messages in another."""
+    write(kept, (content for content in frames(capture) if message_in(content)))
 
 
 def record_lease(content: bytes) -> Lease:

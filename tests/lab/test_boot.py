@@ -56,7 +56,7 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     def argv(channels: Channels) -> list[str]:
         return [sys.executable, "-c", _QEMU, str(channels.qmp)]
 
-    expected = Expectation([pod("web")], None, 1.0, lambda: False)
+    expected = Expectation([pod("web")], None, 1.0, lambda: False, "52:54:00:6b:69:6f")
     with closing(Boot(argv, tmp_path, Credentials.make(tmp_path), expected, lambda: None, ExitStack())) as running:
         yield running
 

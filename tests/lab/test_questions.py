@@ -142,11 +142,6 @@ def test_no_log_is_the_nodes_failure_and_a_wrong_name_the_tests(tmp_path: Path) 
         FakeNode(tmp_path).logs("node; reboot", "dhcpcd")
 
 
-def test_no_record_of_a_lease_is_the_nodes_failure(tmp_path: Path) -> None:
-    with pytest.raises(NodeFailure, match="record of its lease"):
-        FakeNode(tmp_path).lease()
-
-
 def test_wait_for_line_returns_the_line(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, Kubelet("first\nleased 10.0.2.15 for ever\nlast\n"))
     assert node.wait_for_line("node", "dhcpcd", r"leased \S+") == "leased 10.0.2.15 for ever"

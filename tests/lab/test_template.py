@@ -22,7 +22,7 @@ class Maker:
     def __call__(self, folder: Path, credentials: Credentials) -> Sequence[Passed]:
         assert credentials.client.exists()
         self.times += 1
-        for name in ("disk.qcow2", "variables.fd", "memory", "state"):
+        for name in ("disk.qcow2", "variables.fd", "memory", "state", "dhcp.pcap"):
             (folder / name).write_bytes(name.encode() * 1000)
         return [Passed("ready", 30.0)]
 
@@ -55,7 +55,7 @@ def test_other_facts_are_another_template(templates: Templates) -> None:
     assert make.times == 2
 
 
-@pytest.mark.parametrize("name", ["disk.qcow2", "variables.fd", "memory", "state", "template.json"])
+@pytest.mark.parametrize("name", ["disk.qcow2", "variables.fd", "memory", "state", "dhcp.pcap", "template.json"])
 def test_a_damaged_template_is_made_again(templates: Templates, tmp_path: Path, name: str) -> None:
     make = Maker()
     with templates.get(_FACTS, make):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -12,26 +13,18 @@ from harness.lab.boot import Boot
 from harness.lab.questions import Questions
 from harness.serial.shell import Result
 from harness.verdict.feed import ContainerState, PodState
+from harness.wire.dhcp import Lease
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/writing-scenarios.md").read_text()
 SCENARIOS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ON_A_NODE = re.findall(r"^```python node\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-# The ACK that dhcpcd keeps: an answer by 10.0.2.2 for 10.0.2.15/24 (RFC 2131, 2).
-ACK = (
-    bytes([2, 1, 6, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 2, 15])
-    + bytes(8)
-    + bytes.fromhex("5254006b696f")
-    + bytes(202)
-    + bytes([99, 130, 83, 99, 53, 1, 5, 1, 4, 255, 255, 255, 0, 3, 4, 10, 0, 2, 2, 6, 4, 10, 0, 2, 3])
-    + bytes([51, 4, 0, 1, 81, 128, 54, 4, 10, 0, 2, 2, 255])
-)
+LEASE = Lease(IPv4Interface("10.0.2.15/24"), (), (), 86400, IPv4Address("10.0.2.2"))
 ANSWERS = {
     "uname": b"Linux\n",
     "cat /host/etc/hosts": b"10.0.2.15\tkios-node\n",
     "cat /proc/modules": b"virtio_net 65536 0 - Live 0x0\n",
     "files=": b"2026-01-01T00:00:00.1Z stdout F Kubelet version v1\n",
-    "cat /host/var/lib": ACK,
     "grep -q ':280A ": b"",
 }
 FAILURES = {"ls /missing": Result(1, b"no such file\n"), "exit 3": Result(3, b"")}
@@ -62,6 +55,9 @@ class FakeBoot:
 
     def exec(self, command: RemoteCommand, within: float) -> Result:
         return Result(0, b"kios-node\n")
+
+    def lease(self) -> Lease:
+        return LEASE
 
     def until(self, condition, what, within):  # type: ignore[no-untyped-def]
         met = condition()

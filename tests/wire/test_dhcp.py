@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import NodeFailure
 from harness.wire.capture import frames
-from harness.wire.dhcp import Kind, Lease, Message, exchange, messages, record_lease
+from harness.wire.dhcp import Kind, Lease, Message, exchange, keep, lease, messages, record_lease
 
 _MAC = "52:54:00:6b:69:6f"
 _OTHER = "52:54:00:00:00:02"
@@ -190,6 +190,37 @@ def test_a_recorded_exchange_is_read_in_its_order(pcap: Path) -> None:
 @pytest.mark.parametrize("mac", [_MAC, _MAC.upper()])
 def test_a_recorded_exchange_gives_its_lease(pcap: Path, mac: str) -> None:
     assert exchange(write(pcap, _RECORDED), mac) == _LEASE
+
+
+def test_a_lease_is_the_last_that_was_granted(pcap: Path, tmp_path: Path) -> None:
+    before = write(tmp_path / "before.pcap", _RECORDED)
+    assert lease([before, pcap], _MAC.upper()) == _LEASE
+    longer = frame(bootp(Kind.ACK, grant() + option(58, bytes(4)), xid=7, yiaddr=_MINE))
+    assert lease([before, write(pcap, [renewal(), longer])], _MAC) == _LEASE
+    assert lease([before, write(pcap, [renewal(), nak(xid=8)])], _MAC) == _LEASE
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        [renewal(), nak(xid=7)],
+        [discover(xid=5)],
+        [decline()],
+        [discover(xid=5), ack(xid=5)],
+        [discover(xid=5), offer(xid=5), request(xid=5)],
+        [discover(xid=5), offer(xid=5), request(xid=5, mac=_OTHER), ack(xid=5, mac=_OTHER)],
+    ],
+    ids=["refused", "begun-anew", "declined", "not-asked-for", "not-answered", "anothers"],
+)
+def test_a_lease_that_is_lost_is_none(pcap: Path, since: list[bytes]) -> None:
+    with pytest.raises(NodeFailure, match=f"{_MAC} holds no lease; seen on its wire: DISCOVER, OFFER, REQUEST, ACK, "):
+        lease([write(pcap, [*_RECORDED, *since])], _MAC)
+
+
+def test_what_is_kept_of_a_capture_is_its_dhcp(pcap: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "dhcp.pcap"
+    keep(write(pcap, [b"x" * 60, *_RECORDED, bytes(60)]), kept)
+    assert list(frames(kept)) == _RECORDED
 
 
 def test_dhcpcds_record_is_the_ack_without_its_headers() -> None:
