@@ -50,5 +50,4 @@ def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
     ]
     screen.write("".join(f"{line}\r\n" for line in lines).encode())
     screen.flush()
-    node.boot.shell.leave()
     terminal.interact(node.boot.console, lambda: not node.boot.process.running(), keyboard, screen)

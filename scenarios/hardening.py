@@ -8,6 +8,7 @@ from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
 from harness.storage.disk import Disk
+from harness.verdict.timeline import container_done
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 # In place of a one-shot task's program, and with all else of it: what it may do.
@@ -24,7 +25,7 @@ def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, ima
         pod = pod.with_program(name, "localhost/kios-e2e/console:v1", ["sh", "-c", PROBE])
     node.add(pod)
     for name in pod.init_containers:
-        node.wait(rf"kios-e2e: container {name} of pod kube-system/node ended with status 0")
+        node.wait(container_done("kube-system", "node", name))
         told = crilog.text_of(node.run(f"cat /host/var/log/pods/kube-system_node_*/{name}/0.log").text)
         context = pod.container(name)["securityContext"]
         privileged = context.get("privileged", False)

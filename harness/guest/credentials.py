@@ -1,5 +1,6 @@
 """The keys to one node, made for it and trusted by nothing else: for the kubelet's API and for SSH."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,8 @@ from harness.storage.overlay import File, Tree
 
 KUBELET_CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
 _CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
+# Where the harness's console pod finds it (images' console.c).
+_TOKEN = PurePosixPath("/meta/etc/kios-e2e/token")
 # /etc/kios-e2e/ssh on the node, for a pod that runs sshd.
 _SSH = PurePosixPath("/meta/etc/kios-e2e/ssh")
 # kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
@@ -30,7 +33,7 @@ _SHIPPED: Mapping[str, object] = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """A folder with a certificate authority, a client certificate of it, and two SSH keys: the node's and its user's."""
+    """A folder with a certificate authority, a client certificate of it, two SSH keys (the node's, its user's), and a token."""
 
     folder: Path
 
@@ -48,6 +51,8 @@ class Credentials:
         made.client.touch(mode=0o600)
         issued = authority.issue_cert("kios-e2e.invalid", common_name="kios-e2e")
         issued.private_key_and_cert_chain_pem.write_to_path(str(made.client))
+        made._token_file.touch(mode=0o600)
+        made._token_file.write_text(secrets.token_hex(16))
         for private in (made.ssh_host, made.ssh_user):
             key = Ed25519PrivateKey.generate()
             private.touch(mode=0o600)
@@ -67,6 +72,15 @@ class Credentials:
     def client(self) -> Path:
         """A PEM file with the key and certificate that the kubelet's API lets in."""
         return self.folder / "kubelet-client.pem"
+
+    @property
+    def token(self) -> str:
+        """What the harness's console pod and the harness know each other by, in hexadecimal digits."""
+        return self._token_file.read_text()
+
+    @property
+    def _token_file(self) -> Path:
+        return self.folder / "token"
 
     @property
     def ssh_host(self) -> Path:
@@ -93,6 +107,7 @@ class Credentials:
         return {
             KUBELET_CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
             _CLIENT_CA: self.authority,
+            _TOKEN: File(self.token.encode(), mode=0o600),
             _SSH / "authorized": _public(self.ssh_user).read_bytes(),
             _SSH / "host": File(self.ssh_host.read_bytes(), mode=0o600),
         }

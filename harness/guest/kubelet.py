@@ -12,7 +12,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
 from harness.guest.remote_command import RemoteCommand
-from harness.serial.shell import Result
+from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, Feed, PodState
 
 _ANSWER_SECONDS = 10.0

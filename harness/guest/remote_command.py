@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from harness.errors import NodeFailure
-from harness.serial.shell import Result
+from harness.serial.result import Result
 
 _PROTOCOL = Subprotocol("v4.channel.k8s.io")
 _STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"

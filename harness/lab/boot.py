@@ -5,9 +5,10 @@ import json
 import math
 import socket
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
@@ -18,13 +19,16 @@ from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
 from harness.lab.expectation import Expectation, awaited, milestones_of
 from harness.manifests.pods import StaticPod
+from harness.serial import agent, console_pod
+from harness.serial.agent import Agent
 from harness.serial.console import Console
-from harness.serial.shell import Result, Shell
-from harness.verdict.feed import ConsoleLine, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.serial.result import Result
+from harness.serial.shell import Shell
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Contradicted, Met, Outcome, Stalled, TooLate, error, explain
 from harness.verdict.situation import Awaited, tells
-from harness.verdict.timeline import API, BOOT, CONSOLE, CONSOLE_GREETING, SHELL, Milestone, Passed, Timeline, line_matching
+from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline, line_matching
 from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
@@ -44,6 +48,8 @@ _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _LAST_LINES = 8
 _QMP_WITHIN = 30.0
+# An agent that went on with its node answers at once.
+_AGENT_WITHIN = 10.0
 _CLOCK_TRIES, _CLOCK_OFF = 5, 0.1
 _EXIT_WITHIN = 1.0
 
@@ -92,10 +98,14 @@ class Boot:
         self._judge = Judge(self.feed, self._waited_for_cpu)
         self._timeline = Timeline(self.feed, self.started)
         self._cursor = 0
+        self._takes_commands = False
         try:
-            qmp_end, console_end = self._spawn(argv)
-            self.console = Console(console_end, self.feed, artifacts / "console.log")
+            qmp_end, console_end, agent_end = self._spawn(argv)
+            token = credentials.token
+            self.console = Console(console_end, self.feed, artifacts / "console.log", console_pod.reader(token))
             self._closing.callback(self.console.close)
+            self.agent = Agent(agent_end, token.encode(), self.feed, artifacts / "commands.jsonl", self._stop_if_over)
+            self._closing.callback(self.agent.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
             self.wire = Wire(self.qmp, self.feed)
@@ -103,10 +113,12 @@ class Boot:
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
-            self.shell = Shell(self.console, self._stop_if_over, greeting=CONSOLE_GREETING)
+            self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token))
             if frozen:
                 self._thaw(frozen)
             self.qmp.execute("cont")
+            if frozen:
+                self.agent.call()
             self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
             self._closing.callback(self._watch.close)
             if frozen:
@@ -179,10 +191,24 @@ class Boot:
         raise self._failure(outcome, f"milestone {goal.name}")
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
-        """Runs a command in the console container's shell, once that answers."""
-        if not self.shell.ready:
+        """Runs a command in the console container, once that answers."""
+        __tracebackhide__ = True
+        return self._commands().run(command, within * self._expectation.slowness)
+
+    def read_file(self, path: PurePosixPath) -> bytes:
+        """Returns a file of the node's; raises NodeFailure with the node's reason if it cannot be read."""
+        __tracebackhide__ = True
+        return self._commands().read(f"/host{path}", _COMMAND_WITHIN * self._expectation.slowness)
+
+    def write_file(self, path: PurePosixPath, content: bytes) -> None:
+        """Writes a file on the node, which is there only when it is whole; else as `read`."""
+        __tracebackhide__ = True
+        self._commands().write(f"/host{path}", content, _COMMAND_WITHIN * self._expectation.slowness)
+
+    def _commands(self) -> Agent | Shell:
+        if not self._takes_commands:
             self.wait_for_shell()
-        return self.shell.run(command, within * self._expectation.slowness)
+        return self.agent if self.agent.answers else self.shell
 
     def exec(self, command: RemoteCommand, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in a container by the kubelet's endpoint."""
@@ -229,16 +255,26 @@ class Boot:
         return dhcp.lease([*([self._frozen.dhcp] if self._frozen else []), self.capture], self._expectation.mac)
 
     def wait_for_shell(self) -> None:
-        """Waits until the shell on the serial port answers; raises NodeFailure if none does."""
-        if self._expectation.console_pod is None:
-            raise HarnessError("This node's serial port belongs to a pod of the scenario: no command can be run there.")
-        self.shell.wait_ready(SHELL.within * self._expectation.slowness)
+        """Waits until the harness's console pod takes commands; raises NodeFailure if it does not.
+
+        Where the node has no second serial port, the shell on the first one takes them.
+        """
+        __tracebackhide__ = True
+        if not self.agent.answers and not self._agent_greets():
+            warnings.warn(f"{self.artifacts}: there is no second serial port: commands go through the console.", stacklevel=2)
+            self.shell.wait_ready(SHELL.within * self._expectation.slowness)
+        self._takes_commands = True
         self.feed.publish(ShellAnswer())
 
-    @property
-    def has_shell(self) -> bool:
-        """Whether the harness's own shell has the serial port."""
-        return self._expectation.console_pod is not None
+    def _agent_greets(self) -> bool:
+        """Waits for a greeting on either port, and says whether it was the agent's."""
+        patience = self._patience(_AGENT_WITHIN if self._frozen else SHELL.within)
+        outcome = self._judge.wait(_console_pod_opens, patience, pods=[awaited(self._expectation.console_pod)])
+        if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
+            return outcome.happening.port == agent.PORT
+        if self._frozen and isinstance(outcome, TooLate):
+            return False
+        raise self._failure(outcome, f"milestone {SHELL.name}")
 
     def ssh(self, user: Path | None = None) -> "paramiko.SSHClient":
         """Logs in as root where a pod runs sshd, with the run's key or the private key in the file `user`.
@@ -295,17 +331,17 @@ class Boot:
             entries = [vars(entry) for entry in self.timeline()]
             (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
 
-    def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket]:
+    def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket, socket.socket]:
         qmp_ours, qmp_theirs = socket.socketpair()
         console_ours, console_theirs = socket.socketpair()
-        with qmp_theirs, console_theirs:
-            channels = Channels(qmp_theirs.fileno(), console_theirs.fileno())
+        agent_ours, agent_theirs = socket.socketpair()
+        with qmp_theirs, console_theirs, agent_theirs:
+            channels = Channels(qmp_theirs.fileno(), console_theirs.fileno(), agent_theirs.fileno())
             words = argv(channels)
             (self.artifacts / "argv.json").write_text(json.dumps(words, indent=1) + "\n")
-            inherited = [channels.qmp, channels.console]
-            self.process = QemuProcess.start(words, inherited, self.artifacts / "qemu.log", self.feed)
+            self.process = QemuProcess.start(words, channels.all, self.artifacts / "qemu.log", self.feed)
         self._closing.callback(self.process.kill)
-        return qmp_ours, console_ours
+        return qmp_ours, console_ours, agent_ours
 
     def _connect(self) -> dict[int, int]:
         """Returns the ports on 127.0.0.1 by those of the guest that will be behind them."""
@@ -357,8 +393,7 @@ class Boot:
         return [awaited(pod) for pod in self._all_pods()]
 
     def _all_pods(self) -> list[StaticPod]:
-        console_pod = self._expectation.console_pod
-        return [*self.pods, *([console_pod] if console_pod else [])]
+        return [*self.pods, self._expectation.console_pod]
 
     def _still_hoped_for(self) -> list[Awaited]:
         """The pods whose failure would be news to whoever waits for something else."""
@@ -369,7 +404,7 @@ class Boot:
 
     def _tells(self, line: str) -> bool:
         heard = ConsoleLine(line)
-        return tells(line) or any(milestone.passed(heard) for milestone in (*BOOT, CONSOLE))
+        return tells(line) or any(milestone.passed(heard) for milestone in BOOT)
 
     def _stop_if_over(self) -> None:
         """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""
@@ -411,6 +446,10 @@ def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], boo
     return lambda happening: (
         any(proof.passed(happening) for proof in proofs) or (isinstance(happening, Restored) and name in happening.milestones)
     )
+
+
+def _console_pod_opens(happening: Happening) -> bool:
+    return isinstance(happening, ConsolePodOpen)
 
 
 def _switched_off_by_guest(happening: Happening) -> bool:

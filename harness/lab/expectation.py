@@ -16,11 +16,11 @@ _NEXT_CONTAINER_WITHIN = 60.0
 class Expectation:
     """What a run is known to bring: its pods, how much slower than the reference the host is, when it is on the net, its NIC.
 
-    `console_pod` is the pod with the shell on the serial port, None where a pod of the scenario's has that port.
+    `console_pod` is the harness's own pod.
     """
 
     pods: Sequence[StaticPod]
-    console_pod: StaticPod | None
+    console_pod: StaticPod
     slowness: float
     reachable: Callable[[], bool]
     mac: str

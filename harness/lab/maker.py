@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
 from harness.lab.host import Host
 from harness.lab.node import Folders, Node, Order
@@ -24,8 +23,8 @@ from harness.vm.machine import Machine
 
 _HERE = Path(__file__).parent
 _CONSOLE_POD = _HERE / "kios-e2e.yaml"
-# A pod of this name has the serial port, as on kiOS's page: the harness's own would type over it.
-_TAKES_THE_PORT = "console"
+# A pod of this name has the console, as on kiOS's page: the harness's own shell would type over it.
+_TAKES_THE_CONSOLE = "console"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
@@ -76,13 +75,12 @@ class NodeMaker:
         machine = (wishes or Wishes()).applied_to(self._machine(image, None))
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         console_pod = load(_CONSOLE_POD)
-        taken = _TAKES_THE_PORT in [pod.name for pod in loaded]
-        all_pods = loaded if taken else [console_pod, *loaded]
+        if _TAKES_THE_CONSOLE in [pod.name for pod in loaded]:
+            console_pod = console_pod.with_args("console", ["agent"])
+        all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
         supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
-        return Order(
-            image, machine, loaded, None if taken else console_pod, {**supplies.files, **(files or {})}, supplies.registry
-        )
+        return Order(image, machine, loaded, console_pod, {**supplies.files, **(files or {})}, supplies.registry)
 
     def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""
@@ -98,8 +96,6 @@ class NodeMaker:
 
     def clone(self, templates: Templates, order: Order) -> Node:
         """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
-        if order.console_pod is None:
-            raise HarnessError("A clone's clock is set through the harness's console pod: boot a node that has another.")
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
             place = self._place(self._numbered(_TEMPLATE))
@@ -171,7 +167,7 @@ class NewNode:
         """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
 
         `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
-        which then has the serial port; `files` are more files for the data partition.
+        which then has the console; `files` are more files for the data partition.
         """
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
         return self.make(self.maker.order(image or self.image(), pods, files, wishes))

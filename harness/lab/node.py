@@ -1,6 +1,5 @@
 """A kiOS node under test: its disk, its static pods, and its runs. The one object that a scenario talks to."""
 
-import base64
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -49,21 +48,21 @@ _IDLE = 0.2
 class Order:
     """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
 
-    `console_pod` is the harness's own pod with the shell on the serial port; None where one of `pods` has that port.
+    `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
     `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
     """
 
     image: Disk
     machine: Machine
     pods: Sequence[StaticPod]
-    console_pod: StaticPod | None
+    console_pod: StaticPod
     files: Tree
     registry: int | None = None
 
     @property
     def all_pods(self) -> Sequence[StaticPod]:
         """Every pod whose manifest is put on the data partition."""
-        return (*self.pods, self.console_pod) if self.console_pod else self.pods
+        return (*self.pods, self.console_pod)
 
 
 @dataclass(frozen=True)
@@ -233,8 +232,7 @@ class Node(Questions):
         __tracebackhide__ = True
         for milestone in self.boot.milestones:
             self.wait(milestone)
-        if self.boot.has_shell:
-            self.boot.wait_for_shell()
+        self.boot.wait_for_shell()
         # A container that may end has passed its milestone when it started; by now it may have failed.
         self.boot.check("the node's pods")
         if self.boot.pods:
@@ -252,13 +250,10 @@ class Node(Questions):
 
     def write(self, path: PurePosixPath, content: bytes) -> None:
         """Writes a file on the running node, which becomes visible only when it is whole."""
-        there = Path("/host") / path.relative_to("/")
-        # Names that begin with a dot are no manifests to the kubelet (its file source).
-        making = there.with_name(f".{there.name}.making")
-        encoded = base64.encodebytes(content).decode()
-        done = self.run(f"mkdir -p {there.parent} && base64 -d > {making} <<'.' && mv {making} {there}\n{encoded}.")
-        if done.status:
-            raise NodeFailure(f"{path} cannot be written on the node: {done.text.strip()}")
+        try:
+            self.boot.write_file(path, content)
+        except NodeFailure as refused:
+            raise NodeFailure(f"{path} cannot be written on the node: {refused}") from refused
 
     @property
     def slowness(self) -> float:

@@ -1,7 +1,6 @@
 """What a scenario asks of a running node: commands, files, modules, pods, logs, the lease, and waits for them."""
 
 import re
-import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,7 +9,7 @@ from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest import crilog
 from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
-from harness.serial.shell import Result
+from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
 
@@ -75,10 +74,10 @@ class Questions(ABC):
         __tracebackhide__ = True
         if not PurePosixPath(path).is_absolute():
             raise InputError(f"{path} is no absolute path on the node.")
-        done = self.boot.run(f"cat {shlex.quote(f'/host{path}')}")
-        if done.status:
-            raise NodeFailure(f"{path} cannot be read on the node: {done.text.strip()}")
-        return done.output
+        try:
+            return self.boot.read_file(PurePosixPath(path))
+        except NodeFailure as refused:
+            raise NodeFailure(f"{path} cannot be read on the node: {refused}") from refused
 
     def modules(self) -> frozenset[str]:
         """Returns the names of the loaded modules, with underscores, as the kernel has them."""

@@ -1,4 +1,4 @@
-"""The serial console: its lines, a shell on it, and a person at it.
+"""The serial ports: the console with its lines and a person at it, and the harness's agent on the second one.
 
 Imports: verdict.
 """

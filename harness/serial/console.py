@@ -8,6 +8,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,15 @@ import pexpect
 from pexpect.spawnbase import SpawnBase
 
 from harness.errors import HarnessError
-from harness.verdict.feed import ConsoleLine, Feed
+from harness.verdict.feed import ConsoleLine, Feed, Happening
 
 if TYPE_CHECKING:
     _TextSpawn = SpawnBase[str]
 else:
     _TextSpawn = SpawnBase
 
+# What one may want to read more from than a line begins with this: a flood is searched for it at little cost.
+_SIGNATURE = "kios-e2e"
 _READ_BYTES = 65536
 _LINE_CHARACTERS = 65536
 _SEND_SECONDS = 10.0
@@ -32,17 +35,22 @@ _CLOSE_SECONDS = 10.0
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~])?")
 
 
+Reader = Callable[[ConsoleLine], Happening | None]
+
+
 class Console:
     """The harness's end of the stream socket that is the guest's serial port; owns the socket from now on.
 
     What arrives is appended to `log` as it is and published to `feed` as `ConsoleLine`s: without escape sequences and
-    carriage returns, decoded as UTF-8 with replacement, in pieces of 65536 characters if longer.
+    carriage returns, decoded as UTF-8 with replacement, in pieces of 65536 characters if longer. What `reads` makes of a
+    line is published behind it.
     """
 
-    def __init__(self, sock: socket.socket, feed: Feed, log: Path) -> None:
+    def __init__(self, sock: socket.socket, feed: Feed, log: Path, reads: Reader = lambda _: None) -> None:
         self._sock = sock
         self._feed = feed
         self._log = log
+        self._reads = reads
         self._partial = b""
         self._attachments: list[Attachment] = []
         self._ended = False
@@ -133,7 +141,10 @@ class Console:
             lines += _pieces(_plain(self._partial))
             self._partial = b""
         if lines:
-            self._feed.publish_all(map(ConsoleLine, lines, repeat(at)))
+            heard = list(map(ConsoleLine, lines, repeat(at)))
+            self._feed.publish_all(heard)
+            signed = [self._reads(line) for line in heard if _SIGNATURE in line.text]
+            self._feed.publish_all(told for told in signed if told is not None)
 
 
 class Attachment(_TextSpawn):

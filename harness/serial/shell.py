@@ -24,6 +24,7 @@ import pexpect
 
 from harness.errors import HarnessError, NodeFailure
 from harness.serial.console import Attachment, Console
+from harness.serial.result import Result, brief
 
 # busybox ash takes at most 1023 characters a line while it edits lines (CONFIG_FEATURE_EDITING_MAX_LEN=1024);
 # 300 of them are for what stands around a command.
@@ -60,19 +61,6 @@ class _Frame:
 
 class _Untaught(Exception):  # noqa: N818 - a shell in another's place, which is nothing unusual
     """The shell does not know what it was taught: it is not the one that was."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command came to: its exit status (0 to 255) and its stdout and stderr, merged in the order written."""
-
-    status: int
-    output: bytes
-
-    @property
-    def text(self) -> str:
-        """The output decoded as UTF-8, with replacement."""
-        return self.output.decode(errors="replace")
 
 
 class Shell:
@@ -142,7 +130,7 @@ class Shell:
         deadline = time.monotonic() + timeout
         if not self._ready:
             self.wait_ready(timeout)
-        brief, kept = _brief(command), next(self._numbers)
+        what, kept = brief(command), next(self._numbers)
         if len(shlex.quote(command)) > _COMMAND_CHARACTERS or not _TYPEABLE.fullmatch(command):
             self._upload(command, deadline)
             command = f". {self._files}-script.sh"
@@ -156,10 +144,28 @@ class Shell:
                 continue
             if time.monotonic() >= deadline:
                 self._interrupt()
-                raise NodeFailure(f"{brief} did not end within {timeout:.0f} s")
+                raise NodeFailure(f"{what} did not end within {timeout:.0f} s")
             shown_as = next(self._numbers)
             request = f"show_{self._token} {shown_as} {kept}"
-        raise HarnessError(f"the result of {brief} arrived damaged {_TRIES} times: see the console's log")
+        raise HarnessError(f"the result of {what} arrived damaged {_TRIES} times: see the console's log")
+
+    def read(self, path: str, timeout: float) -> bytes:
+        """Returns a file's content; `path` is the shell's. Raises NodeFailure with the node's reason, else as `run`."""
+        done = self.run(f"cat {shlex.quote(path)}", timeout)
+        if done.status:
+            raise NodeFailure(done.text.strip())
+        return done.output
+
+    def write(self, path: str, content: bytes, timeout: float) -> None:
+        """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
+        folder, _, name = path.rpartition("/")
+        # A name with a dot before it is no manifest to the kubelet (its file source).
+        there, making = shlex.quote(path), shlex.quote(f"{folder}/.{name}.making")
+        encoded = base64.encodebytes(content).decode()
+        make = f"mkdir -p {shlex.quote(folder)} && base64 -d > {making} <<'.' && mv {making} {there}\n{encoded}."
+        done = self.run(make, timeout)
+        if done.status:
+            raise NodeFailure(done.text.strip())
 
     def _lessons(self) -> list[str]:
         """What a shell has to be taught, as lines: to listen, how a result is shown, and how a command is run and kept.
@@ -200,7 +206,7 @@ class Shell:
             decode = f"base64 -d {self._files}-script.b64 >{self._files}-script.sh"
             if self._ask(decode, f"$(cat {self._files}-script.sh | md5sum)", deadline) == checksum:
                 return
-        raise HarnessError(f"the script {_brief(command)} did not reach the guest whole in {_TRIES} tries")
+        raise HarnessError(f"the script {brief(command)} did not reach the guest whole in {_TRIES} tries")
 
     def _ask(self, line: str, question: str, deadline: float) -> str:
         """Types `line`, waits until the guest has done it and returns the first word that `question` expands to."""
@@ -296,7 +302,3 @@ def _unpack(frame: _Frame) -> Result | None:
     if frame.status != frame.again or hashlib.md5(output).hexdigest() != frame.md5:
         return None
     return Result(int(frame.status), output)
-
-
-def _brief(command: str) -> str:
-    return repr(command if len(command) <= 100 else f"{command[:100]}...")

@@ -77,13 +77,21 @@ class Restored:
 
 
 @dataclass(frozen=True)
+class ConsolePodOpen:
+    """The harness's console pod takes commands on a serial port: `ttyS1`, or `ttyS0` where there is no other."""
+
+    port: str
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
 class ShellAnswer:
-    """The shell on the serial port answered."""
+    """A first command was answered."""
 
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ShellAnswer
+Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ConsolePodOpen | ShellAnswer
 
 
 # A console can write without end: of what tells nothing, only so many of the last happenings are kept.

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.verdict.console_pod import state_in
 from harness.verdict.feed import ConsoleLine, ContainerState, Happening, PodState, QemuExit, QmpEvent, Restored
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied
 
@@ -38,9 +37,7 @@ _NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootab
 _EXITED = re.compile(_STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
 _EXITS, _EXITS_WITHIN = 4, 60.0
 # Most lines tell nothing of all this: one search says so.
-_TELLING = re.compile(
-    r"panic|Oops|BUG:|mount root|Out of memory|kiOS: |UEFI Inter|^Shell>|BdsDxe|kios-e2e: container |^\[ *0\.000000\]"
-)
+_TELLING = re.compile(r"panic|Oops|BUG:|mount root|Out of memory|kiOS: |UEFI Inter|^Shell>|BdsDxe|^\[ *0\.000000\]")
 # The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
 _HOST_REASONS = {
     "host-error": "an error of QEMU's",
@@ -121,9 +118,8 @@ class Situation:
                 self._kernel_runs = True
             case PodState():
                 self._pods[happening.namespace, happening.pod] = happening
-        state = state_in(happening)
-        if state is not None:
-            self._hear_container(state)
+            case ContainerState():
+                self._hear_container(happening)
         return True
 
     def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:

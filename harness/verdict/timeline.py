@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.verdict.console_pod import state_in
-from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, ShellAnswer
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Feed, Happening, PodState, ShellAnswer
 
 # How printk stamps a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
@@ -48,8 +47,11 @@ def container_done(namespace: str, pod: str, container: str) -> Callable[[Happen
     whose = (namespace, pod, container)
 
     def done(happening: Happening) -> bool:
-        state = state_in(happening)
-        return state is not None and (state.namespace, state.pod, state.container) == whose and state.exit_code == 0
+        return (
+            isinstance(happening, ContainerState)
+            and (happening.namespace, happening.pod, happening.container) == whose
+            and happening.exit_code == 0
+        )
 
     return done
 
@@ -77,9 +79,7 @@ INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
 API = Milestone("kubelet-api", lambda happening: isinstance(happening, ContainerState | PodState), 240)
 # Passed when somebody first asks: no part of what every boot is waited for.
 SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
-# Told by the harness's console pod as it starts.
-CONSOLE_GREETING = "kios-e2e: the console is open"
-CONSOLE = Milestone("console", line_matching(f"^{CONSOLE_GREETING}"), 180)
+CONSOLE = Milestone("console", lambda happening: isinstance(happening, ConsolePodOpen), 180)
 # What a real node shows of its way up; that a daemon has started, no line of kiOS's init says.
 BOOT = (FIRMWARE, KERNEL, INIT)
 

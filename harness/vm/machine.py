@@ -105,10 +105,19 @@ class Files:
 
 @dataclass(frozen=True)
 class Channels:
-    """Numbers of the open sockets that QEMU inherits: one for its machine protocol, one for the serial port."""
+    """Numbers of the open sockets that QEMU inherits: its machine protocol's, and those of the serial ports.
+
+    The first port is the console; the second is the harness's agent's, None for a machine without one.
+    """
 
     qmp: int
     console: int
+    agent: int | None = None
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every one of them."""
+        return (self.qmp, self.console, *(() if self.agent is None else (self.agent,)))
 
 
 def argv(
@@ -148,7 +157,12 @@ def argv(
         *("-device", "VGA"),
         *("-chardev", f"socket,id=qmp,fd={channels.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={channels.console}", "-serial", "chardev:console"),
+        *_second_port(channels.agent),
     ]
+
+
+def _second_port(agent: int | None) -> list[str]:
+    return [] if agent is None else ["-chardev", f"socket,id=agent,fd={agent}", "-serial", "chardev:agent"]
 
 
 def _sandbox(registry: int | None) -> str:

@@ -50,13 +50,13 @@ def _from_package(places: Sequence[str], path: str) -> Install:
 
 def _from_source(name: str, path: str) -> Install:
     """Installs a static program of our own, one C file."""
-    return lambda materials, root: _compile(_HERE / name / f"{name}.c", root / path, materials.log)
+    return lambda materials, root: _compile([_HERE / name / f"{name}.c"], root / path, materials.log)
 
 
-def _compile(source: Path, program: Path, log: Path) -> None:
+def _compile(sources: Sequence[Path], program: Path, log: Path) -> None:
     program.parent.mkdir(parents=True, exist_ok=True)
     argv: list[str | Path] = ["gcc", "-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-o", program]
-    command.run([*argv, source], log=log)
+    command.run([*argv, *sources], log=log)
 
 
 def _install_parted(materials: Materials, root: Path) -> None:
@@ -76,7 +76,8 @@ def _install_dhcpcd(materials: Materials, root: Path) -> None:
 
 def _install_console(materials: Materials, root: Path) -> None:
     for source in (_HERE / "console").glob("*.c"):
-        _compile(source, root / "bin" / source.stem, materials.log)
+        _compile([source], root / "bin" / source.stem, materials.log)
+    _compile(sorted((_HERE / "console/agent").glob("*.c")), root / "bin/console", materials.log)
     _install_busybox(materials, root)
 
 

@@ -12,7 +12,7 @@ from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.manifests.pods import StaticPod
-from harness.verdict.feed import ConsoleLine, ContainerState, Happening
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening
 from harness.verdict.timeline import FIRMWARE, INIT, KERNEL, SHELL, Milestone
 from harness.vm.machine import Channels
 
@@ -37,7 +37,7 @@ while received := qmp.recv(65536).decode():
 """
 _KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")
 _INIT_LINE = ConsoleLine("[    2.1] Run /init as init process")
-_CONSOLE_LINE = ConsoleLine("kios-e2e: the console is open")
+_CONSOLE_OPEN = ConsolePodOpen("ttyS1")
 
 
 def pod(name: str) -> StaticPod:
@@ -56,7 +56,7 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     def argv(channels: Channels) -> list[str]:
         return [sys.executable, "-c", _QEMU, str(channels.qmp)]
 
-    expected = Expectation([pod("web")], None, 1.0, lambda: False, "52:54:00:6b:69:6f")
+    expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, lambda: False, "52:54:00:6b:69:6f")
     with closing(Boot(argv, tmp_path, Credentials.make(tmp_path), expected, lambda: None, ExitStack())) as running:
         yield running
 
@@ -66,7 +66,7 @@ def boot(tmp_path: Path) -> Iterator[Boot]:
     [
         pytest.param(KERNEL, _KERNEL_LINE, id="itself"),
         pytest.param(FIRMWARE, _INIT_LINE, id="one behind it"),
-        pytest.param(KERNEL, _CONSOLE_LINE, id="the console, which is behind all of them"),
+        pytest.param(KERNEL, _CONSOLE_OPEN, id="the console, which is behind all of them"),
         pytest.param(INIT, runs("web"), id="a pod's container, which is behind all of them"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_milestone_of_the_way_up_is_shown_by_all_behind_it(boot: Boot, goal: M
     [
         pytest.param(lambda _: INIT, _KERNEL_LINE, id="one before it"),
         pytest.param(lambda _: KERNEL, runs("other"), id="a pod that is not the node's"),
-        pytest.param(lambda boot: milestones_of(boot.pods[0])[0], _CONSOLE_LINE, id="a container is shown by itself alone"),
+        pytest.param(lambda boot: milestones_of(boot.pods[0])[0], _CONSOLE_OPEN, id="a container is shown by itself alone"),
         pytest.param(lambda _: SHELL, _INIT_LINE, id="the shell is shown by itself alone"),
     ],
 )

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pytest
@@ -12,7 +12,7 @@ from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.lab.questions import Pod, Questions
-from harness.serial.shell import Result
+from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 
 T = TypeVar("T")
@@ -62,6 +62,12 @@ class FakeBoot:
 
     def exec(self, command: RemoteCommand, within: float) -> Result:
         return Result(int(within), str(command).encode())
+
+    def read_file(self, path: PurePosixPath) -> bytes:
+        try:
+            return Path(f"{self.root}{path}").read_bytes()
+        except OSError as refused:
+            raise NodeFailure(str(refused)) from refused
 
     def until(self, condition: Callable[[], T], what: str, within: float) -> T:
         if not (met := condition()):

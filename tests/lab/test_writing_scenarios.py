@@ -4,14 +4,14 @@ import re
 import subprocess
 import sys
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
 from harness.lab.questions import Questions
-from harness.serial.shell import Result
+from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
 
@@ -58,6 +58,9 @@ class FakeBoot:
 
     def lease(self) -> Lease:
         return LEASE
+
+    def read_file(self, path: PurePosixPath) -> bytes:
+        return self.run(f"cat /host{path}").output
 
     def until(self, condition, what, within):  # type: ignore[no-untyped-def]
         met = condition()

@@ -199,14 +199,14 @@ def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -
 
 
 def test_the_console_pods_word_of_two_failures_is_enough() -> None:
-    line = ConsoleLine("kios-e2e: container parted of pod default/node ended with status 1: no such disk")
-    assert wait(fed(line), never, _NOW, pods=[_NODE]) == TooLate(0)
-    assert isinstance(wait(fed(line, line), never, _NOW, pods=[_NODE]), Contradicted)
+    told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
+    assert wait(fed(told), never, _NOW, pods=[_NODE]) == TooLate(0)
+    assert isinstance(wait(fed(told, told), never, _NOW, pods=[_NODE]), Contradicted)
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["console first", "kubelet first"])
 def test_one_failure_that_both_tell_of_is_one(order: int) -> None:
-    told = ConsoleLine("kios-e2e: container parted of pod default/node ended with status 1: no such disk")
+    told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
     both: list[Happening] = [told, failed()]
     assert wait(fed(*both[::order]), never, _NOW, pods=[_NODE]) == TooLate(0)
 

@@ -83,9 +83,9 @@ def test_commas_in_a_path_are_doubled(field: str) -> None:
 
 
 def test_the_sockets_are_inherited_by_number() -> None:
-    words = line(channels=Channels(qmp=11, console=12))
-    assert values_of("-chardev", words) == ["socket,id=qmp,fd=11", "socket,id=console,fd=12"]
-    assert values_of("-serial", words) == ["chardev:console"]
+    words = line(channels=Channels(qmp=11, console=12, agent=13))
+    assert values_of("-chardev", words) == ["socket,id=qmp,fd=11", "socket,id=console,fd=12", "socket,id=agent,fd=13"]
+    assert values_of("-serial", words) == ["chardev:console", "chardev:agent"]
     assert values_of("-mon", words) == ["chardev=qmp,mode=control"]
 
 

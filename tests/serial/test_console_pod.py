@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.verdict.console_pod import state_in
-from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QemuExit, QmpEvent, ShellAnswer
+from harness.serial import console_pod
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Feed, Happening
 from harness.verdict.judge import Patience, wait
 from harness.verdict.outcome import Contradicted, Met, TooLate
 from harness.verdict.situation import Awaited
@@ -14,8 +14,14 @@ _NOW = Patience(within=0, silence=10)
 _NODE = Awaited("node", "default", "Never")
 
 
-def line(status: int, words: str = "words", pod: str = "node", namespace: str = "default") -> ConsoleLine:
-    return ConsoleLine(f"kios-e2e: container parted of pod {namespace}/{pod} ended with status {status}: {words}", at=7.0)
+read = console_pod.reader("5a17")
+
+
+def line(status: int, words: str = "words", pod: str = "node", namespace: str = "default") -> Happening:
+    told = f"kios-e2e 5a17: container parted of pod {namespace}/{pod} ended with status {status}: {words}"
+    state = read(ConsoleLine(told, at=7.0))
+    assert state is not None
+    return state
 
 
 def fed(*happenings: Happening) -> Feed:
@@ -39,8 +45,8 @@ def never(_: Happening) -> bool:
     ],
 )
 def test_an_end_is_read(text: str, reason: str) -> None:
-    told = ConsoleLine(f"kios-e2e: container parted of pod kube-system/a.node-1 ended with status 137{text}", at=7.0)
-    assert state_in(told) == ContainerState(
+    told = ConsoleLine(f"kios-e2e 5a17: container parted of pod kube-system/a.node-1 ended with status 137{text}", at=7.0)
+    assert read(told) == ContainerState(
         pod="a.node-1",
         namespace="kube-system",
         container="parted",
@@ -56,28 +62,24 @@ def test_an_end_is_read(text: str, reason: str) -> None:
     [
         "",
         "kios-e2e: the console is open",
-        "# kios-e2e: container a of pod b/c ended with status 1: quoted",
-        "kios-e2e: container a of pod b ended with status 1: of no namespace",
-        "kios-e2e: container a of pod b/c ended with status : ",
-        "kios-e2e: container a of pod b/c ended with status x: ",
-        "kios-e2e: container  of pod b/c ended with status 1: ",
-        "kios-e2e: container a of pod b/c ended with status 1",
+        "kios-e2e 0000: the console is open",
+        "kios-e2e: container a of pod b/c ended with status 1: without the token",
+        "kios-e2e 0000: container a of pod b/c ended with status 1: with another token",
+        "# kios-e2e 5a17: container a of pod b/c ended with status 1: quoted",
+        "kios-e2e 5a17: container a of pod b ended with status 1: of no namespace",
+        "kios-e2e 5a17: container a of pod b/c ended with status : ",
+        "kios-e2e 5a17: container a of pod b/c ended with status x: ",
+        "kios-e2e 5a17: container  of pod b/c ended with status 1: ",
+        "kios-e2e 5a17: container a of pod b/c ended with status 1",
     ],
 )
 def test_another_line_tells_of_no_container(text: str) -> None:
-    assert state_in(ConsoleLine(text)) is None
+    assert read(ConsoleLine(text)) is None
 
 
-@pytest.mark.parametrize(
-    "happening", [QmpEvent("STOP"), QemuExit(1, "words"), ShellAnswer()], ids=lambda each: type(each).__name__
-)
-def test_what_is_no_line_tells_of_no_container(happening: Happening) -> None:
-    assert state_in(happening) is None
-
-
-def test_the_kubelets_word_is_taken_as_it_is() -> None:
-    state = ContainerState("node", "parted", "waiting", "ImagePullBackOff")
-    assert state_in(state) is state
+def test_its_greeting_opens_the_console() -> None:
+    assert read(ConsoleLine("kios-e2e 5a17: the console is open", at=7.0)) == ConsolePodOpen("ttyS0", at=7.0)
+    assert console_pod.greeting("5a17") == "kios-e2e 5a17: the console is open"
 
 
 def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
@@ -93,7 +95,7 @@ def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
         pytest.param(line(0), id="an end that is none"),
     ],
 )
-def test_a_wait_goes_on_at(told: ConsoleLine) -> None:
+def test_a_wait_goes_on_at(told: Happening) -> None:
     assert wait(fed(told), never, _NOW, pods=[_NODE]) == TooLate(0)
 
 

@@ -1,0 +1,198 @@
+"""The harness's agent on a node, behind the second serial port: commands, files, and how containers end.
+
+The console is left to whom it belongs. Several commands may run at once, from several threads.
+"""
+
+import itertools
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import HarnessError, NodeFailure
+from harness.serial.link import Frame, Kind, Link
+from harness.serial.result import Result, brief
+from harness.verdict.feed import ConsolePodOpen, ContainerState, Feed
+
+PORT = "ttyS1"
+_LOOK_SECONDS = 0.2
+_JOBS = 65535
+_STATUS = struct.Struct("<i")
+# What a command or a file may bring; this host's memory is not the node's.
+_MOST_BYTES = 64 << 20
+_LOG_BYTES = 4 << 20
+
+Abort = Callable[[], str | None]
+
+
+@dataclass
+class _Job:
+    output: bytearray = field(default_factory=bytearray)
+    status: int | None = None
+    words: str = ""
+    lost: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.status is not None or bool(self.lost) or len(self.output) > _MOST_BYTES
+
+
+class Agent:
+    """The harness's end; owns the socket from now on.
+
+    That it answers, and how containers ended, is published to `feed`; each command with its status is a line of `log`.
+    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure.
+    """
+
+    def __init__(self, sock: socket.socket, token: bytes, feed: Feed, log: Path, abort: Abort = lambda: None) -> None:
+        self._feed, self._log, self._abort = feed, log, abort
+        self._numbers = itertools.cycle(range(1, _JOBS + 1))
+        self._jobs: dict[int, _Job] = {}
+        self._changed = threading.Condition()
+        self._answers = False
+        self._over = ""
+        self._link = Link(sock, token, self._greeted, self._heard, self._ended)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered."""
+        return self._answers
+
+    def call(self) -> None:
+        """Calls an agent that runs already, as on a clone; one that starts greets by itself."""
+        self._link.call()
+
+    def run(self, command: str, timeout: float) -> Result:
+        """Runs `command` with a `sh` of its own, stdin empty, and returns its status and output.
+
+        Raises NodeFailure if it does not end within `timeout` seconds (it is killed then), if it writes more than 64 MiB, or
+        on `abort`; HarnessError if the port ends or the agent is started anew meanwhile.
+        """
+        began = time.monotonic()
+        number, job = self._begin(Kind.RUN, command)
+        try:
+            self._wait(job, began + timeout, f"{brief(command)} did not end within {timeout:.0f} s", brief(command))
+        except BaseException:
+            self._kill(number)
+            raise
+        finally:
+            self._jobs.pop(number, None)
+            self._write_down(command, job, began)
+        if job.words:
+            raise HarnessError(f"{brief(command)} could not be started on the node: {job.words}")
+        return Result(job.status or 0, bytes(job.output))
+
+    def read(self, path: str, timeout: float) -> bytes:
+        """Returns a file's content; `path` is the console container's. Raises NodeFailure with the node's reason, as `run`."""
+        number, job = self._begin(Kind.READ, path)
+        try:
+            self._wait(job, time.monotonic() + timeout, f"{path} was not read within {timeout:.0f} s", path)
+        finally:
+            self._jobs.pop(number, None)
+        if job.status:
+            raise NodeFailure(job.words)
+        return bytes(job.output)
+
+    def write(self, path: str, content: bytes, timeout: float) -> None:
+        """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
+        number, job = self._begin(Kind.WRITE, path)
+        try:
+            self._link.send(Kind.DATA, number, content)
+            self._wait(job, time.monotonic() + timeout, f"{path} was not written within {timeout:.0f} s", path)
+        finally:
+            self._jobs.pop(number, None)
+        if job.status:
+            raise NodeFailure(job.words)
+
+    def close(self) -> None:
+        """Ends the link; may be called more than once."""
+        self._link.close()
+
+    def _begin(self, kind: Kind, text: str) -> tuple[int, _Job]:
+        if "\0" in text:
+            raise HarnessError(f"{brief(text)} has a NUL in it: neither a command nor a path may.")
+        number, job = next(self._numbers), _Job()
+        self._jobs[number] = job
+        self._link.send(kind, number, text.encode())
+        return number, job
+
+    def _wait(self, job: _Job, deadline: float, late: str, what: str) -> None:
+        with self._changed:
+            while not job.is_over:
+                if reason := self._abort():
+                    raise NodeFailure(reason)
+                if self._over:
+                    raise HarnessError(f"{self._over} while {what} was awaited")
+                if time.monotonic() >= deadline:
+                    raise NodeFailure(late)
+                self._changed.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        if job.lost:
+            raise HarnessError(f"{job.lost} while {what} was awaited")
+        if len(job.output) > _MOST_BYTES:
+            raise NodeFailure(f"{what} brought more than {_MOST_BYTES >> 20} MiB")
+
+    def _kill(self, number: int) -> None:
+        try:
+            self._link.send(Kind.KILL, number)
+        except HarnessError:
+            return
+
+    def _greeted(self) -> None:
+        with self._changed:
+            for job in self._jobs.values():
+                job.lost = "the harness's agent on the node was started anew"
+            self._answers = True
+            self._changed.notify_all()
+        self._feed.publish(ConsolePodOpen(PORT))
+
+    def _heard(self, frame: Frame) -> None:
+        if frame.kind == Kind.ENDED:
+            if (state := _state_in(frame.payload)) is not None:
+                self._feed.publish(state)
+            return
+        job = self._jobs.get(frame.job)
+        if job is None:
+            return
+        if frame.kind == Kind.OUTPUT and len(job.output) <= _MOST_BYTES:
+            job.output += frame.payload
+        elif frame.kind == Kind.STATUS and len(frame.payload) >= _STATUS.size:
+            job.words = frame.payload[_STATUS.size :].decode(errors="replace")
+            job.status = _STATUS.unpack_from(frame.payload)[0]
+        if job.is_over:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _ended(self) -> None:
+        with self._changed:
+            self._over = "the agent's port ended"
+            self._changed.notify_all()
+
+    def _write_down(self, command: str, job: _Job, began: float) -> None:
+        line = {
+            "command": command[:1000],
+            "status": job.status,
+            "bytes": len(job.output),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        with self._changed, self._log.open("a") as log:
+            if log.tell() < _LOG_BYTES:
+                log.write(json.dumps(line) + "\n")
+
+
+def _state_in(told: bytes) -> ContainerState | None:
+    fields = told.decode(errors="replace").split("\0")
+    if len(fields) < 5 or not fields[3].strip().isdigit():
+        return None
+    namespace, pod, container, status, words = fields[:5]
+    return ContainerState(
+        pod=pod,
+        namespace=namespace,
+        container=container,
+        state="terminated",
+        reason=words.strip(),
+        exit_code=int(status),
+    )
