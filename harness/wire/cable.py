@@ -20,6 +20,8 @@ from harness.wire.frame import Frame, Way
 
 Onward = Callable[[Frame, float], None]
 """Passes a frame on, after so many seconds."""
+Say = Callable[[bytes, float], None]
+"""Says a frame to the guest, after so many seconds."""
 
 _LENGTH_BYTES = 4
 # QEMU's own bound (NET_BUFSIZE).
@@ -38,8 +40,8 @@ class Hand(Protocol):
 class Station(Protocol):
     """What else is on the guest's network, between it and QEMU's."""
 
-    def hear(self, content: bytes, say: Callable[[bytes, float], None]) -> bool:
-        """Hears a frame that the guest sent, and says frames to the guest, each after so many seconds.
+    def hear(self, content: bytes, say: Say) -> bool:
+        """Hears a frame that the guest sent, and may answer it.
 
         Returns whether the frame was for this station alone: QEMU's network then does not hear it.
         """

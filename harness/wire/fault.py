@@ -3,6 +3,7 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 from harness.errors import InputError
 from harness.wire.cable import Onward
@@ -28,7 +29,7 @@ class Fault(ABC):
         """Lets frames pass as they come again; what waits, still waits. Raises InputError if the match failed on a frame."""
         self.on_mend(self)
 
-    def __enter__(self) -> "Fault":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,18 +7,24 @@ import contextlib
 import re
 import socket
 import threading
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
 from harness.verdict.feed import Feed
 from harness.verdict.timeline import Milestone
 from harness.vm.machine import CAPTURE, NETWORK, SLOT
 from harness.vm.qmp import Qmp
-from harness.wire.cable import Cable, Ends, Station
+from harness.wire.cable import Cable, Ends
 from harness.wire.fault import Corrupt, Delay, Drop, Duplicate, Fault, Lose, Mtu, Reorder
+from harness.wire.grant import Edit, Grant
 from harness.wire.match import Match, everything
+from harness.wire.station import Bystander, Neighbour
+
+if TYPE_CHECKING:
+    from harness.wire.dhcp_server import DhcpServer
 
 F = TypeVar("F", bound=Fault)
+N = TypeVar("N", bound=Neighbour)
 
 _HOLE = "hole"
 # What frames of the guest's pass through, in the order in which they are added, each in front of those before: the guest's own
@@ -109,15 +115,31 @@ class Wire:
         """Loses packets of more than so many bytes, until the fault is mended."""
         return self._inflict(Mtu(size))
 
-    def join(self, station: Station) -> None:
-        """Puts a station on the guest's network."""
-        self._laid().join(station)
+    def dhcp(self, grant: Grant | None = None, *edits: Edit, address: str = "10.0.2.2") -> "DhcpServer":
+        """Puts a DHCP server with this address in the place of QEMU's, until it leaves; each of its answers is edited so.
 
-    def leave(self, station: Station) -> None:
-        """Takes a station off the guest's network; raises InputError if it failed on a frame."""
+        One more is a second server; a grant that is left out is what QEMU's server gives.
+        """
+        # Imported here, with the rest of what takes scapy.
+        from harness.wire.dhcp_server import DhcpServer
+
+        return self.join(DhcpServer(grant or Grant(), edits, address))
+
+    def occupy(self, address: str, mac: str = "52:54:00:00:00:77") -> Neighbour:
+        """Puts a host with this address on the guest's network, until it leaves."""
+        return self.join(Bystander(address, mac))
+
+    def join(self, neighbour: N) -> N:
+        """Puts a neighbour on the guest's network, until it leaves."""
         cable = self._laid()
-        cable.leave(station)
-        cable.check()
+
+        def leave(leaving: Neighbour) -> None:
+            cable.leave(leaving)
+            cable.check()
+
+        neighbour.on_leave = leave
+        cable.join(neighbour)
+        return neighbour
 
     def say(self, content: bytes) -> None:
         """Sends an Ethernet frame to the guest."""

@@ -1,0 +1,88 @@
+"""What a DHCP server of the test's own gives, and the ways in which an answer of its can be an odd one (RFC 2131, RFC 2132)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from harness.errors import InputError
+from harness.wire.dhcp import Kind
+
+_NOWHERE = IPv4Address(0)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a server gives: by default what QEMU's does. None or `()` leaves an option out.
+
+    Addresses are text, times are in seconds, `renew_after` and `rebind_after` being T1 and T2. `routes` are those of option
+    121, each a network as `10.0.0.0/8` with its router. `others` are more options by their codes; a value may have more than
+    255 bytes (RFC 3396). Raises InputError for what is no address.
+    """
+
+    address: str = "10.0.2.15"
+    mask: str | None = "255.255.255.0"
+    routers: Sequence[str] = ("10.0.2.2",)
+    dns_servers: Sequence[str] = ("10.0.2.3",)
+    seconds: int | None = 86400
+    renew_after: int | None = None
+    rebind_after: int | None = None
+    routes: Sequence[tuple[str, str]] = ()
+    domain: str | None = None
+    hostname: str | None = None
+    others: Sequence[tuple[int, bytes]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses what could not be sent."""
+        addresses = [self.address, *([self.mask] if self.mask else []), *self.routers, *self.dns_servers]
+        try:
+            for address in (*addresses, *(router for _, router in self.routes)):
+                IPv4Address(address)
+            for network, _ in self.routes:
+                IPv4Network(network)
+        except ValueError as wrong:
+            raise InputError(f"A DHCP server cannot grant this: {wrong}.") from wrong
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A message to be sent: what is in its fields, and what its options come from. `kind` None is BOOTP's, without options.
+
+    `overloaded` are the fields that hold options too: `file`, `sname`. `relay` is the agent that it came through.
+    """
+
+    kind: Kind | None
+    xid: int
+    client_mac: str
+    ciaddr: IPv4Address
+    server: IPv4Address
+    grant: Grant | None
+    relay: IPv4Address = _NOWHERE
+    overloaded: frozenset[str] = field(default_factory=frozenset)
+
+
+Edit = Callable[[Reply], Reply]
+
+
+def with_another_xid(reply: Reply) -> Reply:
+    """An answer to a question that was not asked."""
+    return replace(reply, xid=reply.xid ^ 1)
+
+
+def for_another_client(reply: Reply) -> Reply:
+    """An answer to another client's question."""
+    return replace(reply, client_mac="52:54:00:00:00:99")
+
+
+def relayed(by: IPv4Address) -> Edit:
+    """An answer that came through a relay agent."""
+    return lambda reply: replace(reply, relay=by)
+
+
+def overloaded(reply: Reply) -> Reply:
+    """Options in the fields of the server's name and of the boot file too (RFC 2132, 9.3)."""
+    return replace(reply, overloaded=frozenset({"file", "sname"}))
+
+
+def as_bootp(reply: Reply) -> Reply:
+    """An answer as of 1985, without options of DHCP's (RFC 951)."""
+    return replace(reply, kind=None)

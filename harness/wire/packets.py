@@ -1,0 +1,109 @@
+"""The frames that a test's neighbours send, made with scapy: imported only where there is one."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from harness.errors import InputError
+from harness.wire.dhcp import Kind
+from harness.wire.frame import Arp
+from harness.wire.grant import Grant, Reply
+
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+_EVERYBODY = IPv4Address("255.255.255.255")
+_REPLY = 2
+# RFC 3396: an option that is longer comes in parts.
+_LONGEST_OPTION = 255
+_FILE_BYTES, _SNAME_BYTES = 128, 64
+# RFC 2132, 9.3
+_IN_FILE, _IN_SNAME = 1, 2
+
+Option = tuple[object, ...]
+
+
+def arp_reply(mac: str, address: IPv4Address, asked: Arp) -> bytes:
+    """An answer to whoever asks for an address."""
+    answer = ARP(op="is-at", hwsrc=mac, psrc=str(address), hwdst=asked.sender, pdst=str(asked.sender_address))
+    return bytes(Ether(src=mac, dst=asked.sender) / answer)
+
+
+def dhcp_frame(reply: Reply, mac: str) -> bytes:
+    """A server's answer in a frame; raises InputError if its options have no room where they are to be."""
+    to_one = reply.ciaddr if int(reply.ciaddr) and reply.kind is not Kind.NAK else None
+    head = Ether(src=mac, dst=reply.client_mac if to_one else _BROADCAST)
+    head /= IP(src=str(reply.server), dst=str(to_one or _EVERYBODY)) / UDP(sport=67, dport=68)
+    first, in_file, in_sname = _options_of(reply)
+    message = BOOTP(
+        op=_REPLY,
+        xid=reply.xid,
+        ciaddr=str(reply.ciaddr),
+        yiaddr=reply.grant.address if reply.grant else "0.0.0.0",
+        siaddr=str(reply.server),
+        giaddr=str(reply.relay),
+        chaddr=bytes.fromhex(reply.client_mac.replace(":", "")),
+        sname=_packed(in_sname, _SNAME_BYTES),
+        file=_packed(in_file, _FILE_BYTES),
+    )
+    if reply.kind is None:
+        return bytes(head / message)
+    return bytes(head / message / DHCP(options=[*first, "end"]))
+
+
+def _options_of(reply: Reply) -> tuple[list[Option], list[Option], list[Option]]:
+    """The options of the field that is theirs, those in `file`, and those in `sname`."""
+    if reply.kind is None:
+        return [], [], []
+    first: list[Option] = [("message-type", int(reply.kind)), ("server_id", str(reply.server))]
+    settings, times, long = _settings(reply.grant), _times(reply.grant), _others(reply.grant)
+    in_file = settings if "file" in reply.overloaded else []
+    in_sname = times if "sname" in reply.overloaded else []
+    if reply.overloaded:
+        first.append(("dhcp-option-overload", _IN_FILE * bool(in_file) | _IN_SNAME * bool(in_sname)))
+    first += ([] if in_file else settings) + ([] if in_sname else times) + long
+    return first, in_file, in_sname
+
+
+def _times(grant: Grant | None) -> list[Option]:
+    if grant is None:
+        return []
+    times = {"lease_time": grant.seconds, "renewal_time": grant.renew_after, "rebinding_time": grant.rebind_after}
+    return [(name, seconds) for name, seconds in times.items() if seconds is not None]
+
+
+def _settings(grant: Grant | None) -> list[Option]:
+    if grant is None:
+        return []
+    found: list[Option] = []
+    if grant.mask is not None:
+        found.append(("subnet_mask", grant.mask))
+    if grant.routers:
+        found.append(("router", *grant.routers))
+    if grant.dns_servers:
+        found.append(("name_server", *grant.dns_servers))
+    if grant.domain is not None:
+        found.append(("domain", grant.domain.encode()))
+    if grant.hostname is not None:
+        found.append(("hostname", grant.hostname.encode()))
+    if grant.routes:
+        found.append(("classless_static_routes", *(f"{network}:{router}" for network, router in grant.routes)))
+    return found
+
+
+def _others(grant: Grant | None) -> list[Option]:
+    return [
+        (code, value[at : at + _LONGEST_OPTION])
+        for code, value in (grant.others if grant else ())
+        for at in range(0, max(1, len(value)), _LONGEST_OPTION)
+    ]
+
+
+def _packed(options: Sequence[Option], size: int) -> bytes:
+    if not options:
+        return b""
+    packed = bytes(DHCP(options=[*options, "end"]))
+    if len(packed) > size:
+        raise InputError(f"{len(packed)} bytes of options do not fit into a field of {size}: leave some out.")
+    return packed.ljust(size, b"\0")
