@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import space
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
 
@@ -15,6 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except (HarnessError, NodeFailure) as failed:
+        print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
+        return 1
+    except OSError as failed:
+        if not space.is_lacking(failed):
+            raise
         print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

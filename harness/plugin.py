@@ -80,6 +80,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return made
 
 
+def _why_void(nodes: list[Node]) -> str:
+    """That a node's disk is full explains whatever else was found on it."""
+    folder = next(filter(None, (node.full_disk for node in nodes)), "")
+    return f"no space is left in {folder}" if folder else ""
+
+
 def _report(item: pytest.Item, made: pytest.TestReport, node: Node) -> None:
     name = node.artifacts.name
     made.sections.append((f"artifacts of {name}", str(node.artifacts)))
@@ -231,6 +237,7 @@ def node_maker(
         describe(request.node, name, value)
     maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock)
     request.node.stash[_NODES] = maker.nodes
+    request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)

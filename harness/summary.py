@@ -1,10 +1,11 @@
 """What a run tells: who is at fault for a failure, and on what the nodes ran; in the terminal and in JUnit's XML."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 from _pytest.junitxml import xml_key
 
+from harness import space
 from harness.errors import HarnessError, NodeFailure, Party
 from harness.escape import shown
 
@@ -15,10 +16,14 @@ _WORDS = {
     Party.TEST: "the test, or what was handed to it",
 }
 _TOLD = pytest.StashKey[list[str]]()
+# Says why nothing that a test found proves anything, if there is a reason.
+VOID = pytest.StashKey[Callable[[], str]]()
 
 
 def party_of(failure: BaseException) -> Party | None:
     """Who an exception says is at fault; None for one that is not the harness's."""
+    if space.is_lacking(failure):
+        return Party.HOST
     return failure.party if isinstance(failure, HarnessError | NodeFailure) else None
 
 
@@ -52,8 +57,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Says who is at fault; a failure of the harness comes with its reason alone: where in it that was found helps nobody."""
     report = yield
-    if report.failed and call.excinfo and (party := party_of(call.excinfo.value)):
-        if isinstance(call.excinfo.value, HarnessError):
+    if not (report.failed and call.excinfo):
+        return report
+    party = party_of(call.excinfo.value)
+    if party is not Party.HOST and (reason := item.stash.get(VOID, str)()):
+        party = Party.HOST
+        report.sections.insert(0, ("why it proves nothing", reason))
+    if party:
+        if isinstance(call.excinfo.value, HarnessError) or space.is_lacking(call.excinfo.value):
             report.longrepr = f"{shown(str(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
         report.sections.insert(0, (AT_FAULT, _WORDS[party]))
         item.user_properties.append((AT_FAULT, party.value))

@@ -50,6 +50,34 @@ def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, t
     assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
 
 
+@pytest.mark.parametrize("fixture", ["full_disk", "full_cache"])
+def test_a_full_disk_is_the_hosts_wherever_it_was_found(run: pytest.Pytester, fixture: str) -> None:
+    run.makepyfile(
+        """
+        import errno, os
+        import pytest
+        from harness.summary import VOID
+
+        @pytest.fixture
+        def full_disk(request):
+            request.node.stash[VOID] = lambda: "no space is left in /tmp/run"
+
+        @pytest.fixture
+        def full_cache():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/x")
+
+        def test_it(FIXTURE):
+            assert not "the shell's input/output error"
+        """.replace("FIXTURE", fixture)
+    )
+    ended = run.runpytest("--junitxml", "junit.xml")
+    ended.assert_outcomes(errors=1)
+    words = {"full_disk": "no space is left in /tmp/run", "full_cache": "*No space left on device: '/cache/x'"}[fixture]
+    ended.stdout.fnmatch_lines([words])
+    ended.stdout.fnmatch_lines(["*the host: the harness could not tell*"])
+    assert [entry.get("value") for entry in case_in(run.path).iter("property") if entry.get("name") == "at fault"] == ["host"]
+
+
 def test_the_same_under_xdist(run: pytest.Pytester) -> None:
     run.makepyfile(_TEST.format(raised="HarnessError('no space left')", fixture=""))
     run.runpytest("--junitxml", "junit.xml", "-n", "1").assert_outcomes(errors=1)

@@ -17,6 +17,7 @@ from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
+from harness.lab.disk_watch import DiskWatch
 from harness.lab.expectation import Expectation, awaited, milestones_of
 from harness.manifests.pods import StaticPod
 from harness.serial import agent, console_pod
@@ -26,7 +27,7 @@ from harness.serial.result import Result
 from harness.serial.shell import Shell
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
 from harness.verdict.judge import Judge, Patience
-from harness.verdict.outcome import Contradicted, Met, Outcome, Stalled, TooLate, error, explain
+from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
 from harness.verdict.situation import Awaited, tells
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline, line_matching
 from harness.vm import migration
@@ -80,10 +81,11 @@ class Boot:
         font: Callable[[], Font | None],
         admitted: contextlib.ExitStack,
         frozen: Frozen | None = None,
+        written: Sequence[Path] = (),
     ) -> None:
         """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost.
 
-        `admitted` is left when QEMU has ended.
+        `admitted` is left when QEMU has ended. `written` are the folders, beside that of the artifacts, to which QEMU writes.
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
@@ -99,6 +101,8 @@ class Boot:
         self._timeline = Timeline(self.feed, self.started)
         self._cursor = 0
         self._takes_commands = False
+        self._disks = DiskWatch([artifacts, *written], self.feed)
+        self._closing.callback(self._disks.close)
         try:
             qmp_end, console_end, agent_end = self._spawn(argv)
             token = credentials.token
@@ -238,6 +242,11 @@ class Boot:
         __tracebackhide__ = True
         if (outcome := self._judge.verdict(self._awaited())) is not None:
             raise self._failure(outcome, what)
+
+    @property
+    def full_disk(self) -> str:
+        """The folder that this node writes to whose disk is or was full; empty where none was."""
+        return self._disks.full()
 
     @property
     def ssh_port(self) -> int:
@@ -412,6 +421,8 @@ class Boot:
             raise self._failure(outcome, "an answer of the node's")
 
     def _failure(self, outcome: Outcome, what: str) -> Exception:
+        if self.full_disk:
+            outcome = NoSpace(self.full_disk)
         reached = [f"{entry.name} (before it was frozen)" if entry.frozen else entry.name for entry in self.timeline()]
         words = [explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached)]
         if isinstance(outcome, Contradicted) and outcome.container:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from harness import space
 from harness.errors import HarnessError, NodeFailure
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab.admission import Need
@@ -40,6 +41,8 @@ _ADMISSION_WITHIN = 1800.0
 # Measured: QEMU's own memory beside the guest's, and what a clone that works for a minute does not share.
 _QEMU_ITSELF = 400 << 20
 _CLONE = 300 << 20
+# What a node writes to its disk and its logs while it boots is a tenth of it.
+_WRITES = 64 << 20
 # The share of its CPUs that a node takes on which everything runs.
 _IDLE = 0.2
 
@@ -101,6 +104,8 @@ class Node(Questions):
                 "the firmware would not find its partitions."
             )
         node = cls(order, host, credentials, place)
+        # What is put on the data partition is put on a copy of it.
+        space.check(node._folder, image.path.stat().st_blocks * 512 + _WRITES, "preparing a node")
         overlay.create(image.path, node.overlay, order.machine.disk_size)
         node._inject()
         variables.write(host.firmware.variables, node.variables, image.esp, order.machine.kernel_arguments)
@@ -131,6 +136,7 @@ class Node(Questions):
         """Switches the machine on, or lets it go on from where it was frozen; raises HarnessError if it runs."""
         if self._boots and self._boots[-1].process.running():
             raise HarnessError("The node runs already.")
+        space.check(self._folder, _WRITES, "a node's disk")
         artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
         capture = artifacts / CAPTURE
         files = Files(self._host.firmware.code, self.variables, self.overlay, capture, self._memory)
@@ -165,11 +171,14 @@ class Node(Questions):
                 self._host.font,
                 admitted,
                 frozen,
+                [self._folder],
             )
         )
 
     def start_freezable(self, memory: Path) -> None:
         """Switches the machine on with its memory in a file, so that the run can be frozen."""
+        # Its file has holes, and QEMU dies of the first page for which there is no space.
+        space.check(memory.parent, self.order.machine.memory + _WRITES, "the memory of a node that is to be frozen")
         self._memory = SharedMemory(memory)
         self.start()
 
@@ -205,6 +214,11 @@ class Node(Questions):
         """The milestones that the last run has yet to pass, in their order."""
         passed = {entry.name for entry in self.timeline()}
         return [milestone.name for milestone in self.boot.milestones if milestone.name not in passed]
+
+    @property
+    def full_disk(self) -> str:
+        """A folder on this host that the node wrote to when its disk was full; empty where none was."""
+        return next(filter(None, (boot.full_disk for boot in self._boots)), "")
 
     @property
     def was_started(self) -> bool:

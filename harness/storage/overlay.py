@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness import tools
+from harness import space, tools
 from harness.errors import HarnessError, NodeFailure
 from harness.storage import ext4
 
@@ -62,13 +62,15 @@ def create(base: Path, overlay: Path, size: int) -> None:
     if size < base_size:
         raise HarnessError(f"a disk of {size} bytes cannot hold {base} of {base_size} bytes: ask for a larger one")
     backing = ("-F", "raw", "-b", base.resolve())
-    tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute(), str(size))
+    with space.named(overlay.parent):
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute(), str(size))
 
 
 def stack(frozen: Path, overlay: Path) -> None:
     """Makes `overlay`, a qcow2 disk that reads as the qcow2 disk `frozen` and keeps what is written to it."""
     backing = ("-F", "qcow2", "-b", frozen.resolve())
-    tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute())
+    with space.named(overlay.parent):
+        tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute())
 
 
 def inject(
@@ -96,7 +98,11 @@ def inject(
         raise HarnessError(f"{scratch} is there already: remove it, or name another place for scratch files") from error
     try:
         partition = scratch / "partition"
-        with base.open("rb", buffering=0) as source, partition.open("w+b", buffering=0) as copy:
+        with (
+            space.named(overlay.parent),
+            base.open("rb", buffering=0) as source,
+            partition.open("w+b", buffering=0) as copy,
+        ):
             _copy(source.fileno(), partition_offset, partition_size, copy.fileno())
             _recover(partition)
             _write_files(partition, files)
@@ -108,7 +114,8 @@ def inject(
 
 def flatten(overlay: Path, raw: Path) -> None:
     """Writes what `overlay` reads as to the sparse raw image `raw`; takes as long as there is data, not as size."""
-    tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", overlay.absolute(), raw.absolute(), timeout=600)
+    with space.named(raw.parent):
+        tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", overlay.absolute(), raw.absolute(), timeout=600)
 
 
 def _check_path(path: PurePosixPath) -> None:

@@ -91,7 +91,15 @@ class ShellAnswer:
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ConsolePodOpen | ShellAnswer
+@dataclass(frozen=True)
+class DiskFull:
+    """A disk of this host's that the node writes to has no space left: the folder on it."""
+
+    folder: str
+    at: float = field(default_factory=time.monotonic)
+
+
+Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ConsolePodOpen | ShellAnswer | DiskFull
 
 
 # A console can write without end: of what tells nothing, only so many of the last happenings are kept.

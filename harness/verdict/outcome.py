@@ -1,5 +1,6 @@
 """The ways in which a wait can end, and who is at fault for each: the one place that says so."""
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,13 @@ class HostStopped:
 
 
 @dataclass(frozen=True)
+class NoSpace:
+    """A disk of this host's is full, after which nothing that the node does proves anything."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
 class QemuDied:
     """QEMU's process ended with nobody asking for it."""
 
@@ -68,7 +76,7 @@ class TooLate:
     lost: float = 0.0
 
 
-Outcome = Met | Contradicted | GuestDied | HostStopped | QemuDied | Stalled | TooLate
+Outcome = Met | Contradicted | GuestDied | HostStopped | NoSpace | QemuDied | Stalled | TooLate
 
 # A host that keeps QEMU waiting for so large a share of a wait proves nothing about the node.
 _STARVED = 0.4
@@ -77,7 +85,7 @@ _STARVED = 0.4
 def party(outcome: Outcome) -> Party:
     """Who is at fault for an outcome that was not hoped for."""
     match outcome:
-        case HostStopped() | QemuDied():
+        case HostStopped() | NoSpace() | QemuDied():
             return Party.HOST
         case Stalled(silent, lost) if _starved(silent, lost):
             return Party.HOST
@@ -103,6 +111,10 @@ def cause(outcome: Outcome) -> str:
             return f"the guest died: {how}"
         case HostStopped(how):
             return f"the host ended it: {how}"
+        case NoSpace(folder):
+            return f"no space is left in {folder}, where the node's disk, memory or logs are written: make room there"
+        case QemuDied(status, words) if status == -signal.SIGBUS:
+            return f"QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: {words.strip()}"
         case QemuDied(status, words):
             return f"QEMU died with status {status}: {words.strip() or 'without a word'}"
         case Stalled(silent, lost):

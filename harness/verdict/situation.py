@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.verdict.feed import ConsoleLine, ContainerState, Happening, PodState, QemuExit, QmpEvent, Restored
-from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied
+from harness.verdict.feed import ConsoleLine, ContainerState, DiskFull, Happening, PodState, QemuExit, QmpEvent, Restored
+from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, NoSpace, Outcome, QemuDied
 
 # What the kubelet does not get past by itself, or not in the time of a test.
 _WORST_WAITING = frozenset(
@@ -113,6 +113,9 @@ class Situation:
             case QemuExit(status=status, words=words):
                 # What ended the machine before says more than that QEMU went with it.
                 self._end = self._end or QemuDied(status, words)
+            case DiskFull(folder=folder):
+                # Whatever else went wrong may have come of it.
+                self._end = NoSpace(folder)
             case Restored():
                 # The firmware is long past: whoever writes its words to the port is somebody else.
                 self._kernel_runs = True

@@ -142,4 +142,6 @@ class Qmp:
             self._feed.publish(QmpEvent(str(message["event"]), data if isinstance(data, dict) else {}, at))
 
     def _note(self, way: str, message: Message, at: float) -> None:
-        self._transcript.write(json.dumps({"at": at, "way": way, "message": dict(message)}) + "\n")
+        # A full disk ends no session; it is told by whoever watches the disks.
+        with contextlib.suppress(OSError):
+            self._transcript.write(json.dumps({"at": at, "way": way, "message": dict(message)}) + "\n")

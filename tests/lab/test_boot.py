@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import NodeFailure
+from harness import space
+from harness.errors import HarnessError, NodeFailure
 from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
@@ -88,6 +89,14 @@ def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], he
     boot.feed.publish(heard)
     with pytest.raises(NodeFailure, match="did not happen within 0 s"):
         boot.wait(goal(boot), within=0)
+
+
+def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot.feed.publish(ConsoleLine("[    9.000000] Kernel panic - not syncing: write error"))
+    monkeypatch.setattr(space, "is_full", lambda folder: folder == boot.artifacts)
+    with pytest.raises(HarnessError, match=f"milestone init: no space is left in {boot.artifacts}"):
+        boot.wait(INIT, within=5)
+    assert boot.full_disk == str(boot.artifacts)
 
 
 def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:

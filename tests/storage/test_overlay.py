@@ -304,6 +304,24 @@ def test_a_missing_overlay_is_an_error_of_qemu_io(base: Path, tmp_path: Path) ->
         overlay.inject(tmp_path / "none.qcow2", base, _START, _SIZE, _FILES, tmp_path / "scratch")
 
 
+def test_a_full_disk_is_named_whoever_finds_it(base: Path, small_disk: Path) -> None:
+    full = f"^No space is left in {small_disk}: make room"
+    disk = small_disk / "disk.qcow2"
+    overlay.create(base, disk, 48 * _MIB)
+    large = {PurePosixPath("/large"): os.urandom(3 * _MIB)}
+    with pytest.raises(HarnessError, match=full):
+        overlay.inject(disk, base, _START, _SIZE, large, small_disk / "scratch")
+    assert sorted(file.name for file in small_disk.iterdir()) == ["disk.qcow2"]
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filler").write_bytes(bytes(5 * _MIB))
+    with pytest.raises(HarnessError, match=full):
+        overlay.create(base, small_disk / "another.qcow2", 48 * _MIB)
+    with pytest.raises(HarnessError, match=full):
+        overlay.stack(disk, small_disk / "another.qcow2")
+    with pytest.raises(HarnessError, match=full):
+        overlay.flatten(disk, small_disk / "flat.raw")
+
+
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     with pytest.raises(HarnessError, match="qemu-img is not installed: apt-get install qemu-utils"):
