@@ -53,8 +53,10 @@ def test_a_quiet_boot_says_where_it_is_and_what_is_next() -> None:
 
 
 def test_it_is_said_again_only_after_a_while() -> None:
-    node = Slow(started=time.monotonic(), left=["firmware"])
-    assert 2 <= len(said_while(node, 0.35, False)) <= 3
+    began = time.monotonic()
+    said = said_while(Slow(started=began, left=["firmware"]), 0.35, False)
+    # A busy host makes the while longer.
+    assert 2 <= len(said) <= (time.monotonic() - began) / 0.1
 
 
 @pytest.mark.parametrize(
