@@ -33,7 +33,7 @@ class Lab:
         """Finds or builds everything, before any clock runs."""
         cache = cache_place.folder(None)
         image = disk.open_image(Path(builder.ask("build")) / "kios.img")
-        return cls(hosts.find(program, "auto", cache), image, cache, folder)
+        return cls(hosts.find(program, "auto", cache, folder), image, cache, folder)
 
     def maker(self) -> NodeMaker:
         """A maker of nodes whose disk is four times the image."""

@@ -1,14 +1,16 @@
 """A node for a person: booted, its addresses shown, its console on this terminal, and gone when they leave."""
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from harness.errors import HarnessError, NodeFailure
 from harness.lab import brought, builder, host
 from harness.lab import cache as cache_place
-from harness.lab.keeper import Keeper
+from harness.lab.keeper import scratch
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
 from harness.lab.stock import Stock
@@ -21,22 +23,38 @@ def boot(program: str | None, cache: Path | None, named: Path | None, manifests:
     """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
     folder = cache_place.folder(cache)
     tested = brought.of_file(named, folder).disk if named else disk.open_image(builder.reference_image(folder) / "kios.img")
-    machines = host.find(program, "auto", folder)
-    run_folder = Path(tempfile.mkdtemp(prefix="kios-e2e-"))
-    with closing(Keeper.start(run_folder)):
+    with scratch("kios-e2e-") as run_folder:
+        artifacts = run_folder / "artifacts"
         maker = NodeMaker(
-            machines,
+            host.find(program, "auto", folder, run_folder, _say),
             run_folder,
-            run_folder / "artifacts",
+            artifacts,
             lambda made, size: Machine(size or 2 * made.size, made.table.sector_size, kernel_arguments=EARLY_CONSOLE),
             Stock(lambda: builder.reference_image(folder), (), folder / "stores"),
         )
-        with closing(maker):
-            node = maker.prepare(maker.order(tested, manifests))
-            node.start()
-            visit(node, sys.stdin.buffer, sys.stdout.buffer)
+        try:
+            with closing(maker):
+                node = maker.prepare(maker.order(tested, manifests))
+                node.start()
+                visit(node, sys.stdin.buffer, sys.stdout.buffer)
+                node.boot.check_end()
+        except (HarnessError, NodeFailure):
+            _keep(artifacts)
+            raise
     print("\nThe node has ended; nothing of it is left.")
     return 0
+
+
+def _keep(artifacts: Path) -> None:
+    """Moves the logs of a node that failed to where they outlive the run."""
+    if artifacts.exists():
+        kept = Path(tempfile.mkdtemp(prefix="kios-e2e-artifacts-"))
+        shutil.move(artifacts, kept)
+        _say(f"the node's logs are kept: {kept}")
+
+
+def _say(words: str) -> None:
+    print(f"kios-e2e: {words}", file=sys.stderr)
 
 
 def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
@@ -46,7 +64,7 @@ def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
     lines = [
         f"kubelet API, once the node has its lease: curl -k --cert {keys.client} https://127.0.0.1:{port}/pods",
         f"SSH, with a pod that runs sshd: ssh -i {keys.ssh_user} -p {node.boot.ssh_port} {trust} root@127.0.0.1",
-        "This terminal is the node's serial console; Ctrl-] ends it.",
+        "This terminal is the node's serial console; a shell that is left comes back in some seconds. Ctrl-] ends the node.",
     ]
     screen.write("".join(f"{line}\r\n" for line in lines).encode())
     screen.flush()

@@ -1,6 +1,7 @@
 """`kios-e2e`, also `python -m harness`: what can be asked of the harness without pytest."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +89,11 @@ def _check(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from harness import doctor
 
-    findings = list(doctor.examine(options.qemu, options.image_cache))
-    for finding in findings:
+    lacking = False
+    for finding in doctor.examine(options.qemu, options.image_cache):
         _say(finding.line())
-    return int(any(finding.cure for finding in findings))
+        lacking = lacking or bool(finding.cure)
+    return int(lacking)
 
 
 def _boot(options: argparse.Namespace) -> int:
@@ -102,5 +104,12 @@ def _boot(options: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     """Prints a line; what a terminal would act on or cannot show is escaped, such as a file name that is no UTF-8."""
+    # Python has no stdout where the shell closed it.
+    if sys.stdout is None:
+        return
     encoding = sys.stdout.encoding or "ascii"
-    print(shown(line).encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(shown(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more; the exit status still counts (Python's documentation, SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,6 +10,7 @@ from harness import tools
 from harness.errors import HarnessError
 from harness.lab import builder, capacity
 from harness.lab import cache as cache_place
+from harness.lab.keeper import scratch
 from harness.vm import accelerator, firmware, qemu
 
 _GIB = 1 << 30
@@ -17,7 +18,8 @@ _GIB = 1 << 30
 _DISK = 20 * _GIB
 # One node beside the rest of the machine.
 _MEMORY = 2 * _GIB
-_TOOLS = ("qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv")
+# What each is asked to say its version by.
+_TOOLS = {"qemu-img": "--version", "qemu-io": "--version", "debugfs": "-V", "e2fsck": "-V", "setpriv": "--version"}
 
 
 @dataclass(frozen=True)
@@ -35,34 +37,50 @@ class Condition:
 
 def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
     """Yields a finding for each thing that a node needs, as it is looked at."""
-    yield from map(_tool, _TOOLS)
-    folder = cache_place.folder(cache)
-    yield _disk(folder)
+    yield from (_tool(name, question) for name, question in _TOOLS.items())
     yield _memory()
+    try:
+        folder = cache_place.folder(cache)
+    except HarnessError as lacking:
+        yield Condition("cache", str(lacking), "name one with --image-cache DIR")
+        return
+    yield _disk(folder)
     try:
         found = qemu.find(program, folder / "qemu")
         freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
         yield Condition("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
         code = firmware.find(first=found.firmware)
         yield Condition("firmware", str(code.code))
-        chosen = accelerator.choose("auto", found.path, code, folder / "accelerators.json")
+        with scratch("kios-e2e-doctor-") as place:
+            chosen = accelerator.choose("auto", found.path, code, folder / "accelerators.json", place)
         yield Condition("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
-    except HarnessError as lacking:
+    except (HarnessError, OSError) as lacking:
         yield Condition("QEMU and firmware", str(lacking), "setup/debian.sh run")
     yield _image(folder)
 
 
-def _tool(name: str) -> Condition:
+def _tool(name: str, question: str) -> Condition:
     try:
-        return Condition(name, str(tools.find(name)))
+        found = tools.find(name)
     except HarnessError as lacking:
         words, _, cure = str(lacking).partition(": ")
         return Condition(name, words, cure)
+    try:
+        tools.run(name, question)
+    except HarnessError as broken:
+        return Condition(name, str(broken), f"apt-get install --reinstall {tools.package(name)}")
+    return Condition(name, str(found))
 
 
 def _disk(folder: Path) -> Condition:
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
+    # Others' folders may be closed, which Path.exists raises.
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # noqa: PTH110
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError as unknown:
+        return Condition("disk", f"{folder}: {unknown.strerror}", "name another folder with --image-cache")
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Condition("disk", f"{folder} cannot be written by this user", "name another folder with --image-cache")
     cure = "make room, or name another folder with --image-cache" if free < _DISK and not folder.exists() else ""
     return Condition("disk", f"{free / _GIB:.0f} GiB are free at {folder}", cure)
 

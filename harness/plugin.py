@@ -20,7 +20,7 @@ from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.host import Host
-from harness.lab.keeper import Keeper, end_with_parent
+from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
 from harness.lab.node import Node, Order
 from harness.lab.stock import Stock
@@ -107,19 +107,18 @@ def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     )
     if place.words:
         tell(pytestconfig, place.words)
-    folder = Path(tempfile.mkdtemp(prefix="kios-e2e-", dir=place.folder))
-    keeper = Keeper.start(folder)
-    yield folder
-    keeper.close()
+    with scratch("kios-e2e-", place.folder) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def host(pytestconfig: pytest.Config) -> Host:
+def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
     """What runs nodes here, proven to work before the first of them boots."""
     found = hosts.find(
         pytestconfig.getoption("qemu"),
         pytestconfig.getoption("accelerator"),
         cache_of(pytestconfig),
+        run_folder,
         pytestconfig.stash[_PROGRESS].say,
     )
     tell(pytestconfig, "; ".join(f"{name}: {value}" for name, value in found.facts().items()))

@@ -25,9 +25,13 @@ def find(name: str) -> Path:
     folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=folders)
     if found is None:
-        package = _PACKAGES.get(name, name)
-        raise HarnessError(f"{name} is not installed: apt-get install {package}")
+        raise HarnessError(f"{name} is not installed: apt-get install {package(name)}")
     return Path(found)
+
+
+def package(name: str) -> str:
+    """The Debian package that has a program."""
+    return _PACKAGES.get(name, name)
 
 
 def run(

@@ -1,6 +1,8 @@
 """What is found on hosts that have all, and on hosts that lack one thing: it is named, with what mends it."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,14 +20,15 @@ from harness.vm.machine import Accelerator
 from harness.vm.qemu import Qemu
 
 _GIB = 1 << 30
+PROJECT = Path(__file__).parents[1]
 _WHAT = [
     "qemu-img",
     "qemu-io",
     "debugfs",
     "e2fsck",
     "setpriv",
-    "disk",
     "memory and CPUs",
+    "disk",
     "QEMU",
     "firmware",
     "accelerator",
@@ -53,11 +56,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         asked.update(first=first)
         return Firmware(Path("/q/code.fd"), Path("/q/variables.fd"))
 
-    def choose(wish: str, program: Path, code: Firmware, memory_file: Path) -> Accelerator:
+    def choose(wish: str, program: Path, code: Firmware, memory_file: Path, scratch: Path) -> Accelerator:
+        assert scratch.is_dir()
         asked.update(wish=wish, proven=(program, code.code), memory_file=memory_file)
         return Accelerator("kvm", "host", 0.25, "KVM ran the firmware in 0.5 s")
 
     monkeypatch.setattr(tools, "find", lambda name: Path("/tools", name))
+    monkeypatch.setattr(tools, "run", lambda *_: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=21 * _GIB))
     monkeypatch.setattr(capacity, "capacity", lambda: admission.Need(2 * _GIB, 3.0))
     monkeypatch.setattr(qemu, "find", find_qemu)
@@ -172,3 +177,41 @@ def test_what_a_node_runs_on_lacks_and_the_rest_is_looked_at(
 def test_a_reference_image_that_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(builder, "ask", failing("none is built"))
     assert examine(tmp_path)["reference image"] == Condition("reference image", "none is built", "make image")
+
+
+def test_a_tool_that_does_not_run_is_lacking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(name: str, question: str) -> None:
+        if name == "debugfs":
+            raise HarnessError(f"debugfs failed with status 127: asked {question}")
+
+    monkeypatch.setattr(tools, "run", run)
+    findings = examine(tmp_path)
+    assert lacking(findings) == ["debugfs"]
+    assert findings["debugfs"] == Condition(
+        "debugfs", "debugfs failed with status 127: asked -V", "apt-get install --reinstall e2fsprogs"
+    )
+
+
+@pytest.mark.parametrize("folder", ["/dev/null", "/dev/null/x", "/proc/foo"])
+def test_a_cache_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert lacking(examine(Path(folder))) == ["disk"]
+
+
+def test_without_a_home_the_cache_is_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/no/such/home")
+    assert lacking({found.what: found for found in doctor.examine(None, None)}) == ["cache"]
+
+
+@pytest.mark.parametrize("reader", ["exec head -c 1", "exec true", "closed"])
+def test_doctor_does_not_care_who_reads(reader: str) -> None:
+    program = (
+        "import sys; from harness import cli, doctor; from harness.doctor import Condition\n"
+        "doctor.examine = lambda *_: iter([Condition('a', 'is there'), *[Condition('b', 'x' * 9999, 'bring it')] * 50])\n"
+        "sys.exit(cli.main(['doctor']))"
+    )
+    ending = ">&-; echo $? >&2" if reader == "closed" else f"; echo $? >&2; }} | {{ {reader}; }}"
+    line = f'{{ "$0" -c "$1" {ending}' if reader != "closed" else f'"$0" -c "$1" {ending}'
+    done = subprocess.run(["sh", "-c", line, sys.executable, program], capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert done.stderr == "1\n"

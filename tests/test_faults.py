@@ -102,6 +102,15 @@ def test_a_signal_to_qemu_is_the_hosts(new_node: NewNode, blank_image: Path) -> 
         node.wait(KERNEL)
 
 
+def test_qemu_has_a_sandbox_and_no_powers(new_node: NewNode, blank_image: Path) -> None:
+    node = new_node(disk.open_image(blank_image), [])
+    node.start()
+    lines = Path(f"/proc/{node.boot.process.pid}/status").read_text().splitlines()
+    status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh")} == {0}
+
+
 _START = "new_node(image, []).start(); begun()"
 # As a template is started, before it is frozen.
 _START_FREEZABLE = 'new_node(image, []).start_freezable(run_folder / "memory"); begun()'

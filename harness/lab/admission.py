@@ -17,11 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 
 _LOOK_AGAIN_SECONDS = 0.2
 # A longer wait looks like one that hangs.
 _QUIET_SECONDS = 5.0
+
+
+# Measured: QEMU's own memory beside the guest's.
+QEMU_ITSELF = 400 << 20
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ class Admission:
     """The gate through which every node goes; all processes with the same folder share it."""
 
     def __init__(self, folder: Path, limit: Need, say: Callable[[str], None] = _silently) -> None:
-        """`say` is told what a wait of more than some seconds waits for."""
+        """`say` is told what a wait of more than some seconds waits for. Raises OSError where the folder cannot be written."""
         self._folder, self._limit, self._say = folder, limit, say
         folder.mkdir(parents=True, exist_ok=True)
+        with self._gate():
+            self._living()
 
     @contextlib.contextmanager
     def held(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
@@ -57,12 +63,12 @@ class Admission:
 
         A node is always let in where all others are of this very process: none of them could end while it waits.
 
-        Raises HarnessError when there is none within so many seconds, or never.
+        Raises HarnessError when there is none within so many seconds, and InputError when there never is.
         """
         if not self.can_ever(need):
-            raise HarnessError(
+            raise InputError(
                 f"A node that takes {_gib(need.memory)} of memory never fits here: "
-                f"nodes may take {_gib(self._limit.memory)} in all."
+                f"nodes may take {_gib(self._limit.memory)} in all. Give it less memory."
             )
         mine = self._folder / f"{uuid.uuid4().hex}.need"
         with self._wait(mine, need, within) as file:

@@ -243,6 +243,11 @@ class Boot:
         if (outcome := self._judge.verdict(self._awaited())) is not None:
             raise self._failure(outcome, what)
 
+    def check_end(self) -> None:
+        """Raises the failure of a run that has ended, unless the guest switched the machine off."""
+        if not self.process.running() and not any(map(_switched_off_by_guest, self.feed.since(0))):
+            self._stop_if_over()
+
     @property
     def full_disk(self) -> str:
         """The folder that this node writes to whose disk is or was full; empty where none was."""

@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 from harness import tools
 from harness.errors import HarnessError
-from harness.lab.keeper import Keeper
+from harness.lab.keeper import scratch
 
 
 def reference_image(cache: Path) -> Path:
@@ -19,7 +17,7 @@ def reference_image(cache: Path) -> Path:
         return Path(ask("find", "--cache", cache))
     except HarnessError:
         # A build runs compilers and package tools, which the keeper ends with this process.
-        with closing(Keeper.start(Path(tempfile.mkdtemp(prefix="kios-e2e-build-")))):
+        with scratch("kios-e2e-build-"):
             return Path(ask("build", "--cache", cache))
 
 
@@ -30,15 +28,21 @@ def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def ask(command: str, *arguments: str | Path) -> str:
-    """Runs a command of the `images` package and returns what it prints; the kernel ends it with this process."""
+    """Runs a command of the `images` package and returns what it prints; the kernel ends it with this process.
+
+    What a build says goes to the terminal as it comes, what others say is in the HarnessError that their failure raises.
+    """
     argv: Sequence[str] = [sys.executable, "-m", "images", command, *map(str, arguments)]
+    streams = command == "build"
     done = subprocess.run(
         [str(tools.find("setpriv")), "--pdeathsig", "KILL", "--", *argv],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
+        stderr=None if streams else subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise HarnessError(f"`python -m images {command}` failed; it says why above.")
+        why = "it says why above" if streams else done.stderr.strip() or "without a word"
+        raise HarnessError(f"`python -m images {command}` failed: {why}")
     return done.stdout.strip()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import InputError
-from harness.lab.admission import Need
+from harness.lab.admission import QEMU_ITSELF, Need
 
 # The rest is for the operating system and for pytest.
 _SHARE_OF_MEMORY = 0.8
@@ -50,8 +50,8 @@ def limited(machine: Need, own: str, groups: Path) -> Need:
 
 def refuse_what_never_fits(memory: int, limit: Need) -> None:
     """Raises InputError for a node whose guest has more memory than all nodes may take."""
-    if memory > limit.memory:
-        wanted, allowed = (f"{size / (1 << 30):.1f} GiB" for size in (memory, limit.memory))
+    if memory + QEMU_ITSELF > limit.memory:
+        wanted, allowed = (f"{size / (1 << 30):.1f} GiB" for size in (memory, limit.memory - QEMU_ITSELF))
         raise InputError(
             f"A node with {wanted} of memory never fits here: nodes may take {allowed} in all. Give it less with --memory."
         )

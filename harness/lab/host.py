@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,18 +43,37 @@ class Host:
         }
 
 
-def find(program: str | None, wish: str, cache: Path, say: Callable[[str], None] = lambda _: None) -> Host:
-    """Finds what runs nodes here and proves it; see `qemu.find`, `firmware.find` and `accelerator.choose` for the errors."""
+def find(program: str | None, wish: str, cache: Path, scratch: Path, say: Callable[[str], None] = lambda _: None) -> Host:
+    """Finds what runs nodes here and proves it, in the folder `scratch`.
+
+    See `qemu.find`, `firmware.find` and `accelerator.choose` for the errors.
+    """
     found = qemu.find(program, unpacked_qemu(cache))
     code = firmware.find(first=found.firmware)
-    chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json")
-    return Host(found, code, chosen, Admission(cache / "admission", capacity.capacity(), say), functools.partial(_font, cache))
+    chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json", scratch)
+    return Host(found, code, chosen, _gate(cache, say), functools.partial(_font, cache))
+
+
+def _gate(cache: Path, say: Callable[[str], None]) -> Admission:
+    """The gate in the cache; where that cannot be written, one that this user's runs share."""
+    limit = capacity.capacity()
+    try:
+        return Admission(cache / "admission", limit, say)
+    except OSError as refused:
+        own = Path(tempfile.gettempdir()) / f"kios-e2e-admission-{os.geteuid()}"
+        say(f"nodes are admitted beside those of this user only: {cache} cannot be written ({refused.strerror})")
+        try:
+            return Admission(own, limit, say)
+        except OSError as none:
+            raise HarnessError(
+                f"Neither {cache} nor {own} can be written ({none.strerror}): name a cache with --image-cache."
+            ) from none
 
 
 def unpacked_qemu(cache: Path) -> Path:
     """Where setup/qemu.sh has put a QEMU: in the cache that is used, else in the default one."""
     there = cache / "qemu"
-    if not there.exists():
+    if not os.path.exists(there):  # noqa: PTH110 - somebody else's cache may be closed, which Path.exists raises
         with contextlib.suppress(HarnessError):
             return default_cache.folder(None) / "qemu"
     return there

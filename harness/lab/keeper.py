@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,14 @@ class Keeper:
             _clean_up(self._folder)
         if self._folder.exists():
             raise HarnessError(f"{self._folder} cannot be removed: remove it by hand.")
+
+
+@contextlib.contextmanager
+def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
+    """A folder for temporary files, which goes with the block, or with this process if that is killed."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    with contextlib.closing(Keeper.start(folder)):
+        yield folder
 
 
 def end_with_parent() -> None:

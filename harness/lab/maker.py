@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -182,10 +183,19 @@ def _facts(order: Order, host: Host) -> dict[str, str]:
         "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
         "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
         "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",
+        "processor": _processor() if host.accelerator.cpu == "host" else "emulated",
         "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
         "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",
         "harness": _digest_of(sorted(_HERE.parent.rglob("*.py"))),
     }
+
+
+@functools.lru_cache
+def _processor() -> str:
+    """The CPU and the kernel: a guest that was frozen on them may not go on on others."""
+    lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    told = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
+    return " ".join([*(line for line in lines if line.partition(":")[0].strip() in told), platform.release()])
 
 
 def _digest_of(files: Sequence[Path]) -> str:

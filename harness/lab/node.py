@@ -11,7 +11,7 @@ from typing import TypeVar
 from harness import space
 from harness.errors import HarnessError, NodeFailure
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
-from harness.lab.admission import Need
+from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
 from harness.lab.host import Host
@@ -38,8 +38,7 @@ _HOSTS_FILE = PurePosixPath("/meta/etc/hosts")
 _POWER_OFF_WITHIN = 120.0
 # Other nodes of the same run end before.
 _ADMISSION_WITHIN = 1800.0
-# Measured: QEMU's own memory beside the guest's, and what a clone that works for a minute does not share.
-_QEMU_ITSELF = 400 << 20
+# Measured: what a clone that works for a minute does not share.
 _CLONE = 300 << 20
 # What a node writes to its disk and its logs while it boots is a tenth of it.
 _WRITES = 64 << 20
@@ -372,5 +371,5 @@ def on_node(path: PurePosixPath) -> PurePosixPath:
 
 def _need(order: Order, frozen: Frozen | None) -> Need:
     """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
-    memory = _CLONE if frozen else order.machine.memory + _QEMU_ITSELF
+    memory = _CLONE if frozen else order.machine.memory + QEMU_ITSELF
     return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

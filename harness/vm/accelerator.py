@@ -36,30 +36,31 @@ _LEAST_SLOWNESS = {"kvm": 0.25, "tcg": 1.0}
 _PROOF = {"kvm": Patience(within=15, silence=15), "tcg": Patience(within=120, silence=120)}
 
 
-def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path) -> Accelerator:
+def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path, scratch: Path) -> Accelerator:
     """Returns the accelerator for `auto`, `kvm` or `tcg`, proven now or remembered in `memory_file` for this very host.
 
+    The proof leaves nothing in the folder `scratch`.
     Raises HarnessError when KVM was asked for by name and does not run a guest, or when nothing does.
     """
     key = _host_key(wish, qemu, firmware)
     remembered = _remembered(memory_file).get(key)
     if remembered is not None:
         return remembered
-    chosen = _prove(wish, qemu, firmware)
+    chosen = _prove(wish, qemu, firmware, scratch)
     _remember(memory_file, key, chosen)
     return chosen
 
 
-def _prove(wish: str, qemu: Path, firmware: Firmware) -> Accelerator:
+def _prove(wish: str, qemu: Path, firmware: Firmware, scratch: Path) -> Accelerator:
     why_not_kvm = "asked for" if wish == "tcg" else _why_kvm_cannot()
     if not why_not_kvm:
-        seconds, fault = _try(qemu, firmware, "kvm", "host")
+        seconds, fault = _try(qemu, firmware, "kvm", "host", scratch)
         if seconds is not None:
             return Accelerator("kvm", "host", _slowness("kvm", seconds), f"KVM ran the firmware in {seconds:.1f} s")
         why_not_kvm = fault
     if wish == "kvm":
         raise HarnessError(f"KVM was asked for, but {why_not_kvm}.\nMend that, or run with --accelerator=tcg.")
-    seconds, fault = _try(qemu, firmware, "tcg", _TCG_CPU)
+    seconds, fault = _try(qemu, firmware, "tcg", _TCG_CPU, scratch)
     if seconds is None:
         raise HarnessError(f"QEMU cannot even emulate the firmware: {fault}.\nCheck {qemu} and {firmware.code}.")
     reason = "TCG as asked for" if wish == "tcg" else f"TCG, because {why_not_kvm}"
@@ -79,9 +80,9 @@ def _slowness(name: str, seconds: float) -> float:
     return max(_LEAST_SLOWNESS[name], seconds / _REFERENCE_SECONDS)
 
 
-def _try(qemu: Path, firmware: Firmware, name: str, cpu: str) -> tuple[float | None, str]:
+def _try(qemu: Path, firmware: Firmware, name: str, cpu: str, scratch: Path) -> tuple[float | None, str]:
     """Returns the seconds to the firmware's first words, or None and what went wrong."""
-    with tempfile.TemporaryDirectory(prefix="kios-e2e-proof-") as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="proof-", dir=scratch) as folder, contextlib.ExitStack() as stack:
         variables = Path(folder) / "variables.fd"
         shutil.copyfile(firmware.variables, variables)
         feed = Feed()
@@ -165,8 +166,10 @@ def _remembered(memory_file: Path) -> dict[str, Accelerator]:
 
 
 def _remember(memory_file: Path, key: str, accelerator: Accelerator) -> None:
-    memory_file.parent.mkdir(parents=True, exist_ok=True)
     content = {name: vars(entry) for name, entry in {**_remembered(memory_file), key: accelerator}.items()}
-    with tempfile.NamedTemporaryFile("w", dir=memory_file.parent, delete=False) as file:
-        json.dump(content, file, indent=1)
-    Path(file.name).rename(memory_file)
+    # A cache that cannot be written costs a proof each time.
+    with contextlib.suppress(OSError):
+        memory_file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory_file.parent, delete=False) as file:
+            json.dump(content, file, indent=1)
+        Path(file.name).rename(memory_file)

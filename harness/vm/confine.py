@@ -32,10 +32,10 @@ def confine(ports: list[int]) -> None:
     # struct landlock_ruleset_attr: rights on files that are handled (none), and on the network.
     attributes = struct.pack("QQ", 0, _CONNECT_TCP)
     ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
-    for port in ports:
-        _call(_ADD_RULE, ruleset, _RULE_NET_PORT, struct.pack("QQ", _CONNECT_TCP, port), 0)
-    ctypes.CDLL(None).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if ruleset < 0 or _call(_RESTRICT_SELF, ruleset, 0) != 0:
+    done = [ruleset >= 0]
+    done += [_call(_ADD_RULE, ruleset, _RULE_NET_PORT, struct.pack("QQ", _CONNECT_TCP, port), 0) == 0 for port in ports]
+    done += [ctypes.CDLL(None).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) == 0]
+    if not all(done) or _call(_RESTRICT_SELF, ruleset, 0) != 0:
         raise SystemExit("confine: the kernel refuses to deny connections")
     os.close(ruleset)
 

@@ -32,12 +32,12 @@ def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS
 
     A folder that comes `first` is searched before all others.
     """
-    if first is not None and first.is_dir():
+    if first is not None:
         with contextlib.suppress(HarnessError):
             return find(machine_type, (first,))
     for file, descriptor in _descriptors(folders):
         try:
-            firmware = _firmware_of(descriptor, machine_type)
+            firmware = _firmware_of(descriptor, machine_type, file)
         except (AttributeError, KeyError, TypeError) as odd:
             raise HarnessError(f"The firmware descriptor {file} is not shaped as QEMU's firmware.json says.") from odd
         if firmware is not None:
@@ -60,7 +60,7 @@ def _descriptors(folders: tuple[Path, ...]) -> Iterator[tuple[Path, dict[str, ob
         yield by_name[name], content
 
 
-def _firmware_of(descriptor: dict[str, object], machine_type: str) -> Firmware | None:
+def _firmware_of(descriptor: dict[str, object], machine_type: str, file: Path) -> Firmware | None:
     mapping = descriptor.get("mapping")
     if not isinstance(mapping, dict) or mapping.get("device") != "flash":
         return None
@@ -74,8 +74,20 @@ def _firmware_of(descriptor: dict[str, object], machine_type: str) -> Firmware |
         return None
     if any(part.get("format") != "raw" for part in parts):
         return None
-    code, variables = (Path(part["filename"]) for part in parts)
-    return Firmware(code, variables) if code.exists() and variables.exists() else None
+    code, variables = (_relocated(Path(part["filename"]), file) for part in parts)
+    return Firmware(code, variables) if os.access(code, os.R_OK) and os.access(variables, os.R_OK) else None
+
+
+def _relocated(image: Path, descriptor: Path) -> Path:
+    """Where a firmware's image is: one that was unpacked beside its descriptor may have been moved or copied with it.
+
+    `ROOT/share/qemu/firmware/FILE.json` then names what was at `OLD-ROOT/PATH`, and is now at `ROOT/PATH`.
+    """
+    if descriptor.parts[-4:-1] != ("share", "qemu", "firmware"):
+        return image
+    root = descriptor.parents[3]
+    beside = (root.joinpath(*image.parts[number:]) for number in range(1, len(image.parts)))
+    return next((place for place in beside if os.access(place, os.R_OK)), image)
 
 
 def _targets(descriptor: dict[str, object], machine_type: str) -> bool:

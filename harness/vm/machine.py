@@ -46,6 +46,8 @@ class Machine:
         """Raises HarnessError for what no node could run on."""
         if self.memory < _LEAST_MEMORY:
             raise InputError(f"{self.memory // MIB} MiB of memory are too little: a node needs 512 MiB.")
+        if self.memory % MIB:
+            raise InputError(f"{self.memory} bytes of memory are no whole number of MiB: ask for {self.memory // MIB}M.")
         if self.sector_size not in (512, 4096):
             raise InputError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
         if self.disk_size <= 0 or self.disk_size % self.sector_size:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.lab import admission
 from harness.lab.admission import Admission, Need
 
@@ -65,7 +65,7 @@ def test_what_never_fits_is_refused_at_once(tmp_path: Path) -> None:
     gate = Admission(tmp_path, _LIMIT)
     assert gate.can_ever(Need(1000, 64.0))
     assert not gate.can_ever(Need(1001, 1.0))
-    with pytest.raises(HarnessError, match="never fits here"), gate.held(Need(1001, 1.0), 60):
+    with pytest.raises(InputError, match="never fits here"), gate.held(Need(1001, 1.0), 60):
         pass
 
 
@@ -103,3 +103,9 @@ def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
         with pytest.raises(HarnessError, match="no room"), gate.held(Need(400, 0.8), 0.3):
             pass
     other.communicate(b"")
+
+
+def test_a_gate_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(OSError, match="cache"):
+        Admission(tmp_path / "cache/admission", _LIMIT)

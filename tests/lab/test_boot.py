@@ -13,7 +13,7 @@ from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.manifests.pods import StaticPod
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, QmpEvent
 from harness.verdict.timeline import FIRMWARE, INIT, KERNEL, SHELL, Milestone
 from harness.vm.machine import Channels
 
@@ -89,6 +89,15 @@ def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], he
     boot.feed.publish(heard)
     with pytest.raises(NodeFailure, match="did not happen within 0 s"):
         boot.wait(goal(boot), within=0)
+
+
+def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: Boot) -> None:
+    boot.check_end()
+    boot.process.kill()
+    with pytest.raises(HarnessError, match="QEMU died with status -9"):
+        boot.check_end()
+    boot.feed.publish(QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
+    boot.check_end()
 
 
 def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:

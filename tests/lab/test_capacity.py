@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.lab.admission import Need
+from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.capacity import capacity, limited, refuse_what_never_fits
 
 _GIB = 1 << 30
@@ -62,6 +62,9 @@ def test_this_very_host_has_some() -> None:
 
 
 def test_what_never_fits_is_refused_with_what_would() -> None:
-    refuse_what_never_fits(4 * _GIB, Need(4 * _GIB, 1.0))
+    limit = Need(4 * _GIB + QEMU_ITSELF, 1.0)
+    refuse_what_never_fits(4 * _GIB, limit)
+    with pytest.raises(InputError, match="never fits here"):
+        refuse_what_never_fits(4 * _GIB + 1, limit)
     with pytest.raises(InputError, match=r"40\.0 GiB of memory never fits here: nodes may take 4\.0 GiB in all.*--memory"):
-        refuse_what_never_fits(40 * _GIB, Need(4 * _GIB, 1.0))
+        refuse_what_never_fits(40 * _GIB, limit)

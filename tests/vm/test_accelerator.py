@@ -30,6 +30,8 @@ class Qemu:
 
     def __init__(self, folder: Path) -> None:
         self.path, self.starts, self.memory = folder / "qemu", folder / "starts", folder / "cache/accelerator.json"
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir()
         self.firmware = Firmware(folder / "code.fd", folder / "variables.fd")
         for file in (self.firmware.code, self.firmware.variables):
             file.write_bytes(b"x")
@@ -44,7 +46,7 @@ class Qemu:
         self.path.chmod(0o755)
 
     def choose(self, wish: str = "tcg") -> Accelerator:
-        return choose(wish, self.path, self.firmware, self.memory)
+        return choose(wish, self.path, self.firmware, self.memory, self.scratch)
 
     def started(self) -> bool:
         """Says whether there was a real start since it was asked last."""
@@ -148,3 +150,22 @@ def test_commas_in_the_proofs_paths_are_doubled(qemu: Qemu) -> None:
     text = " ".join(proof_argv(qemu.path, firmware, Path("/c,d/v.fd"), "tcg", "max", Channels(3, 4)))
     assert "=/a,,b/code.fd" in text
     assert "=/c,,d/v.fd" in text
+
+
+def test_a_proof_leaves_nothing_and_works_where_it_was_told_to(qemu: Qemu) -> None:
+    qemu.become(_RUNS)
+    qemu.choose()
+    assert str(qemu.scratch) in qemu.starts.read_text()
+    assert list(qemu.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["a file", "read-only"])
+def test_a_cache_that_cannot_be_written_costs_a_proof_each_time(qemu: Qemu, what: str) -> None:
+    qemu.become(_RUNS)
+    if what == "a file":
+        qemu.memory.parent.write_text("no folder")
+    else:
+        qemu.memory = Path("/proc/kios-e2e/accelerator.json")
+    for _ in range(2):
+        assert qemu.choose().name == "tcg"
+        assert qemu.started()

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,3 +35,14 @@ def test_connections_are_taken() -> None:
         assert program.stdout is not None
         with socket.create_connection(("127.0.0.1", int(program.stdout.readline())), timeout=10):
             assert program.wait(10) == 0
+
+
+@pytest.mark.parametrize("refused", [0, 1, 2])
+def test_a_kernel_that_refuses_a_step_leaves_no_program_unconfined(monkeypatch: pytest.MonkeyPatch, refused: int) -> None:
+    answers = [-1 if step == refused else 0 for step in range(3)]
+    monkeypatch.setattr(confine, "supported", lambda: True)
+    monkeypatch.setattr(confine, "_call", lambda *_: answers.pop(0))
+    monkeypatch.setattr(confine.ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))  # type: ignore[attr-defined]
+    monkeypatch.setattr(confine.os, "close", lambda _: None)  # type: ignore[attr-defined]
+    with pytest.raises(SystemExit, match="refuses to deny"):
+        confine.confine([4711])

@@ -1,6 +1,7 @@
 """The firmware descriptors of a host, as folders of files: which one is taken, and what is said when none is."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,29 @@ def test_a_descriptor_of_another_shape_is_named_or_passed_over(host: Host, conte
     (host.folders[1] / "30-odd.json").write_text(content)
     with pytest.raises(HarnessError):
         host.find()
+
+
+@pytest.mark.parametrize("old_is_there", [True, False], ids=["copied", "moved"])
+def test_firmware_that_was_unpacked_beside_its_descriptor_is_found_beside_it(tmp_path: Path, old_is_there: bool) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for root in (old, new):
+        (root / "share/qemu/firmware").mkdir(parents=True)
+        (root / "root/OVMF").mkdir(parents=True)
+    unpacked = Firmware(old / "root/OVMF/CODE.fd", old / "root/OVMF/VARS.fd")
+    for file in (unpacked.code, unpacked.variables):
+        (new / file.relative_to(old)).write_bytes(b"x")
+        if old_is_there:
+            file.write_bytes(b"x")
+    host = Host(tmp_path)
+    host.folders = (new / "share/qemu/firmware",) * 2
+    host.describe("50.json", unpacked)
+    assert find(first=new / "share/qemu/firmware", folders=()) == Firmware(new / "root/OVMF/CODE.fd", new / "root/OVMF/VARS.fd")
+
+
+def test_firmware_of_anothers_closed_cache_is_passed_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, closed = host.flash("good"), host.flash("closed")
+    host.describe("10.json", closed)
+    host.describe("20.json", good)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and access(path, mode))
+    assert host.find() == good

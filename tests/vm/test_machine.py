@@ -98,6 +98,7 @@ def test_the_firmware_is_shared_read_only() -> None:
     ("bad", "says"),
     [
         ({"memory": 511 * MIB}, "511 MiB .* needs 512 MiB"),
+        ({"memory": 1_000_000_000}, "1000000000 bytes .* no whole number of MiB: ask for 953M"),
         ({"sector_size": 520}, "use 512 or 4096"),
         ({"sector_size": 0}, "use 512 or 4096"),
         ({"disk_size": 0}, "A disk of 0 bytes .* whole number of 512-byte blocks"),

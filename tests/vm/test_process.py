@@ -99,3 +99,14 @@ def test_it_ends_with_a_killed_parent(tmp_path: Path) -> None:
             time.sleep(0.01)
         parent.kill()
     assert ends_within(pid, 2)
+
+
+def test_it_has_no_powers_and_gains_none(tmp_path: Path) -> None:
+    with started(["sleep", "60"], tmp_path) as (process, _):
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    assert status["NoNewPrivs"] == "1"
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh")} == {0}

@@ -1,0 +1,65 @@
+"""A node that a person boots by hand: its logs stay where it failed, and so says the exit status."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness import by_hand
+from harness.errors import HarnessError
+from harness.lab import builder, host
+from harness.storage import disk
+
+
+class Maker:
+    """Makes a node that is left as `end` says."""
+
+    def __init__(self, artifacts: Path, end: Callable[[], None]) -> None:
+        self.artifacts, self.end = artifacts, end
+
+    def order(self, *_: object) -> None:
+        pass
+
+    def prepare(self, _: object) -> Any:
+        self.artifacts.mkdir()
+        (self.artifacts / "console.log").write_text("last words")
+        return SimpleNamespace(start=lambda: None, boot=SimpleNamespace(check_end=self.end))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]:
+    nothing: Any = lambda *_: None  # noqa: E731
+    monkeypatch.setattr(by_hand.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
+    monkeypatch.setattr(builder, "reference_image", lambda _: tmp_path)
+    monkeypatch.setattr(disk, "open_image", nothing)
+    monkeypatch.setattr(host, "find", nothing)
+    monkeypatch.setattr(by_hand, "visit", nothing)
+
+    def booted(end: Callable[[], None]) -> int:
+        monkeypatch.setattr(by_hand, "NodeMaker", lambda _host, _folder, artifacts, *_: Maker(artifacts, end))
+        return by_hand.boot(None, tmp_path, None, [])
+
+    return booted
+
+
+def test_a_node_that_was_left_leaves_nothing(boot: Callable[[Callable[[], None]], int], tmp_path: Path) -> None:
+    assert boot(lambda: None) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_logs_of_a_node_that_failed_stay(
+    boot: Callable[[Callable[[], None]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def died() -> None:
+        raise HarnessError("QEMU died with status -11")
+
+    with pytest.raises(HarnessError, match="status -11"):
+        boot(died)
+    (kept,) = tmp_path.iterdir()
+    assert (kept / "artifacts/console.log").read_text() == "last words"
+    assert f"logs are kept: {kept}" in capsys.readouterr().err
