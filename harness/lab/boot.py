@@ -34,8 +34,9 @@ from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
-from harness.wire import dhcp
+from harness.wire import dhcp, record
 from harness.wire.dhcp import Lease
+from harness.wire.record import Mark
 from harness.wire.wire import Wire
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CAPTURE = "wire.pcap"
+_KEPT_CAPTURE = "wire.pcapng"
 # Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
@@ -112,7 +114,7 @@ class Boot:
             self._closing.callback(self.agent.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
-            self.wire = Wire(self.qmp, self.feed)
+            self.wire = Wire(self.qmp, self.feed, artifacts / CAPTURE)
             self._closing.callback(self.wire.close)
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
@@ -260,8 +262,9 @@ class Boot:
 
     @property
     def capture(self) -> Path:
-        """What went over eth0's cable (see `capture.frames`)."""
-        return self.artifacts / CAPTURE
+        """What went over eth0's cable (see `capture.frames`): as QEMU writes it, or after the end, as it is kept."""
+        kept = self.artifacts / _KEPT_CAPTURE
+        return kept if kept.exists() else self.artifacts / CAPTURE
 
     def lease(self) -> Lease:
         """The lease that eth0 holds by what went over its wire, before a freeze too; raises NodeFailure if it holds none."""
@@ -344,6 +347,9 @@ class Boot:
         with self._closing.pop_all():
             entries = [vars(entry) for entry in self.timeline()]
             (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
+        started = time.time() - (time.monotonic() - self.started)
+        marks = [Mark(started + entry.after, entry.name) for entry in self.timeline() if not entry.frozen]
+        record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
 
     def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket, socket.socket]:
         qmp_ours, qmp_theirs = socket.socketpair()

@@ -21,6 +21,7 @@ from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
 from harness.verdict.timeline import Passed
 from harness.vm.machine import Machine
+from harness.wire.site import Site
 
 _HERE = Path(__file__).parent
 _CONSOLE_POD = _HERE / "kios-e2e.yaml"
@@ -164,14 +165,17 @@ class NewNode:
         nic: str | None = None,
         cpus: int | None = None,
         memory: int | str | None = None,
+        site: Site | None = None,
     ) -> Node:
         """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
 
         `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
-        which then has the console; `files` are more files for the data partition.
+        which then has the console; `files` are more files for the data partition. The node reaches `site` at 10.0.2.100:5000,
+        before the registry of container images that is there where the disk has no room for them.
         """
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
-        return self.make(self.maker.order(image or self.image(), pods, files, wishes))
+        order = self.maker.order(image or self.image(), pods, files, wishes)
+        return self.make(replace(order, registry=site.before(order.registry)) if site else order)
 
 
 def _facts(order: Order, host: Host) -> dict[str, str]:

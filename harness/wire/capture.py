@@ -1,4 +1,4 @@
-"""What went over the wire of eth0, as QEMU writes it down (libpcap's file format, pcap-savefile(5))."""
+"""What went over the wire of eth0: as QEMU writes it down (pcap-savefile(5)), or as it is kept (see `record`)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,10 @@ _FILE_HEADER = 24
 _RECORD = struct.Struct("<IIII")
 # pcap-savefile(5): magic, version, two fields of no use, the longest frame, Ethernet.
 _NEW = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+# pcapng: a section's first bytes, a block's head, and where a packet's block has its frame and the frame's length.
+_KEPT = bytes.fromhex("0a0d0d0a")
+_BLOCK = struct.Struct("<II")
+_PACKET, _CAPTURED, _CONTENT = 6, slice(12, 16), 20
 
 
 class Follower:
@@ -58,7 +62,21 @@ class Address:
 
 def frames(capture: Path) -> Iterator[bytes]:
     """Yields the Ethernet frames written so far; a last one that is not whole yet is left out."""
-    return Follower(capture).read()
+    if capture.exists():
+        with capture.open("rb") as file:
+            kept = file.read(len(_KEPT)) == _KEPT
+        return _kept_frames(capture) if kept else Follower(capture).read()
+    return iter(())
+
+
+def _kept_frames(capture: Path) -> Iterator[bytes]:
+    with capture.open("rb") as file:
+        while len(header := file.read(_BLOCK.size)) == _BLOCK.size:
+            kind, length = _BLOCK.unpack(header)
+            body = file.read(length - _BLOCK.size)
+            if kind == _PACKET:
+                captured = int.from_bytes(body[_CAPTURED], "little")
+                yield body[_CONTENT : _CONTENT + captured]
 
 
 def write(capture: Path, contents: Iterable[bytes]) -> None:

@@ -83,7 +83,8 @@ class DhcpServer(Neighbour):
             grant = None
         elif message.kind is Kind.INFORM:
             grant = replace(self._grant, address="0.0.0.0", seconds=None, renew_after=None, rebind_after=None)
-        return self._edited(Reply(kind, message.xid, message.client_mac, message.ciaddr, self.address, grant))
+        ciaddr = message.ciaddr if kind is Kind.ACK else _NOWHERE
+        return self._edited(Reply(kind, message.xid, message.client_mac, ciaddr, self.address, grant))
 
     def _edited(self, reply: Reply) -> Reply:
         for edit in self._edits:

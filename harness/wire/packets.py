@@ -1,14 +1,17 @@
 """The frames that a test's neighbours send, made with scapy: imported only where there is one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from scapy.layers.dhcp import BOOTP, DHCP
-from scapy.layers.inet import IP, UDP
+from scapy.layers.dns import DNS, DNSRR
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
+from scapy.layers.ntp import NTPHeader
+from scapy.packet import Packet
 
 from harness.errors import InputError
-from harness.wire.dhcp import Kind
 from harness.wire.frame import Arp
 from harness.wire.grant import Grant, Reply
 
@@ -21,6 +24,15 @@ _FILE_BYTES, _SNAME_BYTES = 128, 64
 # RFC 2132, 9.3
 _IN_FILE, _IN_SNAME = 1, 2
 
+# RFC 1035, 3.2.2
+_A = 1
+_DNS_HEADER_BYTES = 12
+_TTL = 60
+_NTP_CLIENT = 3
+_NTP_BYTES = 48
+# RFC 5905, figure 4: what NTP's seconds are ahead of the epoch's.
+_FROM_1900 = 2_208_988_800
+
 Option = tuple[object, ...]
 
 
@@ -32,7 +44,8 @@ def arp_reply(mac: str, address: IPv4Address, asked: Arp) -> bytes:
 
 def dhcp_frame(reply: Reply, mac: str) -> bytes:
     """A server's answer in a frame; raises InputError if its options have no room where they are to be."""
-    to_one = reply.ciaddr if int(reply.ciaddr) and reply.kind is not Kind.NAK else None
+    # RFC 2131, 4.1: to a client that has its address, else to all; a client that is refused has none to be had.
+    to_one = reply.ciaddr if int(reply.ciaddr) else None
     head = Ether(src=mac, dst=reply.client_mac if to_one else _BROADCAST)
     head /= IP(src=str(reply.server), dst=str(to_one or _EVERYBODY)) / UDP(sport=67, dport=68)
     first, in_file, in_sname = _options_of(reply)
@@ -50,6 +63,73 @@ def dhcp_frame(reply: Reply, mac: str) -> bytes:
     if reply.kind is None:
         return bytes(head / message)
     return bytes(head / message / DHCP(options=[*first, "end"]))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question for a name's records of a kind, as RFC 1035 counts them."""
+
+    id: int
+    name: str
+    kind: int
+    packet: DNS
+
+
+def question_in(payload: bytes) -> Question | None:
+    """The question in a datagram to a DNS server; None if there is none that can be read."""
+    # What is not there, scapy makes up.
+    if len(payload) < _DNS_HEADER_BYTES:
+        return None
+    try:
+        packet = DNS(payload)
+        [asked] = packet.qd
+        return Question(packet.id, asked.qname.decode().rstrip("."), asked.qtype, packet) if packet.qr == 0 else None
+    except Exception:  # A guest may send anything, and scapy raises much.
+        return None
+
+
+def dns_answer(content: bytes, question: Question, answer: IPv4Address | int) -> bytes:
+    """The answer to a question in a frame: an address, or the code of a refusal."""
+    message = DNS(id=question.id, qr=1, rd=1, ra=1, qd=question.packet.qd)
+    if not isinstance(answer, IPv4Address):
+        message.rcode = int(answer)
+    elif question.kind == _A:
+        message.an = [DNSRR(rrname=question.name + ".", type="A", ttl=_TTL, rdata=str(answer))]
+    return bytes(_back(content) / message)
+
+
+def ntp_answer(content: bytes, payload: bytes, now: float) -> bytes | None:
+    """The answer to a client's datagram of NTP, with a time in seconds of the epoch; None if nobody asks."""
+    if len(payload) < _NTP_BYTES:
+        return None
+    asked = NTPHeader(payload)
+    if asked.mode != _NTP_CLIENT:
+        return None
+    then = now + _FROM_1900
+    answer = NTPHeader(version=asked.version, mode="server", stratum=1, ref_id="TEST", ref=then, recv=then, sent=then)
+    # Bit by bit: as a number it would be rounded.
+    answer.fields["orig"] = asked.fields["sent"]
+    return bytes(_back(content) / answer)
+
+
+def _back(content: bytes) -> Packet:
+    """The headers of an answer to a datagram."""
+    asked = Ether(content)
+    head = Ether(src=asked.dst, dst=asked.src) / IP(src=asked[IP].dst, dst=asked[IP].src)
+    return head / UDP(sport=asked[UDP].dport, dport=asked[UDP].sport)
+
+
+def readdressed(
+    content: bytes, source: tuple[IPv4Address, int] | None = None, destination: tuple[IPv4Address, int] | None = None
+) -> bytes:
+    """A TCP segment's frame with another source or destination, and checksums that fit."""
+    changed = Ether(content)
+    if source:
+        changed[IP].src, changed[TCP].sport = str(source[0]), source[1]
+    if destination:
+        changed[IP].dst, changed[TCP].dport = str(destination[0]), destination[1]
+    del changed[IP].chksum, changed[TCP].chksum
+    return bytes(changed)
 
 
 def _options_of(reply: Reply) -> tuple[list[Option], list[Option], list[Option]]:

@@ -7,12 +7,14 @@ import contextlib
 import re
 import socket
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
 from harness.verdict.feed import Feed
 from harness.verdict.timeline import Milestone
-from harness.vm.machine import CAPTURE, NETWORK, SLOT
+from harness.vm.machine import CAPTURE, NETWORK, REGISTRY, SLOT
 from harness.vm.qmp import Qmp
 from harness.wire.cable import Cable, Ends
 from harness.wire.fault import Corrupt, Delay, Drop, Duplicate, Fault, Lose, Mtu, Reorder
@@ -22,11 +24,15 @@ from harness.wire.station import Bystander, Neighbour
 
 if TYPE_CHECKING:
     from harness.wire.dhcp_server import DhcpServer
+    from harness.wire.name_server import NameServer, Refusal
+    from harness.wire.time_server import TimeServer
 
 F = TypeVar("F", bound=Fault)
 N = TypeVar("N", bound=Neighbour)
 
 _HOLE = "hole"
+_MOST_CAPTURED = 512 << 20
+_LOOK_SECONDS = 2.0
 # What frames of the guest's pass through, in the order in which they are added, each in front of those before: the guest's own
 # pass from the last to the first, what is for the guest from the first to the last. So what the test takes, on either way, is
 # given back behind where it was taken, and all of it is in the capture as the guest's NIC has it.
@@ -41,12 +47,17 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<here>\d+)
 
 
 class Wire:
-    """The network of one running machine, of which `feed` hears."""
+    """The network of one running machine, of which `feed` hears, and of which QEMU writes `capture`.
 
-    def __init__(self, qmp: Qmp, feed: Feed) -> None:
+    A capture that grows beyond `most` bytes is not written on: a guest could fill this host's disk.
+    """
+
+    def __init__(self, qmp: Qmp, feed: Feed, capture: Path, most: int = _MOST_CAPTURED) -> None:
         self._qmp, self._feed = qmp, feed
         self._cable: Cable | None = None
+        self._captures = True
         self._closing = threading.Event()
+        threading.Thread(target=self._bound, args=(capture, most), name="capture", daemon=True).start()
 
     def unplug(self) -> None:
         """Takes the cable out: the guest sees no carrier."""
@@ -74,7 +85,7 @@ class Wire:
         """Lets nothing through, with the carrier still there: a network on which nobody answers, DHCP included."""
         self._qmp.execute("chardev-add", {"id": _HOLE, "backend": {"type": "null", "data": {}}})
         # Next to the capture, which then has what the guest sends before it is swallowed.
-        place = {"position": f"id={CAPTURE}", "insert": "before"}
+        place = {"position": f"id={CAPTURE}", "insert": "before"} if self._captures else {"position": "tail"}
         hole = {"qom-type": "filter-redirector", "id": _HOLE, "netdev": NETWORK, "queue": "all", **place}
         self._qmp.execute("object-add", {**hole, "outdev": _HOLE})
 
@@ -128,6 +139,24 @@ class Wire:
     def occupy(self, address: str, mac: str = "52:54:00:00:00:77") -> Neighbour:
         """Puts a host with this address on the guest's network, until it leaves."""
         return self.join(Bystander(address, mac))
+
+    def dns(self, names: "Mapping[str, str | Refusal]") -> "NameServer":
+        """Answers all questions for addresses, whichever server they are put to, until it leaves; see `NameServer`."""
+        from harness.wire.name_server import NameServer
+
+        return self.join(NameServer(names))
+
+    def ntp(self, ahead: float = 0.0) -> "TimeServer":
+        """Tells whoever asks any NTP server a time so many seconds ahead of this host's, until it leaves."""
+        from harness.wire.time_server import TimeServer
+
+        return self.join(TimeServer(ahead))
+
+    def redirect(self, port: int) -> Fault:
+        """Leads connections to a TCP port of anybody's beyond the guest's own link to the node's site, until it is mended."""
+        from harness.wire.redirect import Redirect
+
+        return self._inflict(Redirect(port, REGISTRY))
 
     def join(self, neighbour: N) -> N:
         """Puts a neighbour on the guest's network, until it leaves."""
@@ -196,6 +225,15 @@ class Wire:
                 redirector = {"qom-type": "filter-redirector", "id": f"cable-{name}", **place}
                 self._qmp.execute("object-add", {**redirector, role: f"cable-{name}"})
         return self._cable
+
+    def _bound(self, capture: Path, most: int) -> None:
+        # The machine may end meanwhile, and its file go.
+        with contextlib.suppress(HarnessError, OSError):
+            while not self._closing.wait(_LOOK_SECONDS):
+                if capture.exists() and capture.stat().st_size > most:
+                    self._captures = False
+                    self._qmp.execute("object-del", {"id": CAPTURE})
+                    return
 
     def _passes(self, milestone: Milestone, position: int) -> bool:
         """Waits until a milestone is passed; returns whether that was before the machine's end."""

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -66,8 +67,8 @@ class Asked:
 
     def _position(self, asked: Mapping[str, object]) -> int:
         where = str(asked["position"])
-        if where == "head":
-            return 0
+        if where in ("head", "tail"):
+            return 0 if where == "head" else len(self.filters)
         assert asked["insert"] == "before"
         return [f"id={each['id']}" for each in self.filters].index(where)
 
@@ -85,8 +86,8 @@ def feed() -> Feed:
 
 
 @pytest.fixture
-def wire(qemu: Asked, feed: Feed) -> Iterator[Wire]:
-    made = Wire(cast("Qmp", qemu), feed)
+def wire(qemu: Asked, feed: Feed, tmp_path: Path) -> Iterator[Wire]:
+    made = Wire(cast("Qmp", qemu), feed, tmp_path / "wire.pcap")
     yield made
     made.close()
 
@@ -162,6 +163,23 @@ def test_a_fault_tells_of_a_match_that_fails_when_it_is_mended(wire: Wire, qemu:
         fault.mend()
 
 
+def test_a_capture_that_is_too_long_is_not_written_on(qemu: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.wire.wire._LOOK_SECONDS", 0.01)
+    capture = tmp_path / "wire.pcap"
+    wire = Wire(cast("Qmp", qemu), Feed(), capture, most=1000)
+    capture.write_bytes(bytes(1000))
+    time.sleep(0.1)
+    assert qemu.names("all") == [CAPTURE]
+    capture.write_bytes(bytes(1001))
+    deadline = time.monotonic() + 5
+    while qemu.names("all") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    wire.drop(everything)
+    wire.block()
+    assert qemu.names("all", "tx")[-1] == "hole"
+    wire.close()
+
+
 def test_a_link_flaps_when_a_milestone_is_passed(wire: Wire, qemu: Asked, feed: Feed) -> None:
     feed.publish(ConsoleLine("half way"))
     wire.flap(Milestone("half", line_matching("half way"), 10), 0.05)
@@ -207,7 +225,7 @@ class Usernet:
 
 
 def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
-    wire = Wire(cast(Qmp, Usernet(takes_more=True)), Feed())
+    wire = Wire(cast(Qmp, Usernet(takes_more=True)), Feed(), Path())
     assert wire.forward(8080) == 40002
     assert wire.forward(8080) == 40003
     assert wire.forwarded() == {40000: 10250, 40001: 22, 40002: 8080, 40003: 8080}
@@ -215,4 +233,4 @@ def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
 
 def test_a_forward_that_qemu_refuses_is_told_in_its_words() -> None:
     with pytest.raises(HarnessError, match="nothing to port 8080 of the guest: could not set up"):
-        Wire(cast(Qmp, Usernet(takes_more=False)), Feed()).forward(8080)
+        Wire(cast(Qmp, Usernet(takes_more=False)), Feed(), Path()).forward(8080)
