@@ -24,11 +24,10 @@ from bench.lab import NODE_POD, Lab
 from bench.task import BootTask, BootTimes, WatchTask, settle, timed, written
 from harness.lab.node import Node
 from harness.serial.console import Console
-from harness.verdict import judge
 from harness.verdict.feed import Feed
-from harness.verdict.judge import Patience
+from harness.verdict.goal import LineMatching
+from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Met
-from harness.verdict.timeline import line_matching
 from harness.vm.machine import Channels, Files, argv
 
 _ROOT = Path(__file__).parent.parent
@@ -159,12 +158,14 @@ def _harness_watches(log: Path, patterns: Sequence[str], folder: Path) -> float:
         feed = Feed()
         with closing(Console(ours, feed, folder / "flood-console.log")) as console:
             settle()
+            judge, heard = Judge(feed), 0
             began = time.monotonic()
             console.send(b"go\n")
             for pattern in patterns:
-                outcome = judge.wait(feed, line_matching(pattern), Patience(_WAIT_SECONDS, _WAIT_SECONDS))
+                outcome = judge.wait(LineMatching(pattern), Patience(_WAIT_SECONDS, _WAIT_SECONDS), since=heard)
                 if not isinstance(outcome, Met):
                     raise ValueError(f"{pattern} was not seen: {outcome}")
+                heard = outcome.position
             seconds = time.monotonic() - began
         process.kill()
     return seconds

@@ -25,11 +25,12 @@ from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
 from harness.verdict.situation import Awaited, tells
-from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline, line_matching
+from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
 from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
@@ -91,7 +92,7 @@ class Boot:
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
-        self.feed = Feed(tells=self._tells)
+        self.feed = Feed(tells)
         self._expectation = expectation
         self.pods = list(expectation.pods)
         self._credentials, self._font = credentials, font
@@ -173,7 +174,7 @@ class Boot:
         if isinstance(goal, Milestone):
             return self._wait_for_milestone(goal, within)
         what = f"console line {goal!r}" if isinstance(goal, str) else getattr(goal, "__doc__", None) or repr(goal)
-        met = line_matching(goal) if isinstance(goal, str) else goal
+        met = LineMatching(goal) if isinstance(goal, str) else goal
         patience = self._patience(_COMMAND_WITHIN if within is None else within)
         begin = self._cursor if since is None else since
         outcome = self._judge.wait(met, patience, since=begin, pods=self._still_hoped_for())
@@ -422,10 +423,6 @@ class Boot:
     def _waited_for_cpu(self) -> float:
         return self.process.waited_for_cpu() if hasattr(self, "process") else 0.0
 
-    def _tells(self, line: str) -> bool:
-        heard = ConsoleLine(line)
-        return tells(line) or any(milestone.passed(heard) for milestone in BOOT)
-
     def _stop_if_over(self) -> None:
         """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""
         if (outcome := self._judge.verdict()) is not None:
@@ -464,15 +461,14 @@ class Boot:
         return "".join(["last words on the screen:\n", *(f"  | {shown(line)}\n" for line in lines)]) if lines else ""
 
 
-def _any_of(name: str, proofs: Sequence[Milestone]) -> Callable[[Happening], bool]:
-    return lambda happening: (
-        any(proof.passed(happening) for proof in proofs) or (isinstance(happening, Restored) and name in happening.milestones)
+def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:
+    restored = Unspoken(lambda happening: isinstance(happening, Restored) and name in happening.milestones)
+    return AnyOf([*(proof.passed for proof in proofs), restored])
+
+
+_console_pod_opens = Unspoken(lambda happening: isinstance(happening, ConsolePodOpen))
+_switched_off_by_guest = Unspoken(
+    lambda happening: (
+        isinstance(happening, QmpEvent) and happening.name == "SHUTDOWN" and happening.data.get("reason") == "guest-shutdown"
     )
-
-
-def _console_pod_opens(happening: Happening) -> bool:
-    return isinstance(happening, ConsolePodOpen)
-
-
-def _switched_off_by_guest(happening: Happening) -> bool:
-    return isinstance(happening, QmpEvent) and happening.name == "SHUTDOWN" and happening.data.get("reason") == "guest-shutdown"
+)

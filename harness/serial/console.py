@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,10 @@ else:
 
 # What one may want to read more from than a line begins with this: a flood is searched for it at little cost.
 _SIGNATURE = "kios-e2e"
+# What is kept of a console that writes without end: in its log, and for a pexpect object that is not read.
+_LOG_BYTES = 64 << 20
+_UNREAD_BYTES = 32 << 20
+_LOG_ENDS = b"\r\nkios-e2e: this log ends here; the console went on\r\n"
 _READ_BYTES = 65536
 _LINE_CHARACTERS = 65536
 _SEND_SECONDS = 10.0
@@ -109,8 +112,11 @@ class Console:
     def _run(self) -> None:
         try:
             with self._log.open("ab", buffering=0) as log:
+                left = _LOG_BYTES - log.tell()
                 while chunk := self._receive():
-                    log.write(chunk)
+                    if left > 0:
+                        log.write(chunk if len(chunk) < left else chunk[:left] + _LOG_ENDS)
+                    left -= len(chunk)
                     self._lend(chunk)
                     self._publish_lines(chunk)
         finally:
@@ -134,16 +140,18 @@ class Console:
     def _publish_lines(self, chunk: bytes) -> None:
         at = time.monotonic()
         ended, newline, self._partial = (self._partial + chunk).rpartition(b"\n")
-        lines = _plain(ended).split("\n") if newline else []
-        if len(ended) > _LINE_CHARACTERS:
-            lines = [piece for line in lines for piece in _pieces(line)]
+        text = _plain(ended) if newline else None
+        if text is not None and len(text) > _LINE_CHARACTERS:
+            text = "\n".join(piece for line in text.split("\n") for piece in _pieces(line))
         if len(self._partial) >= _LINE_CHARACTERS:
-            lines += _pieces(_plain(self._partial))
+            pieces = "\n".join(_pieces(_plain(self._partial)))
+            text = pieces if text is None else f"{text}\n{pieces}"
             self._partial = b""
-        if lines:
-            heard = list(map(ConsoleLine, lines, repeat(at)))
-            self._feed.publish_all(heard)
-            signed = [self._reads(line) for line in heard if _SIGNATURE in line.text]
+        if text is None:
+            return
+        self._feed.publish_text(text, at)
+        if _SIGNATURE in text:
+            signed = [self._reads(ConsoleLine(line, at)) for line in text.split("\n") if _SIGNATURE in line]
             self._feed.publish_all(told for told in signed if told is not None)
 
 
@@ -163,13 +171,21 @@ class Attachment(_TextSpawn):
         self._console = console
         self._arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._unread = b""
+        self._waiting, self._lost, self._counting = 0, False, threading.Lock()
 
     def put(self, chunk: bytes) -> None:
         """Adds what arrived; the empty chunk is the end. For the console's reader."""
-        self._arrived.put(chunk)
+        with self._counting:
+            self._waiting += len(chunk)
+            self._lost = self._lost or self._waiting > _UNREAD_BYTES
+        if not (chunk and self._lost):
+            self._arrived.put(chunk)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
-        """Returns up to `size` bytes' worth of text; pexpect.TIMEOUT after `timeout` seconds (-1: the default's)."""
+        """Returns up to `size` bytes' worth of text; pexpect.TIMEOUT after `timeout` seconds (-1: the default's).
+
+        HarnessError where so much was left unread that some of it was let go.
+        """
         if self.flag_eof:
             raise pexpect.EOF("the console ended")
         if not self._unread:
@@ -177,7 +193,11 @@ class Attachment(_TextSpawn):
             try:
                 self._unread = self._arrived.get(timeout=None if wait is None else max(0.0, wait))
             except queue.Empty:
+                if self._lost:
+                    raise HarnessError(f"the console wrote over {_UNREAD_BYTES >> 20} MiB that nobody read") from None
                 raise pexpect.TIMEOUT("nothing more on the console") from None
+            with self._counting:
+                self._waiting -= len(self._unread)
         if not self._unread:
             self.flag_eof = True
             raise pexpect.EOF("the console ended")

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.verdict.feed import Feed, Happening
+from harness.verdict.feed import ConsoleText, Entry, Feed, Happening
+from harness.verdict.goal import may_meet
 from harness.verdict.outcome import Met, Outcome, Stalled, TooLate
-from harness.verdict.situation import Awaited, Situation
+from harness.verdict.situation import Awaited, Situation, tells
 
 # How often a condition is asked for, and the host's load is looked at.
 _LOOK_SECONDS = 0.3
@@ -49,10 +50,8 @@ class Judge:
         `pods` are those on which that depends. What happened before and was recovered from ends nothing.
         """
         clock = _Clock(patience, self._lost)
-        old = self._feed.since(since) if since < self._heard else []
-        for number, happening in enumerate(old, start=since + 1):
-            if goal(happening):
-                return Met(happening, number)
+        if since < self._heard and (met := self._met_before(goal, since)):
+            return met
         while True:
             if (outcome := self._hear(goal, since, pods, clock)) is not None:
                 return outcome
@@ -80,16 +79,38 @@ class Judge:
         """Hears what is new, all of it, and returns the first outcome that it makes, or that was there and stays."""
         with self._hearing:
             outcome: Outcome | None = None
-            position = self._heard
-            happenings, self._heard = self._feed.read(position)
-            for number, happening in enumerate(happenings):
+            entries, self._heard = self._feed.entries(self._heard)
+            for position, entry in entries:
                 if clock:
-                    clock.heard(happening.at)
-                if outcome is None and position + number >= since and goal(happening):
-                    outcome = Met(happening, position + number + 1)
-                if self._situation.hear(happening) and outcome is None:
-                    outcome = self._situation.verdict(pods)
+                    clock.heard(entry.at)
+                if _is_idle(entry, goal if outcome is None else None):
+                    continue
+                for number, happening in enumerate(_happenings_of(entry), start=position):
+                    if outcome is None and number >= since and goal(happening):
+                        outcome = Met(happening, number + 1)
+                    if self._situation.hear(happening) and outcome is None:
+                        outcome = self._situation.verdict(pods)
             return outcome or self._situation.verdict(pods)
+
+    def _met_before(self, goal: Callable[[Happening], bool], since: int) -> Met | None:
+        for position, entry in self._feed.entries(since)[0]:
+            if isinstance(entry, ConsoleText) and not may_meet(goal, entry.text):
+                continue
+            for number, happening in enumerate(_happenings_of(entry), start=position):
+                if goal(happening):
+                    return Met(happening, number + 1)
+        return None
+
+
+def _happenings_of(entry: Entry) -> Sequence[Happening]:
+    return entry.lines() if isinstance(entry, ConsoleText) else [entry]
+
+
+def _is_idle(entry: Entry, goal: Callable[[Happening], bool] | None) -> bool:
+    """Whether none of many lines means anything to the wait; searched as one text, which is much faster than by line."""
+    if not isinstance(entry, ConsoleText) or tells(entry.text):
+        return False
+    return goal is None or not may_meet(goal, entry.text)
 
 
 class _Clock:

@@ -36,8 +36,20 @@ _NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootab
 # init's words for a daemon that it starts again at once, for ever; a scenario that restarts daemons does it far more seldom.
 _EXITED = re.compile(_STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
 _EXITS, _EXITS_WITHIN = 4, 60.0
-# Most lines tell nothing of all this: one search says so.
-_TELLING = re.compile(r"panic|Oops|BUG:|mount root|Out of memory|kiOS: |UEFI Inter|^Shell>|BdsDxe|^\[ *0\.000000\]")
+# Most lines tell nothing of all this, nor of the way up: none of these words is in them.
+_WORDS = (
+    "panic",
+    "Oops",
+    "BUG:",
+    "mount root",
+    "Out of memory",
+    "kiOS: ",
+    "UEFI Inter",
+    "Shell>",
+    "BdsDxe",
+    "0.000000]",
+    "/init as",
+)
 # The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
 _HOST_REASONS = {
     "host-error": "an error of QEMU's",
@@ -73,8 +85,8 @@ class Awaited:
 
 
 def tells(text: str) -> bool:
-    """Whether a line on the console may bear on how the node stands."""
-    return bool(_TELLING.search(text))
+    """Whether a line on the console, or one of many, may bear on how the node stands or how far it has come."""
+    return any(word in text for word in _WORDS)
 
 
 @dataclass
@@ -104,7 +116,7 @@ class Situation:
     def hear(self, happening: Happening) -> bool:
         """Takes one more happening into account; says whether it tells anything."""
         match happening:
-            case ConsoleLine(text=text) if not _TELLING.search(text):
+            case ConsoleLine(text=text) if not tells(text):
                 return False
             case ConsoleLine():
                 self._hear_line(happening)

@@ -3,10 +3,21 @@
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Feed, Happening, PodState, ShellAnswer
+from harness.verdict.feed import (
+    ConsoleLine,
+    ConsolePodOpen,
+    ConsoleText,
+    ContainerState,
+    Entry,
+    Feed,
+    Happening,
+    PodState,
+    ShellAnswer,
+)
+from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken, may_meet
 
 # How printk stamps a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
@@ -20,7 +31,7 @@ class Milestone:
     """
 
     name: str
-    passed: Callable[[Happening], bool]
+    passed: Goal
     within: float
 
 
@@ -36,13 +47,7 @@ class Passed:
     frozen: bool = False
 
 
-def line_matching(pattern: str) -> Callable[[Happening], bool]:
-    """Recognises a line on the serial port."""
-    compiled = re.compile(pattern)
-    return lambda happening: isinstance(happening, ConsoleLine) and bool(compiled.search(happening.text))
-
-
-def container_done(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
+def container_done(namespace: str, pod: str, container: str) -> Goal:
     """Recognises a container that did its work: it ended with status 0, as the kubelet or the console pod says."""
     whose = (namespace, pod, container)
 
@@ -53,33 +58,34 @@ def container_done(namespace: str, pod: str, container: str) -> Callable[[Happen
             and happening.exit_code == 0
         )
 
-    return done
+    return Unspoken(done)
 
 
-def container_running(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
+def container_running(namespace: str, pod: str, container: str) -> Goal:
     """Recognises a container that runs, as the kubelet says."""
     whose = (namespace, pod, container)
-    return lambda happening: (
-        isinstance(happening, ContainerState)
-        and (happening.namespace, happening.pod, happening.container) == whose
-        and happening.state == "running"
+    return Unspoken(
+        lambda happening: (
+            isinstance(happening, ContainerState)
+            and (happening.namespace, happening.pod, happening.container) == whose
+            and happening.state == "running"
+        )
     )
 
 
-def container_started(namespace: str, pod: str, container: str) -> Callable[[Happening], bool]:
+def container_started(namespace: str, pod: str, container: str) -> Goal:
     """Recognises a container that runs or has done its work already."""
-    runs, did = container_running(namespace, pod, container), container_done(namespace, pod, container)
-    return lambda happening: runs(happening) or did(happening)
+    return AnyOf([container_running(namespace, pod, container), container_done(namespace, pod, container)])
 
 
-FIRMWARE = Milestone("firmware", line_matching(r"BdsDxe: (loading|starting) Boot"), 60)
-KERNEL = Milestone("kernel", line_matching(r"^\[ +0\.000000\] "), 90)
-INIT = Milestone("init", line_matching(r"Run /init as init process"), 120)
+FIRMWARE = Milestone("firmware", LineMatching(r"BdsDxe: (loading|starting) Boot"), 60)
+KERNEL = Milestone("kernel", LineMatching(r"^\[ +0\.000000\] "), 90)
+INIT = Milestone("init", LineMatching(r"Run /init as init process"), 120)
 # The first that is heard of the kubelet's API: from then on the node is on the network.
-API = Milestone("kubelet-api", lambda happening: isinstance(happening, ContainerState | PodState), 240)
+API = Milestone("kubelet-api", Unspoken(lambda happening: isinstance(happening, ContainerState | PodState)), 240)
 # Passed when somebody first asks: no part of what every boot is waited for.
-SHELL = Milestone("shell", lambda happening: isinstance(happening, ShellAnswer), 180)
-CONSOLE = Milestone("console", lambda happening: isinstance(happening, ConsolePodOpen), 180)
+SHELL = Milestone("shell", Unspoken(lambda happening: isinstance(happening, ShellAnswer)), 180)
+CONSOLE = Milestone("console", Unspoken(lambda happening: isinstance(happening, ConsolePodOpen)), 180)
 # What a real node shows of its way up; that a daemon has started, no line of kiOS's init says.
 BOOT = (FIRMWARE, KERNEL, INIT)
 
@@ -103,9 +109,9 @@ class Timeline:
         with self._reading:
             if [milestone.name for milestone in milestones] != self._names:
                 self._forget(milestones)
-            happenings, self._position = self._feed.read(self._position)
-            for happening in happenings:
-                self._read(happening)
+            entries, self._position = self._feed.entries(self._position)
+            for _, entry in entries:
+                self._read_entry(entry)
             found = [Passed(name, self._time_of(at, stamp) - self._start) for name, at, stamp in self._passed]
             return sorted(found, key=lambda entry: entry.after)
 
@@ -116,6 +122,15 @@ class Timeline:
         # When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells.
         self._booted = math.inf
         self._position = 0
+
+    def _read_entry(self, entry: Entry) -> None:
+        if not isinstance(entry, ConsoleText):
+            self._read(entry)
+        elif any(may_meet(milestone.passed, entry.text) for milestone in self._open):
+            for line in entry.lines():
+                self._read(line)
+        else:
+            self._read(ConsoleLine(entry.text.partition("\n")[0], entry.at))
 
     def _read(self, happening: Happening) -> None:
         stamp = _stamp_of(happening)

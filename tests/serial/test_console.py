@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,3 +160,32 @@ def test_pexpect_times_out_and_ends(rig: Rig) -> None:
             attachment.expect("more", timeout=5)
     with pytest.raises(pexpect.EOF):
         rig.console.attach().expect("late", timeout=5)
+
+
+def test_a_log_ends_where_it_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.serial.console._LOG_BYTES", 1000)
+    ours, guest = socket.socketpair()
+    feed = Feed()
+    with closing(Console(ours, feed, tmp_path / "console.log")), guest:
+        guest.sendall(b"y\n" * 700)
+        feed.wait_beyond(699, 5)
+        guest.sendall(b"z\n" * 700)
+        feed.wait_beyond(1399, 5)
+    log = (tmp_path / "console.log").read_bytes()
+    assert log.startswith(b"y\n" * 500)
+    assert log.endswith(b"this log ends here; the console went on\r\n")
+    assert len(log) < 1200
+
+
+def test_what_nobody_reads_is_let_go_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.serial.console._UNREAD_BYTES", 1000)
+    ours, guest = socket.socketpair()
+    feed = Feed()
+    with closing(Console(ours, feed, tmp_path / "console.log")) as console, guest, console.attach() as attachment:
+        guest.sendall(b"first\n")
+        feed.wait_beyond(0, 5)
+        guest.sendall(b"y\n" * 2000)
+        feed.wait_beyond(2000, 5)
+        attachment.expect("first")
+        with pytest.raises(HarnessError, match="that nobody read"):
+            attachment.expect("never", timeout=2)

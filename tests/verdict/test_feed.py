@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from harness.verdict.feed import ConsoleLine, Feed, QmpEvent
+from harness.verdict.feed import ConsoleLine, ConsoleText, Feed, QmpEvent
 
 
 def flood(lines: int, text: str = "y") -> list[ConsoleLine]:
@@ -55,3 +55,26 @@ def test_the_last_lines_are_those_with_words() -> None:
     feed.publish_all([ConsoleLine("one"), ConsoleLine("two"), ConsoleLine("  "), QmpEvent("STOP")])
     assert feed.last_lines(8) == ["one", "two"]
     assert feed.last_lines(1) == ["two"]
+
+
+def test_lines_that_came_at_once_count_each() -> None:
+    feed = Feed()
+    feed.publish_text("one\ntwo\n\nfour", at=2.0)
+    feed.publish(QmpEvent("STOP", at=3.0))
+    assert feed.position() == 5
+    assert feed.since(1) == [*(ConsoleLine(text, at=2.0) for text in ("two", "", "four")), QmpEvent("STOP", at=3.0)]
+    assert feed.entries(2)[0] == [(2, ConsoleText("\nfour", 2, at=2.0)), (4, QmpEvent("STOP", at=3.0))]
+    assert feed.since(4) == [QmpEvent("STOP", at=3.0)]
+    assert feed.entries(5) == ([], 5)
+    assert feed.last_lines(2) == ["two", "four"]
+
+
+def test_what_tells_something_in_a_text_outlives_a_flood_at_its_own_position() -> None:
+    feed = Feed(tells=lambda text: "panic" in text)
+    feed.publish_text("quiet\na panic\nquiet", at=1.0)
+    for _ in range(100):
+        feed.publish_text("\n".join(["y" * 100] * 10_000), at=1.0)
+    (position, entry), *_ = feed.entries(0)[0]
+    assert (position, entry) == (1, ConsoleLine("a panic", at=1.0))
+    assert feed.position() == 1_000_003
+    assert sum(entry.count for _, entry in feed.entries(0)[0] if isinstance(entry, ConsoleText)) < 400_000

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, QmpEvent
+from harness.verdict.goal import LineMatching
 from harness.verdict.timeline import (
     BOOT,
     FIRMWARE,
@@ -15,7 +16,6 @@ from harness.verdict.timeline import (
     Timeline,
     container_done,
     container_running,
-    line_matching,
 )
 
 _LINES = {
@@ -57,8 +57,8 @@ def test_a_line_of_something_else_passes_none(line: str) -> None:
 
 
 def test_only_the_console_passes_a_line() -> None:
-    assert not line_matching("SHUTDOWN")(QmpEvent("SHUTDOWN"))
-    assert line_matching("SHUT.OWN")(ConsoleLine("a SHUTDOWN b"))
+    assert not LineMatching("SHUTDOWN")(QmpEvent("SHUTDOWN"))
+    assert LineMatching("SHUT.OWN")(ConsoleLine("a SHUTDOWN b"))
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_a_container_is_done_with_status_0_and_running_when_the_kubelet_says_so(
 
 
 def test_passed_are_in_the_order_of_time_each_once_counted_from_the_start() -> None:
-    a, b, c = (Milestone(name, line_matching(name), 1) for name in "abc")
+    a, b, c = (Milestone(name, LineMatching(name), 1) for name in "abc")
     happenings = [ConsoleLine("b", at=11.5), ConsoleLine("a", at=12), ConsoleLine("b", at=13), ConsoleLine("a", at=14)]
     assert passed([a, b, c], happenings, 10) == [Passed("b", 1.5), Passed("a", 2.0)]
 
 
 def test_one_happening_may_pass_several() -> None:
-    milestones = [Milestone("first", line_matching("x"), 1), Milestone("second", line_matching("x"), 1)]
+    milestones = [Milestone("first", LineMatching("x"), 1), Milestone("second", LineMatching("x"), 1)]
     assert passed(milestones, [ConsoleLine("x", at=3)], 1) == [Passed("first", 2), Passed("second", 2)]
 
 
@@ -112,7 +112,7 @@ def test_budgets_never_shrink_along_the_way() -> None:
 def test_what_comes_later_is_added_and_a_new_milestone_looks_back() -> None:
     feed = Feed()
     timeline = Timeline(feed, 0)
-    a, b = (Milestone(name, line_matching(name), 1) for name in "ab")
+    a, b = (Milestone(name, LineMatching(name), 1) for name in "ab")
     feed.publish_all([ConsoleLine("b", at=1), ConsoleLine("a", at=2)])
     assert timeline.passed([a]) == [Passed("a", 2)]
     feed.publish(ConsoleLine("a", at=3))

@@ -11,7 +11,8 @@ import pytest
 
 from harness.errors import HarnessError, InputError
 from harness.verdict.feed import ConsoleLine, Feed
-from harness.verdict.timeline import Milestone, line_matching
+from harness.verdict.goal import LineMatching
+from harness.verdict.timeline import Milestone
 from harness.vm.machine import CAPTURE, NETWORK, SLOT
 from harness.vm.qmp import Qmp
 from harness.wire.frame import Frame
@@ -182,7 +183,7 @@ def test_a_capture_that_is_too_long_is_not_written_on(qemu: Asked, tmp_path: Pat
 
 def test_a_link_flaps_when_a_milestone_is_passed(wire: Wire, qemu: Asked, feed: Feed) -> None:
     feed.publish(ConsoleLine("half way"))
-    wire.flap(Milestone("half", line_matching("half way"), 10), 0.05)
+    wire.flap(Milestone("half", LineMatching("half way"), 10), 0.05)
     time.sleep(0.1)
     assert qemu.commands == []
     feed.publish(ConsoleLine("half way"))
