@@ -7,13 +7,15 @@ import pytest
 
 from harness.errors import HarnessError, InputError
 from harness.lab import brought, cache, capacity
+from harness.lab.host import FIRMWARES
 from harness.lab.size import size_in_bytes
 from harness.shard import Shard
 from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
-from harness.vm.machine import EARLY_CONSOLE, NETWORKS, Machine
+from harness.vm.machine import EARLY_CONSOLE, NETWORKS, NICS, SECTOR_SIZES, Machine
 
 _MEMORY = "1G"
+_DEFAULTS = {"memory": _MEMORY, "nic": NICS[0], "cpus": 1, "firmware": FIRMWARES[0]}
 
 
 def add(parser: pytest.Parser) -> None:
@@ -44,6 +46,20 @@ def add(parser: pytest.Parser) -> None:
         help="size of a node's disk where the scenario names none, as 2G (default: twice the image)",
     )
     group.addoption("--memory", default=_MEMORY, metavar="SIZE", help="memory of a node (default: %(default)s)")
+    group.addoption("--nic", choices=NICS, default=NICS[0], help="a node's NIC (default: %(default)s)")
+    group.addoption("--cpus", type=int, default=1, metavar="N", help="CPUs of a node (default: %(default)s)")
+    group.addoption(
+        "--sector-size",
+        type=int,
+        choices=SECTOR_SIZES,
+        help="bytes in a block of a node's disk (default: those that the image is made for)",
+    )
+    group.addoption(
+        "--firmware",
+        choices=FIRMWARES,
+        default=FIRMWARES[0],
+        help="`newest` comes with the QEMU in the cache, `system` is the distribution's (default: %(default)s)",
+    )
     group.addoption(
         "--accelerator",
         choices=WISHES,
@@ -92,7 +108,8 @@ def check(config: pytest.Config) -> None:
                 raise InputError(f"There is no file {named}.")
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
-        Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=size_in_bytes(config.getoption("memory")))
+        memory = size_in_bytes(config.getoption("memory"))
+        Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=memory, cpus=config.getoption("cpus"))
         # A project whose tests need no node may run where none fits.
         if config.getoption("memory") != _MEMORY:
             capacity.refuse_what_never_fits(size_in_bytes(config.getoption("memory")), capacity.capacity())
@@ -108,6 +125,8 @@ def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
             disk_size=disk_size or _disk_size(config, image),
             sector_size=image.table.sector_size,
             memory=size_in_bytes(config.getoption("memory")),
+            cpus=config.getoption("cpus"),
+            nic=config.getoption("nic"),
             network=config.getoption("network"),
             kernel_arguments=EARLY_CONSOLE,
         )
@@ -116,13 +135,12 @@ def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
 
 
 def dimensions(config: pytest.Config) -> dict[str, str]:
-    """What the options say of the machine that a test gets where it wants no other."""
-    return {
-        "memory": str(size_in_bytes(config.getoption("memory"))),
-        "disk-size": config.getoption("disk_size") or "twice the image",
-        "accelerator": config.getoption("accelerator"),
-        "start": "cold" if config.getoption("cold") else "warm",
-    }
+    """What the options choose of a machine other than the harness itself does, as they are written."""
+    asked = {name: config.getoption(name) for name in ("disk_size", "sector_size", "nic", "cpus", "memory", "firmware")}
+    chosen = {name.replace("_", "-"): str(value) for name, value in asked.items() if value and value != _DEFAULTS.get(name)}
+    if config.getoption("accelerator") != "auto":
+        chosen["accelerator"] = config.getoption("accelerator")
+    return {**chosen, **({"start": "cold"} if config.getoption("cold") else {})}
 
 
 def cache_of(config: pytest.Config) -> Path:

@@ -120,6 +120,7 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
         cache_of(pytestconfig),
         run_folder,
         pytestconfig.stash[_PROGRESS].say,
+        pytestconfig.getoption("firmware"),
     )
     tell(pytestconfig, "; ".join(f"{name}: {value}" for name, value in found.facts().items()))
     for name, value in found.facts().items():
@@ -156,7 +157,10 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
+    blocks = request.config.getoption("sector_size")
     if brought:
+        if blocks not in (None, brought.disk.table.sector_size):
+            pytest.skip(f"what is under test is not made for blocks of {blocks} bytes")
         return brought.disk
     folder: Path = request.getfixturevalue("node_image")
     digests, versions = builder.contents_of(folder)
@@ -165,7 +169,7 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
         scribe.note(Fact("under test", name, digest))
     for part, version in versions.items():
         scribe.note(Fact("inside", part, version))
-    return disk.open_image(folder / "kios.img")
+    return disk.open_image(folder / ("kios-4k.img" if blocks == 4096 else "kios.img"))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,9 @@ from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
 from harness.vm.qemu import Qemu
 
+# What comes with the QEMU in the cache, if that has some, and what the distribution installs.
+FIRMWARES = ("newest", "system")
+
 
 @dataclass(frozen=True)
 class Host:
@@ -36,20 +39,27 @@ class Host:
         """What nodes run on here, for whoever reads a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
         return {
             "QEMU": ".".join(map(str, self.qemu.version)),
-            "firmware": self.firmware.code.name,
+            "firmware": str(self.firmware.code),
             "accelerator": f"{self.accelerator.name} ({self.accelerator.reason})",
             "deadlines": f"x {self.accelerator.slowness:.2f}",
             "a guest's way out": "denied" if confine.supported() else "open: this kernel has no landlock for networks",
         }
 
 
-def find(program: str | None, wish: str, cache: Path, scratch: Path, say: Callable[[str], None] = lambda _: None) -> Host:
-    """Finds what runs nodes here and proves it, in the folder `scratch`.
+def find(
+    program: str | None,
+    wish: str,
+    cache: Path,
+    scratch: Path,
+    say: Callable[[str], None] = lambda _: None,
+    build: str = FIRMWARES[0],
+) -> Host:
+    """Finds what runs nodes here and proves it, in the folder `scratch`; `build` is one of `FIRMWARES`.
 
     See `qemu.find`, `firmware.find` and `accelerator.choose` for the errors.
     """
     found = qemu.find(program, unpacked_qemu(cache))
-    code = firmware.find(first=found.firmware)
+    code = firmware.find(first=found.firmware if build == FIRMWARES[0] else None)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json", scratch)
     return Host(found, code, chosen, _gate(cache, say), functools.partial(_font, cache))
 

@@ -9,6 +9,7 @@ from harness.errors import InputError
 
 MIB = 1 << 20
 NICS = ("virtio-net-pci", "e1000e", "e1000")
+SECTOR_SIZES = (512, 4096)
 # The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
 EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 _LEAST_MEMORY = 512 * MIB
@@ -48,7 +49,7 @@ class Machine:
             raise InputError(f"{self.memory // MIB} MiB of memory are too little: a node needs 512 MiB.")
         if self.memory % MIB:
             raise InputError(f"{self.memory} bytes of memory are no whole number of MiB: ask for {self.memory // MIB}M.")
-        if self.sector_size not in (512, 4096):
+        if self.sector_size not in SECTOR_SIZES:
             raise InputError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
         if self.disk_size <= 0 or self.disk_size % self.sector_size:
             raise InputError(f"A disk of {self.disk_size} bytes is no whole number of {self.sector_size}-byte blocks.")
