@@ -68,6 +68,26 @@ def _parser() -> argparse.ArgumentParser:
         help="a static pod; may be given more than once (default: none)",
     )
     boot.set_defaults(run=_boot)
+
+    report = commands.add_parser(
+        "report",
+        help="put runs together to one report",
+        description="Puts the runs in some folders of artifacts together: one HTML page, and the same as JSON. Exit status 0 "
+        "if what was tested is qualified, 1 if it is not, 2 if that could not be told.",
+    )
+    report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of a run or of many")
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report is written")
+    report.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
+    report.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
+    report.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
+    report.set_defaults(run=_report)
+
+    history = commands.add_parser("history", help="keep a line of each night", description="Keeps what each night came to.")
+    doings = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add = doings.add_parser("add", help="add a report to the nights, once")
+    add.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its JSON")
+    add.add_argument("--to", type=Path, required=True, metavar="DIR", help="any folder, or a branch's checkout")
+    add.set_defaults(run=_history_add)
     return parser
 
 
@@ -100,6 +120,23 @@ def _boot(options: argparse.Namespace) -> int:
     from harness import by_hand
 
     return by_hand.boot(options.qemu, options.image_cache, options.kios_image, options.manifest or [])
+
+
+def _report(options: argparse.Namespace) -> int:
+    from harness.report import binder, page
+
+    answer = binder.bind(options.folders, options.out, against=options.against, history=options.history, excused=options.excuse)
+    _say(f"{options.out / page.NAME}\n{answer.word}: {answer.why}")
+    return answer.status
+
+
+def _history_add(options: argparse.Namespace) -> int:
+    from harness.history import night
+    from harness.report import content
+
+    is_new = night.add(content.night_of(content.read(options.report)), options.to)
+    _say(f"{options.to / night.NAME}: {'one night more' if is_new else 'it is there already'}")
+    return 0
 
 
 def _say(line: str) -> None:

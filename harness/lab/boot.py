@@ -51,6 +51,7 @@ _KEPT_CAPTURE = "wire.pcapng"
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _LAST_LINES = 8
+_MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
 _AGENT_WITHIN = 10.0
@@ -348,9 +349,16 @@ class Boot:
         with self._closing.pop_all():
             entries = [vars(entry) for entry in self.timeline()]
             (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
+            self._keep_console()
         started = time.time() - (time.monotonic() - self.started)
         marks = [Mark(started + entry.after, entry.name) for entry in self.timeline() if not entry.frozen]
         record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
+
+    def _keep_console(self) -> None:
+        """The console's lines with their times, which its bytes do not have."""
+        lines = [heard for heard in self.feed.since(0) if isinstance(heard, ConsoleLine)][-_MOST_LINES:]
+        told = (json.dumps({"after": round(line.at - self.started, 3), "text": line.text}) for line in lines)
+        (self.artifacts / "console.jsonl").write_text("".join(f"{line}\n" for line in told))
 
     def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket, socket.socket]:
         qmp_ours, qmp_theirs = socket.socketpair()

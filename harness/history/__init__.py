@@ -1,0 +1,4 @@
+"""The nights before: one line each, and where a curve over them changed.
+
+Imports: nothing.
+"""

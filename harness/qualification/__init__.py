@@ -1,0 +1,4 @@
+"""Whether an image may go out: machines, tiers, the plan of their runs, the canaries, and the answer.
+
+Imports: journal.
+"""

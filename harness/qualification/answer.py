@@ -1,0 +1,106 @@
+"""The one answer: qualified, not qualified, or could not tell."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatch
+
+from harness.journal.gathering import Attempt, Gathering
+from harness.qualification.canary import Canary
+
+
+class Word(StrEnum):
+    """What may be answered."""
+
+    QUALIFIED = "qualified"
+    NOT_QUALIFIED = "not qualified"
+    COULD_NOT_TELL = "could not tell"
+
+
+_STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The word, why in a sentence, and every single reason. `unproven` has the promises that nothing proved."""
+
+    word: Word
+    why: str
+    reasons: Sequence[str] = ()
+    unproven: Sequence[str] = field(default=())
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 qualified, 1 not qualified, 2 could not tell."""
+        return _STATUS[self.word]
+
+
+def decide(gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "") -> Answer:
+    """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
+
+    A failure of the node outranks all that could not be told: it is known.
+    """
+    failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
+    unproven = _unproven(gathering, list(excused))
+    if failures:
+        reasons = [_told(attempt) for attempt in failures]
+        tests = len({attempt.ended.test for attempt in failures})
+        more = f", and {tests - 1} more promises failed" if tests > 1 else ""
+        return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven)
+    reasons = [*_doubts(gathering, cut_short), *_about(canaries), *(f"nothing proved {test}" for test in unproven)]
+    if reasons:
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        return Answer(Word.COULD_NOT_TELL, f"{reasons[0]}{more}", reasons, unproven)
+    proved = len({attempt.ended.test for attempt in gathering.attempts if attempt.ended.verdict == "passed"})
+    cells = len({run.cell for run in gathering.runs})
+    machines = "one machine" if cells == 1 else f"{cells} machines"
+    return Answer(Word.QUALIFIED, f"{proved} promises hold on {machines}, and {len(canaries)} canaries of as many were caught")
+
+
+def _doubts(gathering: Gathering, cut_short: str) -> list[str]:
+    doubts = [cut_short] if cut_short else []
+    doubts += [f"{each} is missing" for each in gathering.missing]
+    done = _verdicts(gathering)
+    # What could not be told at first and was proven when it was run again is told.
+    doubts += [
+        _told(attempt)
+        for attempt in gathering.attempts
+        if attempt.ended.verdict == "error" and "passed" not in done[attempt.ended.test, attempt.cell]
+    ]
+    undone = {
+        (test, run.cell): f"{test} was not run to its end on the machine {run.cell}"
+        for run in gathering.runs
+        for test in run.undone
+        if not done[test, run.cell]
+    }
+    return [*doubts, *undone.values()]
+
+
+def _about(canaries: Sequence[Canary]) -> list[str]:
+    if not canaries:
+        return ["no canary was run: nothing shows that this harness can fail"]
+    return [f"the canary {canary.name} was not caught: {canary.words}" for canary in canaries if not canary.caught]
+
+
+def _unproven(gathering: Gathering, excused: Sequence[str]) -> list[str]:
+    """The promises that no attempt proved; those that failed or could not be told are reasons of their own."""
+    verdicts: dict[str, set[str]] = {test: set() for test in gathering.planned}
+    for attempt in gathering.attempts:
+        verdicts.setdefault(attempt.ended.test, set()).add(attempt.ended.verdict)
+    return [
+        test
+        for test, found in verdicts.items()
+        if not found - {"skipped"} and not any(fnmatch(test, f"*{pattern}*") for pattern in excused)
+    ]
+
+
+def _verdicts(gathering: Gathering) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for attempt in gathering.attempts:
+        found[attempt.ended.test, attempt.cell].add(attempt.ended.verdict)
+    return found
+
+
+def _told(attempt: Attempt) -> str:
+    return f"{attempt.ended.test}: {attempt.ended.sentence or attempt.ended.verdict}"

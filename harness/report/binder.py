@@ -1,0 +1,49 @@
+"""Writes a report: the page and the JSON, of all the runs in some folders."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.history import night
+from harness.journal import gathering
+from harness.qualification import answer, canary
+from harness.qualification.answer import Answer
+from harness.report import content, page
+from harness.report.content import Beside
+
+
+def bind(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    against: Path | None = None,
+    history: Path | None = None,
+    excused: Iterable[str] = (),
+    cut_short: str = "",
+) -> Answer:
+    """Puts the runs in folders together, writes their report to `out`, and returns its answer.
+
+    Raises InputError where there is no run, where `against` is no report, or where `out` cannot be written.
+    """
+    earlier = content.read(against) if against else {}
+    gathered, canaries = gathering.gather(folders), canary.found_in(folders)
+    decided = answer.decide(gathered, canaries, excused, cut_short)
+    beside = Beside(str(against) if against else "", earlier, night.read(history) if history else ())
+    composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
+    before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out / content.NAME, composed.to_json())
+        _write(out / page.NAME, page.render(composed, before))
+    except OSError as refused:
+        raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
+    return decided
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all: a report that is looked at is made anew as the run goes on."""
+    making = file.with_name(f".{file.name}.making")
+    making.write_text(text, encoding="utf-8", errors="backslashreplace")
+    os.replace(making, file)  # noqa: PTH105 - its name says what it does

@@ -1,0 +1,392 @@
+"""What a report says, as values that JSON has: the page shows these and nothing else."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.errors import InputError
+from harness.history.change import change_points
+from harness.history.night import Night
+from harness.journal.entry import Booted
+from harness.journal.gathering import Attempt, Gathering
+from harness.qualification.answer import Answer
+from harness.qualification.canary import Canary
+from harness.report import evidence, statistics
+from harness.report.evidence import Evidence
+
+NAME = "report.json"
+# Evidence with console, screen and wire is kept for so many failures; the others' is in their artifacts.
+_MOST_EVIDENCE = 20
+# A difference that is nobody's concern, whatever its p.
+_SMALLEST_CHANGE = 0.02
+_SIGNIFICANT = 0.05
+_MOST_CURVES = 12
+_WORST = ("failed", "error", "undone", "passed", "skipped")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A promise on a machine: `passed`, `failed`, `error`, `skipped`, `flaky` or `undone`, and the median of its seconds."""
+
+    verdict: str
+    seconds: float
+    attempts: int
+    passed: int
+    reason: str = ""
+    failure: int | None = None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A test: what it promises, what it proves, how it asserts that, and how it ended on each machine."""
+
+    test: str
+    promise: str
+    proves: str
+    source: str
+    pins: Mapping[str, str]
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed, or in which nothing could be told."""
+
+    test: str
+    cell: str
+    verdict: str
+    party: str
+    sentence: str
+    words: str
+    artifacts: str
+    evidence: Evidence | None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A boot: the seconds after QEMU's start at which it passed each stage, and its budgets."""
+
+    test: str
+    node: str
+    cell: str
+    start: str
+    group: str
+    at: float
+    seconds: float
+    stages: Sequence[tuple[str, float, bool]]
+    budgets: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What one stage took in the cold boots of a group, in seconds from the stage before it."""
+
+    group: str
+    stage: str
+    seconds: Sequence[float]
+    median: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A quantity in this report and in the one before; `p` is None where there is no sample to test."""
+
+    group: str
+    name: str
+    unit: str
+    before: float
+    after: float
+    shift: float
+    p: float | None
+    significant: bool
+
+    @property
+    def words(self) -> str:
+        """As `kernel +1.9 s, p = 0.003`."""
+        said = f"{self.name} {self.shift:+.4g} {self.unit}".rstrip()
+        return said if self.p is None else f"{said}, p = {self.p:.2g}"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity over the nights; `changes` are the places of its change points, with the medians on either side."""
+
+    name: str
+    values: Sequence[float]
+    changes: Sequence[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All of a report."""
+
+    made_at: float
+    answer: Mapping[str, Any]
+    commands: Sequence[str]
+    harness: Sequence[str]
+    facts: Mapping[str, Mapping[str, Sequence[str]]]
+    hosts: Sequence[Mapping[str, str]]
+    began: float
+    ended: float
+    runs: Sequence[Mapping[str, Any]]
+    missing: Sequence[str]
+    machines: Sequence[str]
+    promises: Sequence[Promise]
+    failures: Sequence[Failure]
+    skipped: Sequence[tuple[str, Sequence[str]]]
+    flakes: Sequence[tuple[str, str, int, int]]
+    slowest: Sequence[tuple[str, str, float]]
+    canaries: Sequence[Canary]
+    boots: Sequence[Bar]
+    spreads: Sequence[Spread]
+    figures: Sequence[tuple[str, str, float]]
+    against: str = ""
+    differences: Sequence[Difference] = ()
+    nights: Sequence[Night] = ()
+    curves: Sequence[Curve] = ()
+    format: int = 1
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a report is seen beside: an earlier one, as JSON has it, and the nights before."""
+
+    name: str = ""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    nights: Sequence[Night] = ()
+
+
+def read(named: Path) -> dict[str, Any]:
+    """A report as JSON has it, by its file or its folder; raises InputError for what is none."""
+    file = named / NAME if named.is_dir() else named
+    try:
+        told = json.loads(file.read_text())
+        if told["format"] == 1 and isinstance(told["spreads"], list):
+            return dict(told)
+    except (OSError, ValueError, KeyError, TypeError) as unfit:
+        raise InputError(f"{file} is no report ({unfit}): name the folder that --out named, or {NAME} in it.") from unfit
+    raise InputError(f"{file} is a report of another format: make it again with this harness.")
+
+
+def compose(
+    gathering: Gathering, answer: Answer, canaries: Sequence[Canary], root: Path, made_at: float, beside: Beside
+) -> Content:
+    """Makes a report of some runs; paths in it are relative to `root`."""
+    failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict in ("failed", "error")]
+    failures.sort(key=lambda attempt: attempt.ended.verdict != "failed")
+    promises = _promises(gathering, failures)
+    boots = [_bar(each.booted, each.cell) for each in gathering.boots]
+    spreads = _spreads(boots)
+    figures = _figures(gathering)
+    return Content(
+        made_at=made_at,
+        answer={"word": answer.word, "why": answer.why, "reasons": answer.reasons, "unproven": answer.unproven},
+        commands=list(dict.fromkeys(run.began.command for run in gathering.runs)),
+        harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
+        facts=gathering.facts,
+        hosts=[dict(host) for host in dict.fromkeys(tuple(run.began.host.items()) for run in gathering.runs)],
+        began=min((run.began.at for run in gathering.runs), default=made_at),
+        ended=max((run.ended_at for run in gathering.runs), default=made_at),
+        runs=[
+            {
+                "run": run.began.run,
+                "machine": run.cell,
+                "shard": run.began.shard,
+                "seconds": round(run.ended_at - run.began.at, 1),
+                "status": run.status,
+                "undone": list(run.undone),
+            }
+            for run in gathering.runs
+        ],
+        missing=gathering.missing,
+        machines=list(dict.fromkeys(run.cell for run in gathering.runs)),
+        promises=promises,
+        failures=[_failure(attempt, root, number < _MOST_EVIDENCE) for number, attempt in enumerate(failures)],
+        skipped=_skipped(gathering),
+        flakes=[
+            (each.test, name, cell.attempts - cell.passed, cell.attempts)
+            for each in promises
+            for name, cell in each.cells.items()
+            if cell.verdict == "flaky"
+        ],
+        slowest=sorted(
+            ((attempt.ended.test, attempt.cell, sum(attempt.ended.seconds.values())) for attempt in gathering.attempts),
+            key=lambda each: -each[2],
+        )[:10],
+        canaries=canaries,
+        boots=boots,
+        spreads=spreads,
+        figures=figures,
+        against=beside.name,
+        differences=_differences(spreads, figures, beside.earlier),
+        nights=beside.nights,
+        curves=_curves(beside.nights),
+    )
+
+
+def night_of(report: Mapping[str, Any]) -> Night:
+    """A report, as JSON has it, as a line of the history."""
+    attempts = {each["test"]: [cell["verdict"] for cell in each["cells"].values()] for each in report["promises"]}
+    images = [values[0] for values in report["facts"].get("under test", {}).values()]
+    return Night(
+        name="+".join(sorted(run["run"][:8] for run in report["runs"])),
+        at=report["began"],
+        answer=report["answer"]["word"],
+        image=images[0] if images else "",
+        verdicts={test: min(found, key=_worst) for test, found in attempts.items() if found},
+        flakes={test: failed / attempts for test, _, failed, attempts in report["flakes"]},
+        milestones={f"{each['stage']} ({each['group']})": each["median"] for each in report["spreads"]},
+        figures={name: value for name, _, value in report["figures"]},
+    )
+
+
+def _worst(verdict: str) -> int:
+    return _WORST.index(verdict) if verdict in _WORST else 0
+
+
+def _promises(gathering: Gathering, failures: Sequence[Attempt]) -> list[Promise]:
+    attempts: dict[str, dict[str, list[Attempt]]] = defaultdict(lambda: defaultdict(list))
+    for attempt in gathering.attempts:
+        attempts[attempt.ended.test][attempt.cell].append(attempt)
+    for run in gathering.runs:
+        for test in run.undone:
+            attempts[test].setdefault(run.cell, [])
+    numbers = {id(attempt): number for number, attempt in enumerate(failures)}
+    promises = []
+    for test, cells in sorted(attempts.items()):
+        planned = gathering.planned.get(test)
+        found = {cell: _cell(each, numbers) for cell, each in cells.items()}
+        told = (planned.promise, planned.proves, planned.source, dict(planned.pins)) if planned else ("", "", "", {})
+        promises.append(Promise(test, *told, found))
+    return promises
+
+
+def _cell(attempts: Sequence[Attempt], numbers: Mapping[int, int]) -> Cell:
+    if not attempts:
+        return Cell("undone", 0.0, 0, 0, "it was not run to its end")
+    verdicts = [attempt.ended.verdict for attempt in attempts]
+    passed = verdicts.count("passed")
+    worst = min(verdicts, key=_worst)
+    verdict = "flaky" if passed and worst in ("failed", "error") else worst
+    seconds = median(sum(attempt.ended.seconds.values()) for attempt in attempts)
+    reason = next((attempt.ended.sentence for attempt in attempts if attempt.ended.verdict == worst), "")
+    failure = next((numbers[id(attempt)] for attempt in attempts if id(attempt) in numbers), None)
+    return Cell(verdict, round(seconds, 2), len(attempts), passed, reason, failure)
+
+
+def _failure(attempt: Attempt, root: Path, in_full: bool) -> Failure:
+    ended, artifacts = attempt.ended, attempt.artifacts
+    found = evidence.of(artifacts, root) if in_full and artifacts and artifacts.is_dir() else None
+    place = evidence.relative(artifacts, root) if artifacts else ""
+    return Failure(ended.test, attempt.cell, ended.verdict, ended.party, ended.sentence, ended.words, place, found)
+
+
+def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for attempt in gathering.attempts:
+        if attempt.ended.verdict == "skipped" and attempt.ended.test not in reasons[attempt.ended.sentence]:
+            reasons[attempt.ended.sentence].append(attempt.ended.test)
+    return list(reasons.items())
+
+
+def _bar(booted: Booted, cell: str) -> Bar:
+    stages = [(stage.name, stage.after, stage.frozen) for stage in booted.stages]
+    return Bar(
+        booted.test,
+        f"{booted.node}, boot {booted.number}",
+        cell,
+        booted.start,
+        _group(booted),
+        booted.at,
+        booted.seconds,
+        stages,
+        booted.budgets,
+    )
+
+
+def _group(booted: Booted) -> str:
+    """What boots have in common whose times may be compared: machine and pods."""
+    machine = booted.machine
+    pods = dict.fromkeys(name.partition("/")[0] for name in booted.budgets if "/" in name)
+    memory = int(machine.get("memory", 0)) >> 20
+    words = [
+        machine.get("nic", ""),
+        f"{machine.get('cpus', '?')} CPU",
+        f"{memory} MiB",
+        f"{machine.get('sector-size', '?')}-byte blocks",
+    ]
+    return f"{', '.join(words)}; pods: {', '.join(pods) or 'none'}"
+
+
+def _spreads(boots: Iterable[Bar]) -> list[Spread]:
+    """What each stage took in boots that passed all stages of their group, from the one that precedes it on the whole."""
+    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for boot in boots:
+        if boot.start != "clone":
+            groups[boot.group].append({name: after for name, after, _ in boot.stages if name not in ("shell", "kubelet-api")})
+    spreads = []
+    for group, found in sorted(groups.items()):
+        whole = max((each.keys() for each in found), key=len)
+        complete = [each for each in found if each.keys() == whole]
+        order = sorted(whole, key=lambda name: median(each[name] for each in complete))
+        for before, stage in zip(["", *order], order, strict=False):
+            seconds = [round(each[stage] - each.get(before, 0.0), 3) for each in complete]
+            spreads.append(Spread(group, stage, seconds, round(median(seconds), 3)))
+        if order:
+            ends = [max(each.values()) for each in complete]
+            spreads.append(Spread(group, "in all", ends, round(median(ends), 3)))
+    return spreads
+
+
+def _figures(gathering: Gathering) -> list[tuple[str, str, float]]:
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for figure in gathering.figures:
+        found[figure.name, figure.unit].append(figure.value)
+    return [(name, unit, median(values)) for (name, unit), values in sorted(found.items())]
+
+
+def _differences(
+    spreads: Sequence[Spread], figures: Sequence[tuple[str, str, float]], earlier: Mapping[str, Any]
+) -> list[Difference]:
+    before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
+    both = [(each, before[each.group, each.stage]) for each in spreads if before.get((each.group, each.stage))]
+    changes = [statistics.compare(old, new.seconds) for new, old in both]
+    ps = statistics.adjusted([change.p for change in changes])
+    found = [
+        Difference(
+            new.group,
+            new.stage,
+            "s",
+            median(old),
+            new.median,
+            round(change.shift, 3),
+            p,
+            p < _SIGNIFICANT and abs(change.shift) > _SMALLEST_CHANGE * max(median(old), 1.0),
+        )
+        for (new, old), change, p in zip(both, changes, ps, strict=True)
+    ]
+    known = {name: value for name, _, value in earlier.get("figures", ())}
+    found += [
+        Difference("", name, unit, known[name], value, value - known[name], None, value != known[name])
+        for name, unit, value in figures
+        if name in known
+    ]
+    return sorted(found, key=lambda each: (not each.significant, -abs(each.shift) if each.unit == "s" else 0))
+
+
+def _curves(nights: Sequence[Night]) -> list[Curve]:
+    names = dict.fromkeys(name for night in nights for name in [*night.milestones, *night.figures])
+    curves = []
+    for name in names:
+        values = [value for night in nights if (value := {**night.milestones, **night.figures}.get(name)) is not None]
+        changes = [(point.index, point.before, point.after) for point in change_points(values)]
+        curves.append(Curve(name, values, changes))
+    return sorted(curves, key=lambda curve: not curve.changes)[:_MOST_CURVES]

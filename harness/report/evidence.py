@@ -1,0 +1,196 @@
+"""What a failed test left, read from its artifacts for the report: bounded, and whatever is missing or broken left out."""
+
+import base64
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from harness.report.picture import png
+from harness.wire import dhcp, frame
+
+_MOST_LINES, _MOST_LINE = 400, 400
+_MOST_FRAMES, _MOST_EVENTS = 200, 30
+_MOST_MANIFEST = 20_000
+_MOST_READ = 64 << 20
+# pcap-savefile(5): seconds, microseconds, bytes captured, bytes on the wire.
+_FILE_HEADER, _RECORD = 24, struct.Struct("<IIII")
+# draft-ietf-opsawg-pcapng: type and length of a block, interface, time in microseconds, bytes captured and on the wire.
+_PACKET, _ENHANCED_PACKET, _LEAST_BLOCK = struct.Struct("<IIIIIII"), 6, 12
+_FLAGS = {2: "SYN", 16: "ACK", 1: "FIN", 4: "RST", 8: "PSH"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line on the console, in seconds after QEMU's start."""
+
+    after: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A frame on the wire, in seconds after the first."""
+
+    after: float
+    source: str
+    destination: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of QEMU's, in seconds after the first message of its protocol."""
+
+    after: float
+    name: str
+    data: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one boot left; `screen` is a PNG in base64, nothing where none was taken. `before` counts the lines left out."""
+
+    name: str
+    console: Sequence[Line]
+    before: int
+    screen: str
+    frames: Sequence[Sent]
+    events: Sequence[Event]
+    files: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is left of a failed test: its boots, the manifests of its nodes by their names, other files."""
+
+    boots: Sequence[Left]
+    manifests: Sequence[tuple[str, str]]
+    files: Sequence[str]
+
+
+def of(artifacts: Path, root: Path) -> Evidence:
+    """Reads what is left of a test; names of files are relative to `root`."""
+    boots = [_left(folder, artifacts, root) for folder in sorted(artifacts.glob("*/boot-*")) if folder.is_dir()]
+    manifests = [
+        (str(file.relative_to(artifacts)), file.read_text(errors="replace")[:_MOST_MANIFEST])
+        for file in sorted(artifacts.glob("*/manifests/*"))
+    ]
+    others = [file for file in sorted(artifacts.rglob("*")) if file.is_file() and "boot-" not in str(file.parent)]
+    return Evidence(boots, manifests, [relative(file, root) for file in others])
+
+
+def _left(folder: Path, artifacts: Path, root: Path) -> Left:
+    console, before = _console(folder)
+    return Left(
+        str(folder.relative_to(artifacts)),
+        console,
+        before,
+        _screen(folder / "screen.ppm"),
+        list(_frames(folder)),
+        _events(folder / "qmp.jsonl"),
+        [relative(file, root) for file in sorted(folder.iterdir())],
+    )
+
+
+def _console(folder: Path) -> tuple[list[Line], int]:
+    timed = [
+        Line(told.get("after"), str(told.get("text"))[:_MOST_LINE])
+        for told in _json_lines(folder / "console.jsonl")
+        if isinstance(told, dict)
+    ]
+    if not timed:
+        content = _content(folder / "console.log").decode(errors="replace").replace("\r", "")
+        timed = [Line(None, text[:_MOST_LINE]) for text in content.splitlines()]
+    return timed[-_MOST_LINES:], max(0, len(timed) - _MOST_LINES)
+
+
+def _screen(file: Path) -> str:
+    return base64.b64encode(png(_content(file))).decode()
+
+
+def _events(file: Path) -> list[Event]:
+    messages = [told for told in _json_lines(file) if isinstance(told, dict) and isinstance(told.get("message"), dict)]
+    first = next((told["at"] for told in messages if isinstance(told.get("at"), float)), 0.0)
+    events = [(told.get("at") or first, told["message"]) for told in messages if "event" in told["message"]]
+    return [
+        Event(round(at - first, 3), str(message["event"]), json.dumps(message.get("data", {})))
+        for at, message in events[-_MOST_EVENTS:]
+    ]
+
+
+def _frames(folder: Path) -> Iterator[Sent]:
+    """The first frames of what was kept, or of QEMU's own capture where a run was cut off before that."""
+    kept, plain = folder / "wire.pcapng", folder / "wire.pcap"
+    first = None
+    for at, content in islice(_packets(kept) if kept.exists() else _records(plain), _MOST_FRAMES):
+        first = at if first is None else first
+        yield Sent(round(at - first, 3), *_told_of(content))
+
+
+def _records(file: Path) -> Iterator[tuple[float, bytes]]:
+    content, position = _content(file), _FILE_HEADER
+    while position + _RECORD.size <= len(content):
+        seconds, micros, captured, _ = _RECORD.unpack_from(content, position)
+        position += _RECORD.size + captured
+        if position <= len(content):
+            yield seconds + micros / 1e6, content[position - captured : position]
+
+
+def _packets(file: Path) -> Iterator[tuple[float, bytes]]:
+    content, position = _content(file), 0
+    while position + _PACKET.size <= len(content):
+        kind, length, _, high, low, captured, _ = _PACKET.unpack_from(content, position)
+        begin = position + _PACKET.size
+        if kind == _ENHANCED_PACKET and begin + captured <= len(content):
+            yield ((high << 32) + low) / 1e6, content[begin : begin + captured]
+        # No block is shorter than its own frame: a broken one ends it.
+        position += length if length >= _LEAST_BLOCK else len(content)
+
+
+def _told_of(content: bytes) -> tuple[str, str, str]:
+    if asked := frame.arp(content):
+        if asked.operation == 1:
+            return asked.sender, "everybody", f"ARP who has {asked.target_address}? tell {asked.sender_address}"
+        return asked.sender, str(asked.target_address), f"ARP {asked.sender_address} is at {asked.sender}"
+    if message := dhcp.message_in(content):
+        server = f" by {message.server}" if message.server else ""
+        return message.client_mac, "DHCP", f"{message.kind.name} xid {message.xid:08x} for {message.yiaddr}{server}"
+    if (part := frame.segment(content)) is not None:
+        flags = " ".join(name for bit, name in _FLAGS.items() if part.flags & bit)
+        ends = f"{part.source}:{part.source_port}", f"{part.destination}:{part.destination_port}"
+        return *ends, f"TCP {flags}, {len(part.payload)} bytes"
+    if (datagram := frame.datagram(content)) is not None:
+        ends = f"{datagram.source}:{datagram.source_port}", f"{datagram.destination}:{datagram.destination_port}"
+        return *ends, f"UDP, {len(datagram.payload)} bytes"
+    if (packet := frame.packet(content)) is not None:
+        return str(packet.source), str(packet.destination), f"IP protocol {packet.protocol}, {len(packet.payload)} bytes"
+    return content[6:12].hex(":"), content[:6].hex(":"), f"type 0x{content[12:14].hex()}, {len(content)} bytes"
+
+
+def _json_lines(file: Path) -> Iterator[Any]:
+    for line in _content(file).splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _content(file: Path) -> bytes:
+    """The end of a file, nothing where there is none."""
+    try:
+        with file.open("rb") as opened:
+            size = opened.seek(0, 2)
+            opened.seek(0 if file.suffix.startswith(".pcap") else max(0, size - _MOST_READ))
+            return opened.read(_MOST_READ)
+    except OSError:
+        return b""
+
+
+def relative(file: Path, root: Path) -> str:
+    """A path as a link on a page in the folder `root`."""
+    return os.path.relpath(file, root)

@@ -1,0 +1,59 @@
+"""The report as one HTML page: everything inline, nothing fetched, and only its own script may run."""
+
+import base64
+import datetime
+import hashlib
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.escape import shown
+from harness.report import chart
+from harness.report.content import Content
+
+NAME = "report.html"
+_HERE = Path(__file__).parent
+_MOST_NIGHTS = 30
+
+
+def render(content: Content, earlier: dict[tuple[str, str], Sequence[float]]) -> str:
+    """The page. `earlier` has the seconds of each group's stages in the report that this one is compared with."""
+    style, script = (_HERE / "style.css").read_text(), (_HERE / "script.js").read_text()
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # What a guest wrote may hold whatever a terminal or a browser would act on.
+    environment.finalize = lambda value: shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    environment.filters["when"] = _when
+    environment.filters["lasted"] = _lasted
+    spreads = [(group, list(each)) for group, each in groupby(content.spreads, key=lambda each: each.group)]
+    return environment.get_template("report.html.jinja").render(
+        it=content,
+        style=Markup(style),
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        boots=chart.boots(content.boots),
+        legend=chart.legend(content.boots),
+        spreads=[
+            (group, chart.spread(each, {one.stage: earlier[group, one.stage] for one in each if (group, one.stage) in earlier}))
+            for group, each in spreads
+        ],
+        curves=[(curve, chart.curve(curve)) for curve in content.curves],
+        nights=content.nights[-_MOST_NIGHTS:],
+        groups=[
+            (promise, list(each)) for promise, each in groupby(content.promises, key=lambda each: each.test.partition("::")[0])
+        ],
+        night_tests=sorted({test for night in content.nights[-_MOST_NIGHTS:] for test in night.verdicts}),
+    )
+
+
+def _when(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _lasted(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

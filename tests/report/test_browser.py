@@ -1,0 +1,101 @@
+"""The report in a real browser: what is clicked works, and nothing of a guest's runs. Needs chromium and playwright."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import binder
+
+_CHROMIUM = shutil.which("chromium")
+api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="apt-get install chromium")
+# Pictures to look at, by whoever names a folder for them.
+# WCAG 2.2, 1.4.3: the ratio of the relative luminances of text and background.
+_LEAST_CONTRAST = """() => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const linear = (each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4;
+  const luminance = (colour) => {
+    const [r, g, b] = parse(colour).map((each) => linear(each / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (each) => {
+    for (; each; each = each.parentElement) {
+      const colour = getComputedStyle(each).backgroundColor;
+      if (parse(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const texts = [...document.querySelectorAll("a, h1, h2, p, td, th, dt, dd, li, pre, summary")];
+  return Math.min(...texts.map((each) => {
+    const [a, b] = [luminance(getComputedStyle(each).color), luminance(behind(each))].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+  }));
+}"""
+_PICTURES = os.environ.get("KIOS_E2E_PICTURES")
+
+
+@pytest.fixture
+def page(failed_run: Path, tmp_path: Path) -> Iterator[Any]:
+    binder.bind([failed_run], tmp_path / "out")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page()
+        shown.said = []
+        shown.on("console", lambda message: shown.said.append(message.text))
+        shown.on("pageerror", lambda error: shown.said.append(str(error)))
+        shown.goto((tmp_path / "out/report.html").as_uri())
+        yield shown
+        assert shown.said == []
+        browser.close()
+
+
+def test_nothing_of_a_guests_runs(page: Any) -> None:
+    assert page.title() == "kiOS: not qualified"
+    assert page.locator("h1").inner_text() == "not qualified"
+
+
+def test_a_cell_opens_its_evidence(page: Any) -> None:
+    evidence = page.locator("#promise-1")
+    assert evidence.get_attribute("open") is None
+    for _ in range(2):
+        page.locator("a.cell.passed").click()
+        assert evidence.locator("pre").is_visible()
+        evidence.locator("summary").click()
+        assert not evidence.locator("pre").is_visible()
+
+
+def test_a_failed_cell_leads_to_the_failure(page: Any) -> None:
+    page.locator("a.cell.failed").press("Enter")
+    assert page.evaluate("document.activeElement.id") == "failure-0"
+    assert page.locator("#failure-0 h3").is_visible()
+    assert page.locator("#failure-0 img").evaluate("image => image.naturalWidth") == 4
+
+
+def test_the_console_is_searched(page: Any) -> None:
+    page.get_by_label("Search the console").fill("LINE 42")
+    lines = page.locator("#console-0-0 li")
+    assert lines.count() == 400
+    assert lines.locator("visible=true").count() == 10
+    assert page.locator("output").inner_text() == "10 of 400 lines"
+    page.get_by_label("Search the console").fill("")
+    assert lines.locator("visible=true").count() == 400
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_fits_a_desk_and_a_phone_by_day_and_night(page: Any, scheme: str, width: int) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if _PICTURES:
+        page.screenshot(path=f"{_PICTURES}/{scheme}-{width}.png", full_page=True)
+
+
+def test_all_text_can_be_told_from_its_background(page: Any) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(_LEAST_CONTRAST) >= 4.5, scheme

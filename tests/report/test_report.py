@@ -1,0 +1,126 @@
+"""The report: the answer on top, evidence of what failed, nothing of a guest's that a browser would act on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError
+from harness.history import night
+from harness.qualification.answer import Word
+from harness.report import binder, content
+from harness.wire import record
+from tests.report.conftest import HOSTILE, write_run
+
+
+def test_a_failure_opens_with_the_judges_sentence(failed_run: Path, tmp_path: Path) -> None:
+    answer = binder.bind([failed_run], tmp_path / "out")
+    assert (answer.word, answer.status) == (Word.NOT_QUALIFIED, 1)
+    told = content.read(tmp_path / "out")
+    [failure] = told["failures"]
+    assert failure["sentence"].startswith("milestone node/dhcpcd: it cannot happen any more")
+    assert failure["artifacts"] == "../artifacts/order/test_bad"
+    [boot] = failure["evidence"]["boots"]
+    assert (len(boot["console"]), boot["before"], boot["console"][-1]["after"]) == (400, 200, pytest.approx(59.9))
+    assert [frame["what"][:20] for frame in boot["frames"]] == [
+        "ARP who has 10.0.2.2",
+        "type 0x86dd, 44 byte",
+        "type 0x, 5 bytes",
+    ]
+    assert [event["name"] for event in boot["events"]] == ["SHUTDOWN"]
+    assert boot["screen"].startswith("iVBORw0KGgo")
+
+
+def test_the_capture_that_a_whole_run_keeps_is_read(failed_run: Path, tmp_path: Path) -> None:
+    boot = failed_run / "order/test_bad/node-1/boot-1"
+    record.keep(boot / "wire.pcap", boot / "wire.pcapng", "52:54:00:6b:69:6f", [])
+    binder.bind([failed_run], tmp_path / "out")
+    frames = content.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]["frames"]
+    assert [frame["after"] for frame in frames] == pytest.approx([0, 0.5, 1], abs=0.01)
+    assert frames[0]["what"].startswith("ARP who has")
+
+
+def test_what_a_guest_wrote_is_text(failed_run: Path, tmp_path: Path) -> None:
+    binder.bind([failed_run], tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<script>document" not in page
+    assert page.count("<script>") == 1
+    for sign in "\x1b\x07\0\u202e":
+        assert sign not in page
+    assert "\\x1b[31m" in page
+
+
+def test_nothing_is_fetched(failed_run: Path, tmp_path: Path) -> None:
+    binder.bind([failed_run], tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert not [word for word in ("http://", "https://", "<link", "@import", 'src="/', "url(") if word in page]
+
+
+def test_two_shards_are_the_same_report_as_one_run(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", "w", failures=False)
+    binder.bind([whole], tmp_path / "one")
+    binder.bind([whole, whole, tmp_path], tmp_path / "twice")
+    one, twice = (content.read(tmp_path / name) for name in ("one", "twice"))
+    for part in ("promises", "boots", "spreads", "figures", "answer"):
+        assert one[part] == twice[part]
+
+
+def test_a_slower_kernel_is_named_with_its_change_and_p(tmp_path: Path) -> None:
+    before = write_run(tmp_path / "before", "b", boots=6, failures=False)
+    after = write_run(tmp_path / "after", "a", boots=6, failures=False, slow=1.9)
+    binder.bind([before], tmp_path / "old")
+    binder.bind([after], tmp_path / "new", against=tmp_path / "old")
+    changed = [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
+    assert {each["name"] for each in changed} == {"kernel", "in all", "firmware"}
+    kernel = next(each for each in changed if each["name"] == "kernel")
+    assert (kernel["shift"], kernel["p"] < 0.05) == (pytest.approx(1.71, abs=0.1), True)
+    assert "kernel (changed)" in (tmp_path / "new/report.html").read_text()
+
+
+def test_the_same_boots_are_no_change(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, name, boots=6, failures=False)
+    binder.bind([tmp_path / "a"], tmp_path / "old")
+    binder.bind([tmp_path / "b"], tmp_path / "new", against=tmp_path / "old")
+    assert not [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
+
+
+def test_two_hundred_boots_stay_below_ten_megabytes(tmp_path: Path) -> None:
+    for number in range(40):
+        write_run(tmp_path / f"runs/{number}", f"r{number}", boots=5)
+    binder.bind([tmp_path / "runs"], tmp_path / "out")
+    assert len(content.read(tmp_path / "out")["boots"]) == 200
+    assert (tmp_path / "out/report.html").stat().st_size < 10_000_000
+
+
+def test_the_nights_are_shown_with_where_they_changed(failed_run: Path, tmp_path: Path) -> None:
+    binder.bind([failed_run], tmp_path / "out")
+    told = content.night_of(content.read(tmp_path / "out"))
+    assert (told.answer, told.image) == ("not qualified", "a" * 64)
+    assert told.verdicts == {
+        "order.py::test_good": "passed",
+        "order.py::test_bad": "failed",
+        "order.py::test_skipped": "skipped",
+    }
+    assert told.figures == {"modules": 11}
+    for number in range(20):
+        milestones = {name: value * 1.01**number for name, value in told.milestones.items()}
+        made = night.Night(f"n{number}", told.at + 86400 * number, "qualified", verdicts=told.verdicts, milestones=milestones)
+        night.add(made, tmp_path / "history")
+    binder.bind([failed_run], tmp_path / "out", history=tmp_path / "history")
+    shown = content.read(tmp_path / "out")
+    assert all(curve["changes"] for curve in shown["curves"])
+    assert "changed from" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 2, "spreads": []}'])
+def test_what_is_no_report_is_refused(failed_run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match="report"):
+        binder.bind([failed_run], tmp_path / "out", against=tmp_path)
+
+
+def test_the_json_keeps_the_guests_words_as_they_were(failed_run: Path, tmp_path: Path) -> None:
+    binder.bind([failed_run], tmp_path / "out")
+    told = json.loads((tmp_path / "out/report.json").read_text())
+    assert told["promises"][1]["proves"].endswith(HOSTILE)
