@@ -255,7 +255,7 @@ def _words(raised: pytest.ExceptionInfo[BaseException] | None) -> str:
 
 
 def _booted(test: str, node: Node, number: int, boot: Boot, artifacts: str) -> Booted:
-    ended = next((each for each in boot.feed.since(0) if isinstance(each, QemuExit)), None)
+    ended = next((each for _, each in boot.feed.entries(0)[0] if isinstance(each, QemuExit)), None)
     machine = node.order.machine
     frozen = boot.frozen
     start = "clone" if frozen else "template" if node.name.startswith(_TEMPLATE) else "cold"

@@ -25,7 +25,7 @@ from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
-from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
@@ -356,7 +356,8 @@ class Boot:
 
     def _keep_console(self) -> None:
         """The console's lines with their times, which its bytes do not have."""
-        lines = [heard for heard in self.feed.since(0) if isinstance(heard, ConsoleLine)][-_MOST_LINES:]
+        heard = self.feed.since(max(0, self.feed.position() - _MOST_LINES))
+        lines = (each for each in heard if isinstance(each, ConsoleLine))
         told = (json.dumps({"after": round(line.at - self.started, 3), "text": line.text}) for line in lines)
         (self.artifacts / "console.jsonl").write_text("".join(f"{line}\n" for line in told))
 
