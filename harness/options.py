@@ -73,6 +73,11 @@ def add(parser: pytest.Parser) -> None:
         help="`restricted` denies a node TCP connections to this host and beyond; `open` denies nothing",
     )
     group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    group.addoption(
+        "--boot-anyway",
+        action="store_true",
+        help="boot for each test what did not come up for an earlier one (default: such tests are blocked)",
+    )
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
     group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; together the parts are all of them")
     group.addoption(

@@ -19,6 +19,7 @@ from harness.lab import host as hosts
 from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
+from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
 from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
@@ -223,6 +224,14 @@ def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
     return Stock(lambda: request.getfixturevalue("node_image"), named, cache_of(pytestconfig) / "stores")
 
 
+@pytest.fixture(scope="session")
+def failed_boots(pytestconfig: pytest.Config, artifacts_root: Path) -> FailedBoots:
+    """What did not come up in this run, in whichever of its processes."""
+    if pytestconfig.getoption("boot_anyway"):
+        return Unnoted()
+    return FailedBoots(artifacts_root / ".failed-boots", pytestconfig.stash[_SCRIBE].run)
+
+
 @pytest.fixture
 def node_maker(
     request: pytest.FixtureRequest,
@@ -232,13 +241,14 @@ def node_maker(
     artifacts: Path,
     stock: Stock,
     brought: Brought | None,
+    failed_boots: FailedBoots,
 ) -> Iterator[NodeMaker]:
     """Makes the nodes of one test, and ends them with it."""
     for name, digest in (brought.digests if brought else {}).items():
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)
-    maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock)
+    maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock, failed_boots)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]

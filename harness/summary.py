@@ -8,8 +8,10 @@ from _pytest.junitxml import xml_key
 from harness import space
 from harness.errors import HarnessError, NodeFailure, Party
 from harness.escape import shown
+from harness.lab.failed_boots import Blocked
 
 AT_FAULT = "at fault"
+_BLOCKED = "blocked"
 _WORDS = {
     Party.NODE: "the node",
     Party.HOST: "the host: the harness could not tell how the node does",
@@ -59,6 +61,11 @@ def pytest_runtest_makereport(
     report = yield
     if not (report.failed and call.excinfo):
         return report
+    if isinstance(call.excinfo.value, Blocked):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"{_BLOCKED}: {shown(str(call.excinfo.value))}")
+        tell(item.config, f"tests were blocked: {shown(str(call.excinfo.value))}")
+        return report
     party = party_of(call.excinfo.value)
     if party is not Party.HOST and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
@@ -74,7 +81,9 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """A test in which the harness could not tell is an error, wherever it ended."""
+    """A test in which the harness could not tell is an error, wherever it ended; one that had no chance is blocked."""
+    if report.skipped and isinstance(report.longrepr, tuple) and report.longrepr[2].startswith(f"{_BLOCKED}: "):
+        return "blocked", "B", "BLOCKED"
     if report.when == "call" and _is_error(report):
         return "error", "E", "ERROR"
     return None

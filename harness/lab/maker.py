@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.guest.credentials import Credentials
+from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
 from harness.lab.node import Folders, Node, Order
 from harness.lab.size import size_in_bytes
@@ -65,11 +66,19 @@ class NodeMaker:
     """Remembers every node that it made, so that all of them end with the test."""
 
     def __init__(
-        self, host: Host, run_folder: Path, artifacts: Path, machine: Callable[[Disk, int | None], Machine], stock: Stock
+        self,
+        host: Host,
+        run_folder: Path,
+        artifacts: Path,
+        machine: Callable[[Disk, int | None], Machine],
+        stock: Stock,
+        failed_boots: FailedBoots | None = None,
     ) -> None:
+        """Without `failed_boots`, what did not come up for others is booted all the same."""
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
         self._stock = stock
+        self._failed_boots = failed_boots or Unnoted()
         self._in_use = ExitStack()
 
     def order(self, image: Disk, pods: Pods, files: Tree | None = None, wishes: Wishes | None = None) -> Order:
@@ -87,7 +96,7 @@ class NodeMaker:
     def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""
         place = self._next_place()
-        return self._remember(Node.prepare(order, self._host, Credentials.make(place.folder.parent), place))
+        return self._prepared(order, Credentials.make(place.folder.parent), place)
 
     def boot(self, order: Order) -> Node:
         """A node on which every pod runs, booted for it."""
@@ -101,7 +110,7 @@ class NodeMaker:
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
             place = self._place(self._numbered(_TEMPLATE))
-            node = self._remember(Node.prepare(order, self._host, credentials, place))
+            node = self._prepared(order, credentials, place)
             node.start_freezable(folder / "memory")
             node.wait_until_ready()
             milestones = node.freeze(folder / "state", folder / "dhcp.pcap")
@@ -124,6 +133,18 @@ class NodeMaker:
         with self._in_use.pop_all() as ending:
             for node in self.nodes:
                 ending.callback(node.close)
+
+    def _prepared(self, order: Order, credentials: Credentials, place: Folders) -> Node:
+        key = _boot_key(order)
+        self._failed_boots.check(key)
+        node = self._remember(Node.prepare(order, self._host, credentials, place))
+
+        def note(words: str) -> None:
+            first = words.partition("\n")[0]
+            self._failed_boots.note(key, f"{order.image.path.name} did not come up: {first}; artifacts: {place.artifacts}")
+
+        node.when_it_did_not_come_up = note
+        return node
 
     def _remember(self, node: Node) -> Node:
         self.nodes.append(node)
@@ -176,6 +197,12 @@ class NewNode:
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
         order = self.maker.order(image or self.image(), pods, files, wishes)
         return self.make(replace(order, registry=site.before(order.registry)) if site else order)
+
+
+def _boot_key(order: Order) -> str:
+    """That on which the way up to the first container depends: all but the manifests."""
+    files = sorted((str(path), repr(entry)) for path, entry in order.files.items())
+    return hashlib.sha256(repr((_digest_of([order.image.path]), order.machine, files)).encode()).hexdigest()[:16]
 
 
 def _facts(order: Order, host: Host) -> dict[str, str]:

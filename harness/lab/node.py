@@ -22,7 +22,7 @@ from harness.storage import overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 from harness.verdict.feed import Happening
-from harness.verdict.timeline import Milestone, Passed
+from harness.verdict.timeline import BOOT, Milestone, Passed
 from harness.vm import variables
 from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
 from harness.wire import dhcp
@@ -90,6 +90,8 @@ class Node(Questions):
         self._memory: SharedMemory | FrozenMemory | None = None
         self._frozen: Frozen | None = None
         self.is_clone = False
+        # Told the failure of a boot that ended before its first container.
+        self.when_it_did_not_come_up: Callable[[str], None] = lambda words: None
         place.folder.mkdir(parents=True)
         place.artifacts.mkdir(parents=True, exist_ok=True)
 
@@ -243,13 +245,22 @@ class Node(Questions):
     def wait_until_ready(self) -> None:
         """Waits for the firmware, the kernel, both daemons, every container of every pod, and the shell, each in its budget."""
         __tracebackhide__ = True
-        for milestone in self.boot.milestones:
-            self.wait(milestone)
+        try:
+            for milestone in self.boot.milestones:
+                self.wait(milestone)
+        except NodeFailure as failure:
+            if self._did_not_come_up():
+                self.when_it_did_not_come_up(str(failure))
+            raise
         self.boot.wait_for_shell()
         # A container that may end has passed its milestone when it started; by now it may have failed.
         self.boot.check("the node's pods")
         if self.boot.pods:
             self._lower_cpus(self.order.machine.cpus * _IDLE)
+
+    def _did_not_come_up(self) -> bool:
+        """Whether no manifest of the scenario's can be at fault: nothing ran, not even the harness's own pod."""
+        return {entry.name for entry in self.timeline()} <= {milestone.name for milestone in BOOT}
 
     def add(self, pod: StaticPod | Path) -> StaticPod:
         """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
