@@ -1,12 +1,14 @@
 """The harness's options: declared, and refused before anything is collected where no node could be made from them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness import tools
 from harness.errors import HarnessError, InputError
-from harness.lab import brought, cache, capacity
+from harness.lab import brought, builder, cache, capacity
 from harness.lab.host import FIRMWARES
 from harness.lab.size import size_in_bytes
 from harness.shard import Shard
@@ -115,11 +117,26 @@ def check(config: pytest.Config) -> None:
             Shard.parse(config.getoption("shard"))
         memory = size_in_bytes(config.getoption("memory"))
         Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=memory, cpus=config.getoption("cpus"))
+        if config.getoption("disk_size"):
+            _refuse_less_than_the_image(config)
         # A project whose tests need no node may run where none fits.
         if config.getoption("memory") != _MEMORY:
             capacity.refuse_what_never_fits(size_in_bytes(config.getoption("memory")), capacity.capacity())
     except HarnessError as refused:
         raise pytest.UsageError(str(refused)) from refused
+
+
+def _refuse_less_than_the_image(config: pytest.Config) -> None:
+    """Raises InputError for a --disk-size that cannot hold the image; one that is yet to be made is not waited for."""
+    if config.getoption("kios_efi"):
+        return
+    try:
+        named = config.getoption("kios_image") or Path(builder.ask("find", "--cache", cache_of(config))) / "kios.img"
+    except HarnessError:
+        return
+    size = json.loads(tools.run("qemu-img", "info", "--output=json", named.absolute()).stdout)["virtual-size"]
+    if (wanted := config.getoption("disk_size")) and size_in_bytes(wanted) < size:
+        raise InputError(f"--disk-size {wanted} cannot hold {named}, which has {size >> 20} MiB.")
 
 
 def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from harness.lab import brought
+
 _SKIPPING = "-rs"
 _IMAGE = """
 import pytest
@@ -40,8 +42,9 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
         pytest.param(["--disk-size", "2X"], "'2X' is no size", id="a disk size that is none"),
         pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),
+        pytest.param(["--memory", "1000000000"], "no whole number of MiB: ask for 953M", id="half a MiB"),
         pytest.param(["--memory", "1.5G"], "'1.5G' is no size", id="a memory size that is none"),
-        pytest.param(["--memory", "511M"], "a node needs 512 MiB", id="too little memory"),
+        pytest.param(["--memory", "575M"], "boots from 576 MiB on", id="too little memory"),
         pytest.param(["--memory", "64T"], "never fits here: nodes may take", id="more memory than there is"),
         pytest.param(["--accelerator", "abacus"], "abacus", id="an accelerator that is none"),
     ],
@@ -56,12 +59,22 @@ def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options:
     assert "it was collected" not in ended.stdout.str()
 
 
+def test_a_disk_that_is_smaller_than_the_image_is_refused(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brought, "check_file", lambda _: None)
+    run.makepyfile("def test_it(): pass")
+    run.path.joinpath("whole.img").write_bytes(bytes(2 << 20))
+    ended = run.runpytest("--kios-image", "whole.img", "--disk-size", "1M")
+    assert ended.ret is pytest.ExitCode.USAGE_ERROR
+    ended.stderr.fnmatch_lines(["*--disk-size 1M cannot hold whole.img, which has 2 MiB."])
+    run.runpytest("--kios-image", "whole.img", "--disk-size", "2M").assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param([], id="none"),
         pytest.param(["--kios-efi", "boot.efi", "--kios-modules", "."], id="the parts of an image"),
-        pytest.param(["--disk-size", "2g", "--memory", "536870912"], id="sizes"),
+        pytest.param(["--disk-size", "2g", "--memory", "603979776"], id="sizes"),
     ],
 )
 def test_other_options_are_taken(run: pytest.Pytester, options: list[str]) -> None:

@@ -34,6 +34,8 @@ class Host:
     accelerator: Accelerator
     admission: Admission
     font: Callable[[], Font | None]
+    # Told the seconds to the firmware's words of each boot.
+    heard_firmware: Callable[[float], None] = lambda _: None
 
     def facts(self) -> dict[str, str]:
         """What nodes run on here, for whoever reads a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
@@ -61,7 +63,8 @@ def find(
     found = qemu.find(program, unpacked_qemu(cache))
     code = firmware.find(first=found.firmware if build == FIRMWARES[0] else None)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json", scratch)
-    return Host(found, code, chosen, _gate(cache, say), functools.partial(_font, cache))
+    compare = functools.partial(accelerator.forget_if_wrong, cache / "accelerators.json", chosen)
+    return Host(found, code, chosen, _gate(cache, say), functools.partial(_font, cache), compare)
 
 
 def _gate(cache: Path, say: Callable[[str], None]) -> Admission:

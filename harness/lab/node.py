@@ -22,7 +22,7 @@ from harness.storage import overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 from harness.verdict.feed import Happening
-from harness.verdict.timeline import BOOT, Milestone, Passed
+from harness.verdict.timeline import BOOT, FIRMWARE, Milestone, Passed
 from harness.vm import variables
 from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
 from harness.wire import dhcp
@@ -252,6 +252,10 @@ class Node(Questions):
             if self._did_not_come_up():
                 self.when_it_did_not_come_up(str(failure))
             raise
+        finally:
+            for entry in self.timeline():
+                if entry.name == FIRMWARE.name and not entry.frozen:
+                    self._host.heard_firmware(entry.after)
         self.boot.wait_for_shell()
         # A container that may end has passed its milestone when it started; by now it may have failed.
         self.boot.check("the node's pods")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness import space, tools
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import HarnessError, InputError, NodeFailure
 from harness.storage import ext4
 
 _CLUSTER = 64 << 10  # what qemu-img makes a qcow2 file of; a smaller write would have qemu-io read the base
@@ -56,11 +56,11 @@ _Node = File | Link | Folder
 def create(base: Path, overlay: Path, size: int) -> None:
     """Makes `overlay`, a qcow2 disk of `size` bytes that reads as the raw image `base` and, beyond its end, as zeros.
 
-    HarnessError if `size` is smaller than `base`: a disk that loses its end loses the backup partition table.
+    InputError if `size` is smaller than `base`: a disk that loses its end loses the backup partition table.
     """
     base_size = base.stat().st_size
     if size < base_size:
-        raise HarnessError(f"a disk of {size} bytes cannot hold {base} of {base_size} bytes: ask for a larger one")
+        raise InputError(f"a disk of {size} bytes cannot hold {base} of {base_size} bytes: ask for a larger one")
     backing = ("-F", "raw", "-b", base.resolve())
     with space.named(overlay.parent):
         tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute(), str(size))

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -31,6 +31,8 @@ WISHES = ("auto", "kvm", "tcg")
 _TCG_CPU = "Haswell-noTSX"
 # The firmware's first words on the reference host: 2 cores, TCG, OVMF of Debian 12.
 _REFERENCE_SECONDS = 6.0
+# A host is as quick as it was measured to be, or was busy then, or is now.
+_FAR_OFF = 2.0
 # A host that is quicker at this one moment may still be busy later: deadlines shrink with proven KVM only.
 _LEAST_SLOWNESS = {"kvm": 0.25, "tcg": 1.0}
 _PROOF = {"kvm": Patience(within=15, silence=15), "tcg": Patience(within=120, silence=120)}
@@ -49,6 +51,13 @@ def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path, scratch
     chosen = _prove(wish, qemu, firmware, scratch)
     _remember(memory_file, key, chosen)
     return chosen
+
+
+def forget_if_wrong(memory_file: Path, accelerator: Accelerator, seconds: float) -> None:
+    """Has the next run measure the host again where the firmware of a boot took `seconds`, far from what is remembered."""
+    off_by = _slowness(accelerator.name, seconds) / accelerator.slowness
+    if not 1 / _FAR_OFF <= off_by <= _FAR_OFF:
+        _write(memory_file, {key: entry for key, entry in _remembered(memory_file).items() if entry != accelerator})
 
 
 def _prove(wish: str, qemu: Path, firmware: Firmware, scratch: Path) -> Accelerator:
@@ -166,7 +175,11 @@ def _remembered(memory_file: Path) -> dict[str, Accelerator]:
 
 
 def _remember(memory_file: Path, key: str, accelerator: Accelerator) -> None:
-    content = {name: vars(entry) for name, entry in {**_remembered(memory_file), key: accelerator}.items()}
+    _write(memory_file, {**_remembered(memory_file), key: accelerator})
+
+
+def _write(memory_file: Path, entries: Mapping[str, Accelerator]) -> None:
+    content = {name: vars(entry) for name, entry in entries.items()}
     # A cache that cannot be written costs a proof each time.
     with contextlib.suppress(OSError):
         memory_file.parent.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,7 @@ def test_only_a_boot_without_any_container_did_not_come_up(passed: list[str], no
         boot=SimpleNamespace(milestones=["init"]),
         wait=fail,
         timeline=lambda: [Passed(name, 1.0) for name in passed],
+        _host=SimpleNamespace(heard_firmware=lambda _: None),
         when_it_did_not_come_up=told.append,
     )
     node._did_not_come_up = lambda: Node._did_not_come_up(node)

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.vm.accelerator import choose, proof_argv
+from harness.vm.accelerator import choose, forget_if_wrong, proof_argv
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator, Channels
 
@@ -169,3 +170,26 @@ def test_a_cache_that_cannot_be_written_costs_a_proof_each_time(qemu: Qemu, what
     for _ in range(2):
         assert qemu.choose().name == "tcg"
         assert qemu.started()
+
+
+@pytest.mark.parametrize(
+    ("slowness", "seconds", "again"),
+    [
+        pytest.param(1.0, 5.0, False, id="as measured"),
+        pytest.param(1.0, 11.9, False, id="a bit late"),
+        pytest.param(1.0, 12.1, True, id="measured when idle, busy now"),
+        pytest.param(4.0, 11.0, True, id="measured when busy, idle now"),
+        pytest.param(1.0, 2.0, False, id="quicker than any deadline asks for"),
+    ],
+)
+def test_a_host_that_boots_otherwise_than_measured_is_measured_again(
+    qemu: Qemu, slowness: float, seconds: float, again: bool
+) -> None:
+    qemu.become(_RUNS)
+    chosen = replace(qemu.choose(), slowness=slowness)
+    entries = json.loads(qemu.memory.read_text())
+    qemu.memory.write_text(json.dumps({key: {**entry, "slowness": slowness} for key, entry in entries.items()}))
+    qemu.started()
+    forget_if_wrong(qemu.memory, chosen, seconds)
+    qemu.choose()
+    assert qemu.started() is again

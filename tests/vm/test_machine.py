@@ -97,7 +97,7 @@ def test_the_firmware_is_shared_read_only() -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"memory": 511 * MIB}, "511 MiB .* needs 512 MiB"),
+        ({"memory": 575 * MIB}, "575 MiB .* boots from 576 MiB on"),
         ({"memory": 1_000_000_000}, "1000000000 bytes .* no whole number of MiB: ask for 953M"),
         ({"sector_size": 520}, "use 512 or 4096"),
         ({"sector_size": 0}, "use 512 or 4096"),
@@ -114,7 +114,7 @@ def test_a_value_that_no_node_runs_on_is_refused_by_name(bad: dict[str, Any], sa
         replace(_MACHINE, **bad)
 
 
-@pytest.mark.parametrize("good", [{"memory": 512 * MIB}, {"sector_size": 4096}, {"disk_size": 512}, {"cpus": 4}])
+@pytest.mark.parametrize("good", [{"memory": 576 * MIB}, {"sector_size": 4096}, {"disk_size": 512}, {"cpus": 4}])
 def test_values_at_the_limits_are_taken(good: dict[str, Any]) -> None:
     replace(_MACHINE, **good)
 
