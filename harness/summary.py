@@ -66,12 +66,12 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), item.location[1] or 0, f"{_BLOCKED}: {shown(str(call.excinfo.value))}")
         tell(item.config, f"tests were blocked: {shown(str(call.excinfo.value))}")
         return report
-    party = party_of(call.excinfo.value)
-    if party is not Party.HOST and (reason := item.stash.get(VOID, str)()):
+    party, full = party_of(call.excinfo.value), space.is_lacking(call.excinfo.value)
+    if (full or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
         report.sections.insert(0, ("why it proves nothing", reason))
     if party:
-        if isinstance(call.excinfo.value, HarnessError) or space.is_lacking(call.excinfo.value):
+        if isinstance(call.excinfo.value, HarnessError) or full:
             report.longrepr = f"{shown(str(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
         report.sections.insert(0, (AT_FAULT, _WORDS[party]))
         item.user_properties.append((AT_FAULT, party.value))

@@ -348,11 +348,14 @@ class Boot:
         """Ends QEMU, however it is, and everything that listens to it; writes the timeline. Does nothing the second time."""
         with self._closing.pop_all():
             entries = [vars(entry) for entry in self.timeline()]
-            (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
-            self._keep_console()
+            # A full disk has been told by the watch.
+            with contextlib.suppress(OSError):
+                (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
+                self._keep_console()
         started = time.time() - (time.monotonic() - self.started)
         marks = [Mark(started + entry.after, entry.name) for entry in self.timeline() if not entry.frozen]
-        record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
+        with contextlib.suppress(OSError):
+            record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
 
     def _keep_console(self) -> None:
         """The console's lines with their times, which its bytes do not have."""

@@ -3,6 +3,7 @@
 The console is left to whom it belongs. Several commands may run at once, from several threads.
 """
 
+import contextlib
 import itertools
 import json
 import socket
@@ -178,7 +179,8 @@ class Agent:
             "bytes": len(job.output),
             "seconds": round(time.monotonic() - began, 3),
         }
-        with self._changed, self._log.open("a") as log:
+        # A full disk ends no command; whoever watches the disks tells of it.
+        with contextlib.suppress(OSError), self._changed, self._log.open("a") as log:
             if log.tell() < _LOG_BYTES:
                 log.write(json.dumps(line) + "\n")
 

@@ -114,8 +114,10 @@ class Console:
             with self._log.open("ab", buffering=0) as log:
                 left = _LOG_BYTES - log.tell()
                 while chunk := self._receive():
-                    if left > 0:
-                        log.write(chunk if len(chunk) < left else chunk[:left] + _LOG_ENDS)
+                    # A full disk ends no console; whoever watches the disks tells of it.
+                    with contextlib.suppress(OSError):
+                        if left > 0:
+                            log.write(chunk if len(chunk) < left else chunk[:left] + _LOG_ENDS)
                     left -= len(chunk)
                     self._lend(chunk)
                     self._publish_lines(chunk)

@@ -189,3 +189,15 @@ def test_what_nobody_reads_is_let_go_and_said(tmp_path: Path, monkeypatch: pytes
         attachment.expect("first")
         with pytest.raises(HarnessError, match="that nobody read"):
             attachment.expect("never", timeout=2)
+
+
+def test_a_log_without_space_ends_no_console(tmp_path: Path) -> None:
+    ours, guest = socket.socketpair()
+    log = tmp_path / "console.log"
+    log.symlink_to("/dev/full")
+    with closing(Console(ours, Feed(), log)) as console, guest:
+        rig = Rig(console, console._feed, guest, log)
+        guest.sendall(b"one\n")
+        assert rig.lines(1) == ["one"]
+        guest.sendall(b"two\n")
+        assert rig.lines(2) == ["one", "two"]
