@@ -22,6 +22,7 @@ from harness.vm.machine import EARLY_CONSOLE, Machine
 def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
     """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
     folder = cache_place.folder(cache)
+    cache_place.announce_to(_say)
     tested = brought.of_file(named, folder).disk if named else disk.open_image(builder.reference_image(folder) / "kios.img")
     with scratch("kios-e2e-") as run_folder:
         artifacts = run_folder / "artifacts"
@@ -38,19 +39,17 @@ def boot(program: str | None, cache: Path | None, named: Path | None, manifests:
                 node.start()
                 visit(node, sys.stdin.buffer, sys.stdout.buffer)
                 node.boot.check_end()
-        except (HarnessError, NodeFailure):
-            _keep(artifacts)
-            raise
+        except (HarnessError, NodeFailure) as failed:
+            raise type(failed)(str(failed).replace(str(artifacts), str(_kept(artifacts)))) from failed
     print("\nThe node has ended; nothing of it is left.")
     return 0
 
 
-def _keep(artifacts: Path) -> None:
-    """Moves the logs of a node that failed to where they outlive the run."""
-    if artifacts.exists():
-        kept = Path(tempfile.mkdtemp(prefix="kios-e2e-artifacts-"))
-        shutil.move(artifacts, kept)
-        _say(f"the node's logs are kept: {kept}")
+def _kept(artifacts: Path) -> Path:
+    """Moves the logs of a node that failed, if it has any, to where they outlive the run; returns where they are."""
+    if not artifacts.exists():
+        return artifacts
+    return Path(shutil.move(artifacts, tempfile.mkdtemp(prefix="kios-e2e-artifacts-")))
 
 
 def _say(words: str) -> None:

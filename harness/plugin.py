@@ -57,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])
-    config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
+    progress = config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
+    cache.announce_to(progress.say)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -36,6 +36,9 @@ def main() -> int:
     except BuildError as failed:
         print(f"images: {failed}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Who asked has gone: nobody reads why.
+        return 1
     except OSError as failed:
         print(f"images: {failed}\n  Mend this and build again: what is done stays done.", file=sys.stderr)
         return 1

@@ -52,14 +52,25 @@ def test_a_node_that_was_left_leaves_nothing(boot: Callable[[Callable[[], None]]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_logs_of_a_node_that_failed_stay(
-    boot: Callable[[Callable[[], None]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_logs_of_a_node_that_failed_stay(boot: Callable[[Callable[[], None]], int], tmp_path: Path) -> None:
     def died() -> None:
-        raise HarnessError("QEMU died with status -11")
+        (run,) = tmp_path.glob("kios-e2e-*")
+        raise HarnessError(f"QEMU died with status -11; artifacts: {run}/artifacts/node-1")
 
-    with pytest.raises(HarnessError, match="status -11"):
+    with pytest.raises(HarnessError, match="status -11") as failed:
         boot(died)
     (kept,) = tmp_path.iterdir()
     assert (kept / "artifacts/console.log").read_text() == "last words"
-    assert f"logs are kept: {kept}" in capsys.readouterr().err
+    assert str(failed.value).endswith(f"artifacts: {kept}/artifacts/node-1")
+
+
+def test_a_node_that_cannot_be_made_leaves_nothing(
+    boot: Callable[[Callable[[], None]], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise HarnessError("a disk is full")
+
+    monkeypatch.setattr(Maker, "order", refuse)
+    with pytest.raises(HarnessError, match="a disk is full"):
+        boot(lambda: None)
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ _QUIET_SECONDS = 5.0
 # The longest boot on a slow host, and a build of the reference image.
 _WITHIN = 3600.0
 _HELD = contextlib.ExitStack()
+_listeners: list[Callable[[str], None]] = [lambda _: None]
 
 
 class NotKept(HarnessError):  # noqa: N818 - a state of the cache, which callers go on with
@@ -61,13 +63,15 @@ def kept(
     whole: Callable[[Path], bool],
     make: Callable[[Path], None],
     limit: int = LIMIT,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Path]:
     """Gives what is kept at `place`, and keeps it from removal meanwhile; `make` makes it at another path if it is not whole.
 
-    Of all who ask, one makes it and the others wait; `say` is told for what, if that takes long. What is longest unused makes
-    room in the cache, which is the folder two above. Raises NotKept where the cache cannot be written, or is full.
+    Of all who ask, one makes it and the others wait; `say`, or who `announce_to` named, is told for what, if that takes long.
+    What is longest unused makes room in the cache, which is the folder two above. Raises NotKept where the cache cannot be
+    written, or is full.
     """
+    say = say or _listeners[-1]
     with contextlib.ExitStack() as used:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +83,8 @@ def kept(
                 with _waited_for(place, fcntl.LOCK_EX, say) as lock:
                     _sign(lock)
                     if not whole(place):
-                        _make(place, make)
+                        with _told_if_it_takes_long(f"makes {place.parent.name}/{place.name}", say):
+                            _make(place, make)
                 make_room(place.parents[1], limit, place)
                 used.enter_context(_waited_for(place, fcntl.LOCK_SH, say))
             else:
@@ -92,6 +97,11 @@ def kept(
         with contextlib.suppress(OSError):
             os.utime(_lock_of(place))
         yield place
+
+
+def announce_to(say: Callable[[str], None]) -> None:
+    """Has whoever waits for the cache from now on tell this one, unless they name another."""
+    _listeners[:] = [say]
 
 
 def hold(place: Path, whole: Callable[[Path], bool], make: Callable[[Path], None]) -> Path:
@@ -111,6 +121,16 @@ def make_room(root: Path, limit: int, newest: Path | None = None) -> None:
         total += _bytes_of(place)
         if total > limit and place != newest:
             _remove_unused(place, place)
+
+
+@contextlib.contextmanager
+def _told_if_it_takes_long(words: str, say: Callable[[str], None]) -> Iterator[None]:
+    timer = threading.Timer(_QUIET_SECONDS, say, [words])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _make(place: Path, make: Callable[[Path], None]) -> None:

@@ -16,7 +16,10 @@ _KILL_SECONDS = 10.0
 
 
 def _no_capabilities() -> list[str]:
-    """Root's QEMU keeps root's files and none of root's powers; an ordinary user's has none to lose."""
+    """Root's QEMU keeps root's files and none of root's powers; an ordinary user's has none to lose.
+
+    A user of its own could enter neither root's home, where the cache is, nor the run's folder.
+    """
     return ["--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
 
 

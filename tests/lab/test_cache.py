@@ -152,3 +152,27 @@ def test_without_a_home_a_cache_is_to_be_named(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("HOME", home)
     with pytest.raises(InputError, match="--image-cache"):
         cache.folder(None)
+
+
+def test_a_long_wait_and_a_long_making_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(cache, "_listeners", [])
+    said: list[str] = []
+    cache.announce_to(said.append)
+    place, log = tmp_path / "stores/store-1", tmp_path / "log"
+    with ask(place, log, 1) as other:
+        while not log.exists():
+            time.sleep(0.02)
+        with cache.kept(place, Path.exists, write()):
+            pass
+
+    def slowly(making: Path) -> None:
+        time.sleep(0.4)
+        making.touch()
+
+    with (
+        cache.kept(tmp_path / "images/2.img", Path.exists, slowly),
+        cache.kept(tmp_path / "images/3.img", Path.exists, write()),
+    ):
+        pass
+    assert said == [f"waits for process {other.pid}, which makes stores/store-1", "makes images/2.img"]
