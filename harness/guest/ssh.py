@@ -1,5 +1,6 @@
 """SSH into a node on which a pod runs sshd, by keys made for the node (RFC 4251)."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ _TRY_SECONDS = 10.0
 _LEAST_TRY_SECONDS = 0.1
 _TRY_AGAIN_SECONDS = 0.2
 _REFUSED = "Authentication failed."
+# What paramiko's threads log with tracebacks are the ends of tries, which `connect` raises or tries again after.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[], str | None]) -> paramiko.SSHClient:

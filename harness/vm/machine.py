@@ -14,6 +14,7 @@ SECTOR_SIZES = (512, 4096)
 EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 # Measured with the reference image in steps of 32 MiB: with 544, its kernel panics as it unpacks the initramfs.
 _LEAST_MEMORY = 576 * MIB
+_MOST_CPUS = 64  # Linux' CONFIG_NR_CPUS on x86-64, where it is not set otherwise
 KUBELET_PORT = 10250
 SSH_PORT = 22
 # Where a node finds the run's registry of container images: an address of QEMU's user network that is nobody's.
@@ -63,6 +64,8 @@ class Machine:
             raise InputError(f"There is no network {self.network!r}: use one of {', '.join(NETWORKS)}.")
         if self.cpus < 1:
             raise InputError(f"A machine with {self.cpus} CPUs does not start.")
+        if self.cpus > _MOST_CPUS:
+            raise InputError(f"{self.cpus} CPUs are too many: by default, a kernel for x86-64 uses {_MOST_CPUS} at most.")
 
 
 @dataclass(frozen=True)
