@@ -159,10 +159,11 @@ def test_it_waits_until_somebody_listens(free_port: int, node: Credentials) -> N
 @pytest.mark.parametrize(
     "words", [pytest.param(b"", id="nobody behind the forward"), pytest.param(b"SSH-2.0-Late\r\n", id="an sshd that ends")]
 )
-def test_a_hang_up_is_tried_again(node: Credentials, words: bytes) -> None:
+def test_a_hang_up_is_tried_again(node: Credentials, words: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with contextlib.closing(Sshd(node, turned_away=[words, words])) as running:
         connect(running.port, node, node).close()
         assert len(running.clients) == 1
+    assert not caplog.records, "each is a traceback on the terminal"
 
 
 def test_nobody_ever_is_a_failure_when_the_time_is_over(free_port: int, node: Credentials) -> None:
