@@ -109,3 +109,13 @@ def test_a_gate_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> No
     (tmp_path / "cache").write_text("no folder")
     with pytest.raises(OSError, match="cache"):
         Admission(tmp_path / "cache/admission", _LIMIT)
+
+
+def test_what_killed_runs_left_goes_with_the_next_run(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    Admission(tmp_path, _LIMIT)
+    assert list(tmp_path.glob("*.need")), "it lives"
+    other.kill()
+    other.communicate()
+    Admission(tmp_path, _LIMIT)
+    assert list(tmp_path.glob("*.need")) == []
