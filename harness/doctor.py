@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import tools
 from harness.errors import HarnessError
-from harness.lab import builder, capacity
+from harness.lab import builder, capacity, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
 from harness.vm import accelerator, firmware, qemu
@@ -32,7 +32,8 @@ class Condition:
 
     def line(self) -> str:
         """The finding as a line."""
-        return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {self.words}" + (f"  ->  {self.cure}" if self.cure else "")
+        words = " ".join(self.words.split())
+        return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {words}" + (f"  ->  {self.cure}" if self.cure else "")
 
 
 def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
@@ -46,7 +47,7 @@ def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
         return
     yield _disk(folder)
     try:
-        found = qemu.find(program, folder / "qemu")
+        found = qemu.find(program, host.unpacked_qemu(folder))
         freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
         yield Condition("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
         code = firmware.find(first=found.firmware)

@@ -58,7 +58,9 @@ def run(
     except OSError as error:
         raise HarnessError(f"{name} cannot be run: {error}") from error
     if done.returncode not in ok:
-        raise HarnessError(f"{name} failed with status {done.returncode}: {words(done)}; run it by hand: {argv}")
+        raise HarnessError(
+            f"{name} failed with status {done.returncode}: {words(done) or 'without a word'}; run it by hand: {argv}"
+        )
     return done
 
 

@@ -13,7 +13,7 @@ import pytest
 from harness import doctor, tools
 from harness.doctor import Condition
 from harness.errors import HarnessError
-from harness.lab import admission, builder, capacity
+from harness.lab import admission, builder, capacity, host
 from harness.vm import accelerator, firmware, qemu
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
@@ -65,6 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(tools, "run", lambda *_: None)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=21 * _GIB))
     monkeypatch.setattr(capacity, "capacity", lambda: admission.Need(2 * _GIB, 3.0))
+    monkeypatch.setattr(host, "unpacked_qemu", lambda folder: folder / "qemu")
     monkeypatch.setattr(qemu, "find", find_qemu)
     monkeypatch.setattr(firmware, "find", find_firmware)
     monkeypatch.setattr(accelerator, "choose", choose)
@@ -85,8 +86,12 @@ def lacking(findings: dict[str, Condition]) -> list[str]:
     [
         (Condition("disk", "9 GiB"), "ok     disk: 9 GiB"),
         (Condition("disk", "9 GiB", "make room"), "LACKS  disk: 9 GiB  ->  make room"),
+        (
+            Condition("image", "there is none:\n  build it", "make image"),
+            "LACKS  image: there is none: build it  ->  make image",
+        ),
     ],
-    ids=["well", "lacking"],
+    ids=["well", "lacking", "words of two lines"],
 )
 def test_a_finding_is_a_line(finding: Condition, line: str) -> None:
     assert finding.line() == line
