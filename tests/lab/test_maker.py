@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.guest.credentials import Credentials
+from harness.lab import maker
+from harness.lab.failed_boots import Blocked, FailedBoots
 from harness.lab.maker import NodeMaker
+from harness.lab.node import Node
 
 
 def make_maker(folder: Path) -> NodeMaker:
@@ -21,23 +25,60 @@ def node(name: str, close: Callable[[], None]) -> Any:
 
 
 def test_a_node_that_cannot_be_ended_leaves_no_other_and_no_lock(tmp_path: Path) -> None:
-    maker, ended = make_maker(tmp_path), list[str]()
+    made, ended = make_maker(tmp_path), list[str]()
 
     def fail() -> None:
         raise HarnessError("the disk is full")
 
-    maker.nodes += [node("one", lambda: ended.append("one")), node("two", fail), node("three", lambda: ended.append("three"))]
-    maker._in_use.callback(ended.append, "template")
+    made.nodes += [node("one", lambda: ended.append("one")), node("two", fail), node("three", lambda: ended.append("three"))]
+    made._in_use.callback(ended.append, "template")
     with pytest.raises(HarnessError, match="the disk is full"):
-        maker.close()
+        made.close()
     assert sorted(ended[:2]) == ["one", "three"]
     assert ended[2:] == ["template"], "a template is in use until the last of its clones has ended"
 
 
 def test_each_template_of_a_test_has_artifacts_of_its_own(tmp_path: Path) -> None:
-    maker, names = make_maker(tmp_path), list[str]()
+    made, names = make_maker(tmp_path), list[str]()
     for _ in range(3):
-        names.append(maker._numbered("template"))
-        maker.nodes.append(node(names[-1], lambda: None))
+        names.append(made._numbered("template"))
+        made.nodes.append(node(names[-1], lambda: None))
     assert names == ["template", "template-2", "template-3"]
-    assert maker._next_place().artifacts.name == "node-1"
+    assert made._next_place().artifacts.name == "node-1"
+
+
+@pytest.mark.parametrize(("cpu", "moves"), [("host", False), ("Haswell-noTSX", True)])
+def test_a_frozen_node_moves_to_another_cpu_only_if_its_own_was_emulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: str, moves: bool
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    order: Any = SimpleNamespace(image=SimpleNamespace(path=file), machine="q35", all_pods=[], files={})
+    host: Any = SimpleNamespace(
+        firmware=SimpleNamespace(code=file),
+        qemu=SimpleNamespace(path=file, version=(11, 1)),
+        accelerator=SimpleNamespace(name="kvm", cpu=cpu),
+    )
+    here = maker._facts(order, host)
+    assert "flags" in maker._processor()
+    monkeypatch.setattr(maker, "_processor", lambda: "another CPU")
+    assert (maker._facts(order, host) == here) is moves
+
+
+def test_what_did_not_come_up_blocks_what_is_made_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = tmp_path / "kios.img"
+    image.touch()
+
+    def order(machine: str = "q35", pods: str = "a", files: Any = None) -> Any:
+        return SimpleNamespace(image=SimpleNamespace(path=image), machine=machine, pods=pods, files=files or {})
+
+    monkeypatch.setattr(Node, "prepare", lambda *_: SimpleNamespace(artifacts=Path("node-1"), close=lambda: None))
+    monkeypatch.setattr(Credentials, "make", lambda _: None)
+    nothing: Any = None
+    boots = FailedBoots(tmp_path / "failed", "run")
+    made = NodeMaker(nothing, tmp_path, tmp_path / "artifacts", nothing, nothing, boots)
+    made.prepare(order()).when_it_did_not_come_up("milestone init: the guest died\nlast words")
+    for other in (order(machine="q35 with 576 MiB"), order(files={Path("/etc/x"): b""})):
+        made.prepare(other)
+    with pytest.raises(Blocked, match=r"^kios.img did not come up: milestone init: the guest died; artifacts: .*node-1$"):
+        made.prepare(order(pods="b"))
