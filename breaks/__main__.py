@@ -68,7 +68,8 @@ def run(chosen: Mapping[str, Break], options: Sequence[str]) -> int:
             caught += not fault
             if not fault:
                 seen[name] = line_of(name, ending.words)
-    _SEEN.write_text(json.dumps(dict(sorted(seen.items())), indent=1, ensure_ascii=False) + "\n")
+                # At once: all of them take an hour and more.
+                _SEEN.write_text(json.dumps(dict(sorted(seen.items())), indent=1, ensure_ascii=False) + "\n")
     print(f"breaks: {caught} of {len(chosen)} caught and named")
     return int(wrong > 0)
 
