@@ -1,0 +1,90 @@
+"""Initramfs archives: read as the kernel unpacks them, whatever they hold, and written so that it takes them."""
+
+import lzma
+import random
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness.errors import InputError
+from harness.storage import cpio
+from harness.storage.overlay import File, Folder, Link, Tree
+
+CONFIG = PurePosixPath("/etc/kubernetes/config.yaml")
+TREE: Tree = {
+    CONFIG: b"kind: KubeletConfiguration\n",
+    PurePosixPath("/etc/key"): File(b"secret", 0o600),
+    PurePosixPath("/etc/link"): Link("key"),
+    PurePosixPath("/srv/empty"): Folder(0o700),
+}
+
+
+def everything(_: PurePosixPath) -> bool:
+    return True
+
+
+def test_what_is_packed_is_read(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(cpio.packed(TREE))
+    assert cpio.read(tmp_path / "one", everything) == {CONFIG: TREE[CONFIG], PurePosixPath("/etc/key"): b"secret"}
+
+
+def test_later_archives_win_and_zeros_lie_between_them(tmp_path: Path) -> None:
+    plain = lzma.decompress(cpio.packed({CONFIG: b"plain"}))
+    parts = [cpio.packed({CONFIG: b"first"}), plain + bytes(512), cpio.packed({CONFIG: b"last"})]
+    (tmp_path / "joined").write_bytes(b"".join(parts))
+    assert cpio.read(tmp_path / "joined", everything) == {CONFIG: b"last"}
+    (tmp_path / "joined").write_bytes(b"".join(reversed(parts[:2])))
+    assert cpio.read(tmp_path / "joined", everything) == {CONFIG: b"first"}
+
+
+@pytest.mark.skipif(shutil.which("cpio") is None, reason="no cpio is installed")
+def test_cpio_itself_takes_what_is_packed(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    archive = lzma.decompress(cpio.packed(TREE))
+    subprocess.run(["cpio", "-idm", "--quiet"], cwd=there, input=archive, check=True)
+    assert (there / "etc/link").read_bytes() == b"secret"
+    assert (there / "etc/key").stat().st_mode & 0o777 == 0o600
+    assert (there / "srv/empty").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x1f\x8b" + bytes(100), "it is gzip, not LZMA"),
+        (b"\xfd7zXZ\0", "it is xz, not LZMA"),
+        (b"MZ nonsense", "begins with b'MZ non'"),
+        (cpio.packed(TREE)[:60], "ends in the middle"),
+        (lzma.decompress(cpio.packed(TREE))[:-60], "ends in the middle"),
+        (lzma.decompress(cpio.packed({CONFIG: bytes(cpio.MOST_OF_A_FILE + 1)})), "no more than"),
+        (b"070701" + b"x" * 200, "a header of its archive is damaged"),
+        (b"070701" + b"f" * 104, "a name in its archive has 4294967295 bytes"),
+    ],
+)
+def test_what_the_kernel_cannot_unpack_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        cpio.read(tmp_path / "bad", everything)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpio, "MOST_UNPACKED", 1 << 20)
+    (tmp_path / "bomb").write_bytes(cpio.packed({CONFIG: bytes(2 << 20)}))
+    with pytest.raises(InputError, match="it unpacks to more than"):
+        cpio.read(tmp_path / "bomb", lambda _: False)
+
+
+def test_damage_of_any_kind_ends_in_words(tmp_path: Path) -> None:
+    chance = random.Random(10)
+    for sound in (cpio.packed(TREE), lzma.decompress(cpio.packed(TREE))):
+        for _ in range(300):
+            damaged = bytearray(sound)
+            for _ in range(chance.randint(1, 4)):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            (tmp_path / "damaged").write_bytes(damaged)
+            try:
+                cpio.read(tmp_path / "damaged", everything)
+            except InputError:
+                continue
