@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from harness.errors import InputError, NodeFailure
-from harness.storage import ext4, gpt
+from harness.storage import ext4, gpt, modules
 from harness.storage.ext4 import MOST_READ, Superblock
 from harness.storage.gpt import GptError, Partition, Table
+from harness.storage.modules import Modules
 
 _VERSION = re.compile(r"[\w.+~-]+")
 
@@ -67,18 +68,18 @@ class Disk:
         """Returns the names in a folder of the data partition, sorted; raises NodeFailure if it is not there."""
         return ext4.list_folder(self.path, self._data_offset, str(path))
 
-    def has_module(self, name: str) -> bool:
-        """Says whether the data partition has a kernel module of that name (kiOS contract: /modules), with - or _ in it."""
+    def modules(self) -> Modules:
+        """The kernel modules on the data partition (kiOS contract: /modules)."""
         try:
-            versions = filter(_VERSION.fullmatch, self.folder(PurePosixPath("/modules")))
+            versions = list(filter(_VERSION.fullmatch, self.folder(PurePosixPath("/modules"))))
         except NodeFailure:
-            return False
-        wanted = name.replace("-", "_")
-        listed = [self.file_if_there(PurePosixPath("/modules") / version / "modules.dep") or b"" for version in versions]
-        files = [
-            PurePosixPath(line.partition(b":")[0].decode(errors="replace")) for text in listed for line in text.splitlines()
-        ]
-        return wanted in {file.name.partition(".ko")[0].replace("-", "_") for file in files}
+            return {}
+        listed = {version: self.file_if_there(PurePosixPath("/modules") / version / "modules.dep") for version in versions}
+        return {version: modules.names_in(text) for version, text in listed.items() if text is not None}
+
+    def has_module(self, name: str) -> bool:
+        """Says whether the data partition has a kernel module of that name, with - or _ in it."""
+        return any(name.replace("-", "_") in names for names in self.modules().values())
 
     def file_if_there(self, path: PurePosixPath) -> bytes | None:
         """Returns a file of the data partition, None if it is not there."""

@@ -1,0 +1,58 @@
+"""Which generation of kiOS a node is of: what the harness believes before anything boots, and why (docs/generations.md)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.storage.modules import Modules
+
+_ALPHAS_KERNEL = "6.3."
+_ADVICE = "--generation overrules"
+
+
+class Generation(StrEnum):
+    """The alphas of 2023; A, whose init mounts a data partition; B, since April 2025, which lives in memory."""
+
+    ALPHA = "alpha"
+    A = "a"
+    B = "b"
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A generation, and in words why it is taken to be that one."""
+
+    generation: Generation
+    reason: str
+
+    def words(self) -> str:
+        """As a line of the run's."""
+        return f"generation {self.generation.upper() if len(self.generation) == 1 else self.generation}: {self.reason}"
+
+
+def believed(modules: Modules, overruled: Generation | None = None) -> Belief:
+    """Tells the generation by the kernel modules that come with it.
+
+    NVMe as a module is the sure sign of B: no init could find a data partition. The alphas had Linux 6.3 (kiOS contract,
+    "Generations").
+    """
+    if overruled:
+        return Belief(overruled, "--generation says so")
+    old = sorted(version for version in modules if version.startswith(_ALPHAS_KERNEL))
+    if old:
+        return Belief(Generation.ALPHA, f"its modules are of kernel {old[0]}, which only the alphas had ({_ADVICE})")
+    with_nvme = sorted(version for version, names in modules.items() if "nvme" in names)
+    if with_nvme:
+        return Belief(Generation.B, f"nvme is one of its modules ({with_nvme[0]}), so that its init mounts no disk ({_ADVICE})")
+    why = "nvme is none of its modules" if modules else "it has a data partition, and no modules that would say more"
+    return Belief(Generation.A, f"{why} ({_ADVICE})")
+
+
+def refuse_alphas(belief: Belief, what: Path) -> None:
+    """Raises InputError for an alpha: what the harness asks of a node, its init and its kubelet do not have."""
+    if belief.generation is Generation.ALPHA:
+        raise InputError(
+            f"{what} is a released alpha of kiOS ({belief.reason}), and is not supported: it has cgroup v1, a kubelet that is "
+            "told all by flags instead of a config.yaml, and no console on the screen. Bring an image of generation A or B."
+        )
