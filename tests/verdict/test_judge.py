@@ -1,5 +1,6 @@
 """The one wait: each of its outcomes, in the order of the feed, and the words it is reported in."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +16,12 @@ from harness.verdict.outcome import (
     GuestDied,
     HostStopped,
     Met,
+    NoSpace,
     Outcome,
     QemuDied,
     Stalled,
     TooLate,
+    cause,
     error,
     explain,
     party,
@@ -305,6 +308,7 @@ def test_a_host_that_takes_the_cpu_stretches_the_wait_and_is_at_fault() -> None:
         (Contradicted("x"), NodeFailure),
         (GuestDied("x"), NodeFailure),
         (HostStopped("x"), HarnessError),
+        (NoSpace("/tmp/run"), HarnessError),
         (QemuDied(1, "x"), HarnessError),
         (Stalled(90), NodeFailure),
         (Stalled(90, 80), HarnessError),
@@ -400,3 +404,9 @@ def test_an_explanation_names_what_why_how_far_and_the_last_words(outcome: Outco
 
 def test_an_explanation_says_when_nothing_was_reached() -> None:
     assert "reached: nothing, not even the firmware" in explain(TooLate(1), "milestone firmware", [], [])
+
+
+def test_memory_without_space_under_it_is_named() -> None:
+    words = cause(QemuDied(-signal.SIGBUS, "qemu: a warning\n"))
+    assert words == "QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: qemu: a warning"
+    assert party(QemuDied(-signal.SIGBUS, "")) is Party.HOST
