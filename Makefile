@@ -9,8 +9,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-PACKAGES := packages-python packages-test packages-image packages-run
-.PHONY: help scenario bench qemu image test lint format lock clean venv bench-venv $(PACKAGES)
+PACKAGES := packages-python packages-test packages-image packages-run packages-go
+.PHONY: help scenario bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,6 +29,9 @@ qemu: packages-run
 
 image: packages-image venv ## Build the reference image; what is built stays in ~/.cache/kios-e2e
 	$(BIN)/python -m images build
+
+check-tool: packages-go venv ## Build the program that has the kubelet's rules for kios-e2e check, alone
+	$(BIN)/python -m images check-tool
 
 test: packages-test qemu lint ## Check style and types, run the unit tests
 	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)

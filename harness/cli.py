@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         help="check static pod manifests",
         description="Checks manifests as those of one node. Exit status 1 if one of them would not run as it is written.",
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a manifest; - is what comes on stdin")
+    check.add_argument("--no-build", action="store_true", help="never build the program that has the kubelet's own rules")
+    check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
     check.set_defaults(run=_check)
 
     where = argparse.ArgumentParser(add_help=False)
@@ -95,15 +97,39 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from harness.manifests import manifest
+    from harness.lab import cache
+    from harness.manifests import kubelet_rules, manifest
 
+    folder = cache.folder(options.image_cache)
+    kubelet_rules.look_in(folder)
+    if kubelet_rules.at_hand() is None and not options.no_build:
+        _build_kubelet_rules(folder)
     readings = manifest.read_all(options.files)
     for reading in readings:
         for finding in reading.findings:
             _say(finding.at(reading.file))
         if not reading.errors:
             _say(f"{reading.file}: ok")
+    if its_own := kubelet_rules.at_hand():
+        print(f"kios-e2e: the rules are kiOS's and those of kubelet {its_own.version}", file=sys.stderr)
+    else:
+        print("kios-e2e: the kubelet's own rules were not asked: `make check-tool` builds them", file=sys.stderr)
     return int(any(reading.errors for reading in readings))
+
+
+def _build_kubelet_rules(cache: Path) -> None:
+    """Builds the program that has them, where Go is there; what hinders that is said by the build."""
+    import shutil
+
+    from harness.lab import builder
+
+    if shutil.which("go") is None and not (cache / "go-1.24/bin/go").exists():
+        return
+    print("kios-e2e: builds the kubelet's own rules, which takes a minute or two, once", file=sys.stderr)
+    try:
+        builder.ask("check-tool", "--cache", cache)
+    except HarnessError as failed:
+        print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
 
 
 def _doctor(options: argparse.Namespace) -> int:

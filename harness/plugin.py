@@ -26,6 +26,7 @@ from harness.lab.maker import NewNode, NodeMaker, Wishes
 from harness.lab.node import Node, Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
+from harness.manifests import kubelet_rules
 from harness.options import cache_of, machine_of
 from harness.progress import Progress, to_terminal
 from harness.scribe import Scribe
@@ -54,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says else",
     )
     options.check(config)
+    with contextlib.suppress(InputError):
+        kubelet_rules.look_in(cache_of(config))
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])

@@ -1,11 +1,14 @@
-"""`python -m images build` makes the reference node image, `store` a store of container images; both print its folder."""
+"""`python -m images build` makes the reference node image, `store` a store of container images; both print its folder.
+
+`check-tool` makes the program that has the kubelet's rules, alone.
+"""
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-from images import archive, cache, command, node, outputs, storage
+from images import archive, cache, command, kubelet, node, outputs, storage
 from images.errors import BuildError
 
 _TOOLS = {
@@ -58,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
     find = commands.add_parser("find", parents=[where], help="print the folder of the image last built from these recipes")
     find.set_defaults(run=lambda arguments: node.find(cache.Cache(arguments.cache.absolute())))
+    check = commands.add_parser(
+        "check-tool", parents=[where], help="build, alone, the program that has the kubelet's rules, and print its path"
+    )
+    check.set_defaults(run=lambda arguments: kubelet.find_check(cache.Cache(arguments.cache.absolute())))
     store = commands.add_parser("store", help="lay OCI archives out as CRI-O's store: for /data/oci on a data partition")
     store.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="as `skopeo copy ... oci-archive:` writes it")
     store.add_argument("--output", type=Path, required=True, help="the folder to make")

@@ -18,7 +18,7 @@ def build(cache: Cache) -> Path:
     """Makes all that is missing and returns the folder of the node image.
 
     It holds `Bootx64.efi`, `font-8x16.bin` (what its screen is drawn with), `modules/`, `containers/*.tar` (OCI archives),
-    `kios.img` and `kios-4k.img` (raw disks of 512 and 4096-byte sectors), and `manifest.json`.
+    `kios.img` and `kios-4k.img` (raw disks of 512 and 4096-byte sectors), `kubelet-check`, and `manifest.json`.
     """
     initramfs = cache.get(
         rootfs.part(
@@ -32,11 +32,13 @@ def build(cache: Cache) -> Path:
     built_kernel = cache.get(kernel_part)
     recipes = containers.parts(cache)
     folders = [cache.get(part) for _, part in recipes]
+    check = kubelet.find_check(cache)
 
     def make(place: Path) -> None:
         shutil.copyfile(built_kernel / "Bootx64.efi", place / "Bootx64.efi")
         shutil.copyfile(built_kernel / "font-8x16.bin", place / "font-8x16.bin")
         shutil.copytree(built_kernel / "modules", place / "modules")
+        shutil.copy(check, place / kubelet.CHECK)
         images = [oci.build(recipe.image, folder / "root") for (recipe, _), folder in zip(recipes, folders, strict=True)]
         (place / "containers").mkdir()
         for (recipe, _), image in zip(recipes, images, strict=True):
@@ -52,6 +54,7 @@ def build(cache: Cache) -> Path:
     inputs = {
         "kernel": kernel_part.key,
         "containers": " ".join(part.key for _, part in recipes),
+        "check": kubelet.check_part(cache).key,
         "recipe": digest_of(*_CODE),
     }
     built = cache.get(Part("node", inputs, make))

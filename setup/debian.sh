@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing for the named groups: setup/debian.sh [python] [test] [image] [run]
+# Installs the Debian packages that are missing for the named groups: setup/debian.sh [python] [test] [image] [run] [go]
 #
 # Debian 12 has neither QEMU 10 nor Go 1.24. QEMU comes from its backports, Go from the packages of Debian 13 unpacked
 # into the cache folder; both through lists of their own, so that the machine's apt sources stay as they are.
@@ -8,8 +8,8 @@ set -eu -o pipefail
 GO_NEEDED=1.24.1
 QEMU_NEEDED=10
 
-# python: the virtual environment. test: what the unit tests run. image: what builds the reference image.
-# run: what boots it. test and run need QEMU_PACKAGES too, image needs Go: these have to have a certain version.
+# python: the virtual environment. test: what the unit tests run. image: what builds the reference image. run: what boots it.
+# go: what builds a Go program. test and run need QEMU_PACKAGES too, image and go need Go: these have to have a certain version.
 PYTHON=(python3 python3-venv)
 TEST=("${PYTHON[@]}" busybox e2fsprogs fdisk ovmf util-linux)
 IMAGE=(
@@ -44,11 +44,12 @@ for group in "$@"; do
     python) packages+=("${PYTHON[@]}") ;;
     test) packages+=("${TEST[@]}") needs_qemu=yes ;;
     image) packages+=("${IMAGE[@]}") needs_go=yes needs_lists=yes ;;
+    go) packages+=(ca-certificates patch) needs_go=yes ;;
     run) packages+=("${RUN[@]}") needs_qemu=yes ;;
-    *) fail "there is no group $group; use: setup/debian.sh [python] [test] [image] [run]" ;;
+    *) fail "there is no group $group; use: setup/debian.sh [python] [test] [image] [run] [go]" ;;
     esac
 done
-[ $# -gt 0 ] || fail "name at least one group: setup/debian.sh [python] [test] [image] [run]"
+[ $# -gt 0 ] || fail "name at least one group: setup/debian.sh [python] [test] [image] [run] [go]"
 
 # shellcheck source=/dev/null
 release() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1:-}") || true; }

@@ -12,6 +12,7 @@ from harness import by_hand, doctor
 from harness.cli import main
 from harness.doctor import Condition
 from harness.errors import HarnessError, NodeFailure
+from harness.manifests import kubelet_rules
 
 PROJECT = Path(__file__).parents[1]
 _POD = """\
@@ -28,6 +29,10 @@ spec:
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # Neither the rules of this host's kubelet nor its Go.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr(kubelet_rules, "_CACHE", [])
 
 
 def test_check_says_of_good_manifests_that_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +55,27 @@ def test_check_says_all_that_is_wrong_with_all_files(capsys: pytest.CaptureFixtu
         "missing.yaml:1:",
     ]
     assert "good.yaml: ok" in said.out
-    assert said.err == ""
+    assert said.err == "kios-e2e: the kubelet's own rules were not asked: `make check-tool` builds them\n"
+
+
+def test_check_reads_what_comes_on_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(_POD.replace("v1", "v2").encode())))
+    assert main(["check", "-"]) == 1
+    assert capsys.readouterr().out.startswith("-:1: apiVersion is v2")
+
+
+def test_check_builds_the_kubelets_rules_once_where_go_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/go")
+    monkeypatch.setattr("harness.lab.builder.ask", lambda *words: asked.append(words))
+    Path("pod.yaml").write_text(_POD)
+    assert main(["check", "--no-build", "pod.yaml"]) == 0
+    assert asked == []
+    assert main(["check", "pod.yaml"]) == 0
+    assert asked == [("check-tool", "--cache", tmp_path / "cache/kios-e2e")]
+    assert "which takes a minute or two, once" in capsys.readouterr().err
 
 
 def test_check_compares_the_files_of_a_node(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,13 +112,14 @@ def test_a_wrong_call_is_told_how_to_call(arguments: list[str], capsys: pytest.C
 def test_it_is_a_program() -> None:
     Path("pod.yaml").write_text(_POD.replace("Pod", "Deployment"))
     ended = subprocess.run(
-        [sys.executable, "-m", "harness", "check", "pod.yaml"],
+        [sys.executable, "-m", "harness", "check", "--no-build", "--image-cache", "cache", "pod.yaml"],
         env={"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.returncode == 1
+    assert "the kubelet's own rules were not asked" in ended.stderr
     assert ended.stdout.startswith("pod.yaml:2: is a Deployment")
 
 

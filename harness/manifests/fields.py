@@ -92,7 +92,7 @@ def _under(place: FieldPlace) -> Iterator[FieldPlace]:
     kind, value = place.kind.rstrip("!"), place.node.value
     if kind.startswith("[]") and isinstance(value, list):
         for position, item in enumerate(value):
-            yield from _under(FieldPlace("", "", kind[2:], f"{place.path}[{_label(item, position)}]", item))
+            yield from _under(FieldPlace("", "", kind[2:], f"{place.path}[{label(item, position)}]", item))
     elif kind.startswith("{}") and isinstance(value, dict):
         for key, item in value.items():
             yield from _under(FieldPlace("", "", kind[2:], f"{place.path}.{shown(key)}", item))
@@ -140,7 +140,7 @@ def _fits(kind: str, value: Value) -> bool:
         case "int-or-string":
             return isinstance(value, str) or _is_whole(value, _BITS[kind])
         case "quantity":
-            spelled = isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
+            spelled = isinstance(value, str) and _QUANTITY.fullmatch(value.strip()) is not None
             return spelled or (isinstance(value, int | float) and not isinstance(value, bool))
         case "time":
             return isinstance(value, str) and _TIME.fullmatch(value) is not None
@@ -198,7 +198,7 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:_MOST_WORDS]) + (" and more" if len(listed) > _MOST_WORDS else "")
 
 
-def _label(item: YamlNode, position: int) -> str:
+def label(item: YamlNode, position: int) -> str:
     """An entry's name, which says more than its position."""
     named = item.get("name")
     return shown(named.value) if named and isinstance(named.value, str) and named.value else str(position)

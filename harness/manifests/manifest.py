@@ -1,17 +1,19 @@
 """Static pod manifests as files: read, and checked before anything boots."""
 
 import stat
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.manifests import rules, yaml_reader
+from harness.manifests import admission, kubelet_rules, rules, yaml_reader
 from harness.manifests.finding import Finding, Severity
 from harness.manifests.yaml_reader import YamlNode
 
 _LARGEST = 1 << 20
+_STDIN = Path("-")
 _DEFAULT_NAMESPACE = "default"
 
 # As it stands in the file; every field has the kind that Kubernetes gives it.
@@ -43,16 +45,18 @@ class Reading:
 def check(file: Path, data: bytes) -> Reading:
     """Checks the bytes of a file; whatever they are, nothing is raised."""
     read_from = yaml_reader.parse(data)
-    found = [*read_from.findings, *(rules.findings(read_from.root) if read_from.root else ())]
+    found = list(read_from.findings)
+    if read_from.root:
+        found += [*rules.findings(read_from.root), *admission.findings(read_from.root)]
     if file.name.startswith("."):
         found.append(Finding(1, "is skipped by the kubelet, because its name begins with a dot: rename it."))
     return Reading(file, _in_order(found), read_from.root, data)
 
 
 def read(file: Path) -> Reading:
-    """Reads and checks one file; whatever is there, nothing is raised."""
+    """Reads and checks one file, by the kubelet's own rules too where they are at hand; nothing is raised."""
     try:
-        return check(file, _bytes_of(file))
+        return asked(check(file, _bytes_of(file)))
     except HarnessError as refused:
         words = str(refused)
     except OSError as failed:
@@ -60,6 +64,15 @@ def read(file: Path) -> Reading:
     except ValueError as failed:
         words = f"cannot be read: {failed}."
     return Reading(file, (Finding(1, words),), None)
+
+
+def asked(reading: Reading) -> Reading:
+    """A reading in which no error was found, with what the kubelet's own rules find, where those are at hand."""
+    its_own = kubelet_rules.at_hand()
+    if its_own is None or reading.root is None or reading.errors:
+        return reading
+    found = its_own.findings(reading.data, reading.root)
+    return replace(reading, findings=_in_order([*reading.findings, *found]))
 
 
 def read_all(files: Iterable[Path]) -> list[Reading]:
@@ -80,7 +93,15 @@ def read_all(files: Iterable[Path]) -> list[Reading]:
 
 
 def _bytes_of(file: Path) -> bytes:
-    """Returns what is in a regular file; raises HarnessError for any other, unopened: a fifo keeps its reader waiting."""
+    """Returns what is in a regular file, or for `-` what comes on stdin; raises HarnessError for any other file, unopened.
+
+    A fifo keeps its reader waiting.
+    """
+    if file == _STDIN:
+        data = sys.stdin.buffer.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise HarnessError(f"more than {_LARGEST} bytes are no manifest.")
+        return data
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
         raise HarnessError("is a directory: name the files in it.")

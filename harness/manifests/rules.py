@@ -7,6 +7,7 @@ Kubernetes 1.34; kiOS's page on static pods.
 
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from harness.manifests import fields
 from harness.manifests.fields import FieldPlace
@@ -37,6 +38,8 @@ _REFERENCES = {
     ("VolumeProjection", "clusterTrustBundle"): "a ClusterTrustBundle",
     ("VolumeProjection", "podCertificate"): "a PodCertificateRequest",
 }
+# A source of these without a name refers to nothing: the kubelet takes it.
+_BY_NAME = {("EnvFromSource", "configMapRef"), ("EnvFromSource", "secretRef")}
 _INSTEAD = {
     "a ConfigMap": "write the value here, or mount a file of the node by hostPath",
     "a Secret": "write the value here, or mount a file of the node by hostPath",
@@ -80,6 +83,10 @@ def findings(root: YamlNode) -> Iterator[Finding]:
     if not isinstance(root.value, dict):
         yield Finding(root.line, "holds no fields: a static pod begins with apiVersion: v1 and kind: Pod.")
         return
+    for written, field in _typed_otherwise(root):
+        words = f"{shown(written)} is read as {field} by the kubelet only, and by no tool: write {field}."
+        yield Finding(root.value[written].line, words, Severity.HINT)
+    root = _typed(root)
     kind = root.get("kind")
     if kind is not None and isinstance(kind.value, str) and kind.value not in ("", "Pod"):
         yield Finding(kind.line, _other_kind(kind.value))
@@ -98,9 +105,24 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _network(spec)
 
 
+def _typed_otherwise(root: YamlNode) -> Iterator[tuple[str, str]]:
+    """The names by which kind and apiVersion are written in other letters, which the kubelet does not mind."""
+    for field in ("kind", "apiVersion"):
+        if field not in root.fields():
+            yield from ((written, field) for written in root.fields() if written.lower() == field.lower())
+
+
+def _typed(root: YamlNode) -> YamlNode:
+    """The document with kind and apiVersion by their names."""
+    names = dict(_typed_otherwise(root))
+    return replace(root, value={names.get(name, name): value for name, value in root.fields().items()}) if names else root
+
+
 def _other_kind(kind: str) -> str:
     if kind.endswith("List"):
         return f"is a {shown(kind)}; the kubelet reads one pod from a file: give each a file of its own, as `kind: Pod`."
+    if kind.lower() == "pod":
+        return f"kind is {shown(kind)}: did you mean Pod?"
     return (
         f"is a {shown(kind)}; a static pod is `kind: Pod`: DaemonSets, Deployments, StatefulSets etc. are not supported, "
         "write the pod that it would make."
@@ -122,10 +144,13 @@ def _identity(root: YamlNode) -> Iterator[Finding]:
 
 def _references(place: FieldPlace) -> Iterator[Finding]:
     node, of = place.node, (place.owner, place.name)
-    if node.value in ("", []):
+    if node.value in ("", []) or place.path == "spec.resources.claims":
         return
     referred = _REFERENCES.get(of)
-    if referred is None and place.name and place.kind.endswith("LocalObjectReference"):
+    by_name = place.kind.endswith("LocalObjectReference") or of in _BY_NAME
+    if by_name and not any(entry.word("name") for entry in (node, *node.items())):
+        return
+    if referred is None and place.name and by_name:
         referred = "a Secret"
     if referred is not None:
         instead = _INSTEAD.get(_REFERENCES.get(of, ""), "take it out")

@@ -22,6 +22,14 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {_TAG + name for name in ("bool", "int", "float", "null", "timestamp")}
 _MERGE = "<<"
+_MERGE_TAG = _TAG + "merge"
+# What may stand behind a tag (yaml/v2's resolve.go).
+_TAGGED = {"null": type(None), "bool": bool, "int": int, "float": int | float}
+# Half of the two escapes by which JSON writes a character beyond the first 65,536, or both.
+_SURROGATES = re.compile(
+    r"(?<!\\)((?:\\\\)*)"
+    r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 # yaml/v2's resolve.go.
 _WORDS: dict[str, bool | None] = {
@@ -29,6 +37,8 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
 }
+# A key in quotes: nobody writes YAML's braces so.
+_JSON = re.compile(r'\s*\{\s*"')
 _NO_JSON = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _BASES = (16, 2, 8, 10)
@@ -104,8 +114,11 @@ def parse(data: bytes) -> Document:
     composer = _Composer()
     try:
         text = _text_of(data)
-        root = composer.compose(_events(text))
-        if data.lstrip().startswith(b"{"):
+        is_json = text.lstrip().startswith("{")
+        if _JSON.match(text):
+            _refuse_what_is_no_json(text)
+        root = composer.compose(_events(_SURROGATES.sub(_joined, text) if is_json else text))
+        if is_json:
             _refuse_what_is_no_json(text)
     except _UnreadableError as unreadable:
         return Document(None, (*composer.findings, unreadable.finding))
@@ -147,6 +160,9 @@ class _Composer:
             elif isinstance(event, yaml.NodeEvent):
                 if root is None:
                     root = self._node(event, events)
+                elif root.value is None and root.text == "":
+                    words = "is empty, and all that the kubelet reads: a document ends at ---: take the first one out."
+                    raise _UnreadableError(1, words)
                 elif not (isinstance(event, yaml.ScalarEvent) and event.implicit[0] and event.value == ""):
                     raise _UnreadableError(
                         _line(event), "is a second document; the kubelet reads one pod from a file: give each a file."
@@ -199,8 +215,11 @@ class _Composer:
                 made.update(_merged(key.line, value))
                 continue
             name = _key(key)
+            if name is None and isinstance(key.value, dict):
+                # A mapping as a key is hardly ever meant: it is what {{ }} reads as.
+                raise _UnreadableError(key.line, "has a mapping as a key, as a template with {{ }} has: render it first.")
             if name is None:
-                self.findings.append(Finding(key.line, "has a list, a mapping or nothing as a key: a key is a word."))
+                self.findings.append(Finding(key.line, "has a list or nothing as a key: a key is a word."))
                 continue
             if name in lines:
                 words = f"{shown(name)} is there twice, first in line {lines[name]}; only the last counts: take one out."
@@ -216,6 +235,8 @@ class _Composer:
         if name not in self._anchors:
             raise _UnreadableError(_line(event), f"the alias *{shown(name)} has no anchor &{shown(name)} before it.")
         node = replace(self._anchors[name], line=_line(event))
+        if isinstance(node.value, list) and self._open and len(self._open[-1].children) - 1 in self._open[-1].merges:
+            raise _UnreadableError(_line(event), f"<< takes no list by an alias: write its own, as <<: [*{shown(name)}].")
         self._grow(event, node.size, node.height)
         return node
 
@@ -223,13 +244,18 @@ class _Composer:
         self._grow(event, 1, 0)
         text: str = event.value
         value: Value = text
-        if (event.implicit[0] and event.tag is None) or event.tag in _RESOLVED_TAGS:
+        if (event.implicit[0] and event.tag is None) or event.tag in _RESOLVED_TAGS or event.tag == _MERGE_TAG:
             if text == _MERGE and self._open:
                 self._open[-1].merges.add(len(self._open[-1].children))
             if _NO_JSON.fullmatch(text):
                 self.findings.append(Finding(_line(event), f'{text} is no number that the kubelet can read: write "{text}".'))
             else:
                 value = _resolve(text)
+            tag = str(event.tag or "").removeprefix(_TAG)
+            kind = _TAGGED.get(tag)
+            if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+                words = f"is tagged !!{tag}, which {shown(text)} is not: take the tag out."
+                self.findings.append(Finding(_line(event), words))
         elif event.tag == _TAG + "binary":
             self.findings.append(Finding(_line(event), "is tagged !!binary: write the text itself, without the tag."))
         return YamlNode(_line(event), value, text)
@@ -247,6 +273,8 @@ def _line(event: yaml.Event) -> int:
 
 
 def _text_of(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        raise _UnreadableError(1, "is UTF-32: save it as UTF-8.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _UnreadableError(1, "is UTF-16: save it as UTF-8.")
     try:
@@ -264,11 +292,35 @@ def _text_of(data: bytes) -> str:
 
 def _refuse_what_is_no_json(text: str) -> None:
     """Whatever begins with a brace is JSON to the kubelet (k8s.io/apimachinery/pkg/util/yaml, ToJSON)."""
+
+    def refuse(word: str) -> float:
+        line = text.count("\n", 0, text.index(word)) + 1
+        raise _UnreadableError(line, f"{word} is no number in JSON, which the file is: write another value.")
+
     try:
-        json.loads(text, parse_int=str)
+        json.loads(text, parse_int=str, parse_constant=refuse)
     except json.JSONDecodeError as broken:
-        words = f"begins with {{ and so is JSON to the kubelet, but no JSON ({broken.msg}): write it without the outer braces."
+        if _JSON.match(text):
+            cure = "take out what stands behind its last brace" if broken.msg == "Extra data" else "mend it"
+            if re.search(r",\s*\Z", text[: broken.pos]) and text[broken.pos : broken.pos + 1] in ("}", "]"):
+                cure = f"take out the comma before the {text[broken.pos]}"
+            words = f"is no whole JSON ({broken.msg[:1].lower()}{broken.msg[1:]}): {cure}."
+        else:
+            words = (
+                f"begins with {{ and so is JSON to the kubelet, but no JSON ({broken.msg}): write it without the outer braces."
+            )
         raise _UnreadableError(broken.lineno, words) from broken
+    except RecursionError as deep:
+        raise _UnreadableError(1, f"is nested deeper than {_DEEPEST} levels: no pod is.") from deep
+
+
+def _joined(match: re.Match[str]) -> str:
+    """The character that one escape or two stand for; half of one is none (encoding/json, as Go reads it)."""
+    code = match[2]
+    if len(code) == 6:
+        return match[1] + "\N{REPLACEMENT CHARACTER}"
+    high, low = int(code[2:6], 16), int(code[8:12], 16)
+    return match[1] + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

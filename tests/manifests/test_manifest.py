@@ -81,7 +81,7 @@ def test_the_pod_of_these_tests_is_one() -> None:
     ("text", "line", "says"),
     [
         (_changed("kind: Pod", "kind: Deployment"), 2, "is a Deployment; .*`kind: Pod`: DaemonSets, Deployments, StatefulSets"),
-        (_changed("kind: Pod", "kind: pod"), 2, "is a pod; a static pod is `kind: Pod`"),
+        (_changed("kind: Pod", "kind: pod"), 2, r"kind is pod: did you mean Pod\?"),
         (_changed("kind: Pod", "kind: List"), 2, "is a List; the kubelet reads one pod from a file"),
         (_changed("kind: Pod", "kind: PodList"), 2, "is a PodList; the kubelet reads one pod from a file"),
         (_changed("kind: Pod\n", ""), 1, "kind is missing: a static pod is `kind: Pod`"),
@@ -167,9 +167,9 @@ def test_what_is_no_pod_is_refused(text: str, line: int, says: str) -> None:
         (_as_volume("glusterfs: {endpoints: a, path: b}"), 20, "spec.volumes[data].glusterfs", "Endpoints"),
         (_as_volume("azureFile: {secretName: a, shareName: b}"), 20, "spec.volumes[data].azureFile", "a Secret"),
         (
-            _as_volume("cephfs: {monitors: [a], secretRef: {name: b}}"),
+            _as_volume("iscsi: {targetPortal: a, iqn: b, secretRef: {name: b}}"),
             20,
-            "spec.volumes[data].cephfs.secretRef",
+            "spec.volumes[data].iscsi.secretRef",
             "a Secret",
         ),
         *(
@@ -198,7 +198,7 @@ def test_a_reference_to_an_object_of_a_cluster_is_refused(text: str, line: int, 
         "a Secret": "by hostPath.",
         "a PersistentVolumeClaim": "use hostPath or emptyDir.",
     }
-    is_a_name = path.endswith(("imagePullSecrets", "cephfs.secretRef"))
+    is_a_name = path.endswith(("imagePullSecrets", "iscsi.secretRef"))
     assert said.endswith("take it out." if is_a_name else instead.get(what, "take it out."))
 
 

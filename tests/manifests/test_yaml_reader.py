@@ -130,7 +130,7 @@ def test_a_merge_key_works_in_the_order_of_the_file(text: str, value: object) ->
         ("# nothing\n", 1, "is empty"),
         ("---\n---\n", 1, "is empty"),
         ("a: 1\n---\nb: 2\n", 3, "is a second document; the kubelet reads one"),
-        ("---\n---\nb: 2\n", 3, "is a second document"),
+        ("---\n---\nb: 2\n", 1, "is empty, and all that the kubelet reads"),
         ("a: 1\n\n\tb: 2\n", 3, "is indented with a tab; write spaces"),
         ("a:\n\tb: 2\n", 2, "is indented with a tab; write spaces"),
         ("a: [\n", 1, "is no YAML: while parsing a flow node"),
@@ -144,7 +144,12 @@ def test_a_merge_key_works_in_the_order_of_the_file(text: str, value: object) ->
         ("a: 1\nb: 'x\0y'\n", 2, r"has the control character '\\x00'"),
         ("a: 1\nb: x\x1b[31m\n", 2, r"has the control character '\\x1b'"),
         ("\n{a: 1}\n", 2, "begins with { and so is JSON to the kubelet"),
-        ('{"a": 1} # words\n', 1, "begins with { and so is JSON to the kubelet"),
+        ('{"a": 1} # words\n', 1, r"is no whole JSON \(extra data\): take out what stands behind its last brace"),
+        ('{"a": 1,}\n', 1, r"is no whole JSON .*: take out the comma before the }"),
+        ('{"a":\nNaN}', 2, "NaN is no number in JSON"),
+        ("a: &l [{b: 1}]\nc:\n  <<: *l\n", 3, "<< takes no list by an alias"),
+        ("a:\n  name: {{ .Values.name }}\n", 2, "has a mapping as a key, as a template with {{ }} has: render it first"),
+        ("a: 1\n".encode("utf-32"), 1, "is UTF-32: save it as UTF-8"),
         ("a: größe\n".encode("latin-1"), 1, "is no UTF-8: it has the byte 0xf6"),
         (b"a: 1\nb: \xff\n", 2, "is no UTF-8: it has the byte 0xff"),
         ("a: 1\n".encode("utf-16"), 1, "is UTF-16: save it as UTF-8"),
@@ -165,11 +170,13 @@ def test_what_the_kubelet_could_not_read_is_said_with_its_line(text: str | bytes
         ("c: {a: 1, a: 2}\n", 1, "a is there twice"),
         ('{"a": 1,\n"a": 2}', 2, "a is there twice, first in line 1"),
         ("1: a\n'1': b\n", 2, "1 is there twice"),
-        ("a: 1\n~: 2\n", 2, "has a list, a mapping or nothing as a key"),
-        ("a: 1\n? [b]\n: 2\n", 2, "has a list, a mapping or nothing as a key"),
+        ("a: 1\n~: 2\n", 2, "has a list or nothing as a key"),
+        ("a: 1\n? [b]\n: 2\n", 2, "has a list or nothing as a key"),
         ("a: -.inf\n", 1, 'is no number that the kubelet can read: write "-.inf"'),
         ("a: .NaN\n", 1, 'is no number that the kubelet can read: write ".NaN"'),
         ("a: !!binary aGk=\n", 1, "is tagged !!binary"),
+        ("a: !!null 5\n", 1, "is tagged !!null, which 5 is not: take the tag out."),
+        ("a: !!int true\n", 1, "is tagged !!int, which true is not"),
     ],
 )
 def test_a_fault_of_one_value_leaves_the_rest_readable(text: str, line: int, says: str) -> None:
@@ -234,3 +241,9 @@ def test_aliases_within_the_limit_are_written_out() -> None:
 def test_without_libyaml_an_escape_beyond_unicode_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_reader, "_LOADER", yaml.SafeLoader)
     assert "is no YAML" in _refusal('a: "\\UFFFFFFFF"')[1]
+
+
+def test_half_of_a_pair_of_escapes_in_json_is_read_as_go_reads_it() -> None:
+    read = parse(rb'{"a": "\ud83d\ude00", "b": "\ud800", "c": "\\ud800"}')
+    assert read.root is not None
+    assert read.root.plain() == {"a": "\N{GRINNING FACE}", "b": "\N{REPLACEMENT CHARACTER}", "c": "\\ud800"}
