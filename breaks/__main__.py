@@ -11,11 +11,13 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 from breaks.ending import Ending, ending_in, fault_in, line_of
 from breaks.plugin import VARIABLE
 from breaks.table import BREAKS, SHORT, Break
+from harness.qualification.canary import Canary
 
 _ROOT = Path(__file__).parent.parent
 _SEEN = Path(__file__).with_name("seen.json")
@@ -31,6 +33,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BREAKS)} (default: all)")
     parser.add_argument("--short", action="store_true", help="the few that CI runs")
     parser.add_argument("--page", metavar="FILE", help="kiOS's page, for those that break it")
+    parser.add_argument("--kios-image", metavar="FILE", help="the image that is broken (default: the reference image)")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write what was caught there as JSON, not to seen.json")
     parser.add_argument("--table", action="store_true", help="print the list as a table, and run nothing")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - BREAKS.keys():
@@ -39,13 +43,24 @@ def main() -> int:
         print(table())
         return 0
     options = ["--page", str(Path(arguments.page).absolute())] if arguments.page else []
+    options += ["--kios-image", str(Path(arguments.kios_image).absolute())] if arguments.kios_image else []
     names = arguments.names or (SHORT if arguments.short else list(BREAKS))
-    chosen = {name: BREAKS[name] for name in names if options or not BREAKS[name].scenario.startswith("page.py")}
-    return run(chosen, options)
+    chosen = {name: BREAKS[name] for name in names if arguments.page or not BREAKS[name].scenario.startswith("page.py")}
+    return run(chosen, options, arguments.results)
 
 
-def run(chosen: Mapping[str, Break], options: Sequence[str]) -> int:
-    """Runs the controls, then the breaks of those that pass; returns the exit status."""
+def run(chosen: Mapping[str, Break], options: Sequence[str], results: Path | None = None) -> int:
+    """Runs the controls, then the breaks of those that pass; returns the exit status.
+
+    With `results`, what came of each is written there as it comes (see `canary`), and what was seen stays as it is.
+    """
+    told: list[Canary] = []
+
+    def tell(name: str, caught: bool, words: str) -> None:
+        if results:
+            told.append(Canary(name, chosen[name].scenario, chosen[name].how.told(), caught, words))
+            results.write_text(json.dumps([asdict(each) for each in told], indent=1) + "\n")
+
     wrong = caught = 0
     seen = json.loads(_SEEN.read_text()) if _SEEN.exists() else {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -58,15 +73,18 @@ def run(chosen: Mapping[str, Break], options: Sequence[str]) -> int:
                 sound.add(scenario)
             else:
                 print(f"{scenario}: unbroken it ends with {ending.kind}: {ending.words[:300]}", flush=True)
+                for name in [name for name, each in chosen.items() if each.scenario == scenario]:
+                    tell(name, False, f"unbroken it ends with {ending.kind}: {ending.words[:300]}")
                 wrong += 1
         broken = {name: each for name, each in chosen.items() if each.scenario in sound}
         endings = pool.map(lambda name: _ending_of(BREAKS[name].scenario, {VARIABLE: name}, options), broken)
         for name, ending in zip(broken, endings, strict=True):
             fault = fault_in(name, ending)
             print(f"{name}: {fault or 'fails, as it should: ' + line_of(name, ending.words)}", flush=True)
+            tell(name, not fault, fault or line_of(name, ending.words))
             wrong += bool(fault)
             caught += not fault
-            if not fault:
+            if not fault and not results:
                 seen[name] = line_of(name, ending.words)
                 # At once: all of them take an hour and more.
                 _SEEN.write_text(json.dumps(dict(sorted(seen.items())), indent=1, ensure_ascii=False) + "\n")

@@ -71,6 +71,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     boot.set_defaults(run=_boot)
 
+    qualify = commands.add_parser(
+        "qualify",
+        help="say whether an image may go out",
+        description="Runs the scenarios on a matrix of machines, and canaries that show that the harness can fail. Ends with "
+        "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
+        epilog="What is behind -- goes to every run of pytest as it is: -- -n auto --container FILE --page FILE",
+    )
+    qualify.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
+    qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is left of the runs, and the report")
+    qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
+    qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
+    qualify.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
+    qualify.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
+    qualify.add_argument("--budget", type=float, metavar="MINUTES", help="what would take longer is left out, and said")
+    qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
+    qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
+    qualify.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
+    qualify.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    qualify.add_argument("options", nargs="*", metavar="-- OPTION", help="for every run of pytest")
+    qualify.set_defaults(run=_qualify)
+
     report = commands.add_parser(
         "report",
         help="put runs together to one report",
@@ -146,6 +167,33 @@ def _boot(options: argparse.Namespace) -> int:
     from harness import by_hand
 
     return by_hand.boot(options.qemu, options.image_cache, options.kios_image, options.manifest or [])
+
+
+def _qualify(options: argparse.Namespace) -> int:
+    from harness.qualification import matrix
+    from harness.qualify import Wish, qualify
+    from harness.shard import Shard
+    from harness.watch import Watch
+
+    if options.shard:
+        Shard.parse(options.shard)
+    wish = Wish(
+        image=options.kios_image,
+        out=options.out,
+        tier=options.tier,
+        matrix=options.matrix or matrix.DEFAULT,
+        against=options.against,
+        history=options.history,
+        minutes=options.budget,
+        excused=options.excuse,
+        options=options.options,
+        shard=options.shard,
+        goes_on=options.resume,
+        **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
+    )
+    answer = qualify(wish, Watch())
+    _say(f"{options.out / 'report/report.html'}\n{answer.word}: {answer.why}")
+    return answer.status
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ What a killed run had done is there; a line that it tore is left out.
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -55,6 +55,11 @@ def found_in(folder: Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder} has no journal of a run ({_NAME.format('*')}): name a run's folder of artifacts.")
     return files
+
+
+def any_in(folders: Iterable[Path]) -> bool:
+    """Whether there is a journal in one of some folders, or below it."""
+    return any(True for folder in folders for _ in folder.rglob(_NAME.format("*")))
 
 
 def read(file: Path) -> Iterator[Entry]:

@@ -60,6 +60,7 @@ def decide(gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[s
 
 def _doubts(gathering: Gathering, cut_short: str) -> list[str]:
     doubts = [cut_short] if cut_short else []
+    doubts += [] if gathering.runs else ["nothing was run"]
     doubts += [f"{each} is missing" for each in gathering.missing]
     done = _verdicts(gathering)
     # What could not be told at first and was proven when it was run again is told.

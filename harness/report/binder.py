@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.errors import InputError
 from harness.history import night
-from harness.journal import gathering
+from harness.journal import gathering, journal
+from harness.journal.gathering import Gathering
 from harness.qualification import answer, canary
 from harness.qualification.answer import Answer
 from harness.report import content, page
@@ -28,7 +29,9 @@ def bind(
     Raises InputError where there is no run, where `against` is no report, or where `out` cannot be written.
     """
     earlier = content.read(against) if against else {}
-    gathered, canaries = gathering.gather(folders), canary.found_in(folders)
+    canaries = canary.found_in(folders)
+    # A run that was cut short may have been so before its first test.
+    gathered = Gathering() if cut_short and not journal.any_in(folders) else gathering.gather(folders)
     decided = answer.decide(gathered, canaries, excused, cut_short)
     beside = Beside(str(against) if against else "", earlier, night.read(history) if history else ())
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)

@@ -1,0 +1,76 @@
+"""The machines that an image is qualified on, and the canaries, as data: a file of YAML, by default `machines.yaml` here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import InputError
+
+TIERS = ("presubmit", "nightly", "release")
+DEFAULT = Path(__file__).with_name("machines.yaml")
+_DIMENSIONS = ("disk-size", "sector-size", "nic", "cpus", "memory", "firmware", "accelerator")
+_STARTS = ("warm", "cold")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One machine: the options that make it, the scenarios that run on it (none: all), and how often."""
+
+    name: str
+    tier: str = TIERS[0]
+    options: Sequence[str] = ()
+    scenarios: Sequence[str] = ()
+    repeats: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All machines, those that matter most first, and the names of the breaks to be canaries, by tier."""
+
+    cells: Sequence[Cell]
+    canaries: Mapping[str, Sequence[str]]
+
+
+def read(file: Path) -> Matrix:
+    """Reads a matrix; raises InputError that says what is wrong in it."""
+    try:
+        told = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as broken:
+        raise InputError(f"{file} cannot be read: {broken}") from broken
+    if not isinstance(told, dict) or not isinstance(told.get("machines"), list) or not told["machines"]:
+        raise InputError(f"{file} has no list `machines`: see {DEFAULT}.")
+    cells = [_cell(file, each) for each in told["machines"]]
+    if len({cell.name for cell in cells}) < len(cells):
+        raise InputError(f"{file}: two machines have one name.")
+    canaries = told.get("canaries") or {}
+    if not isinstance(canaries, dict) or not canaries.keys() <= set(TIERS):
+        raise InputError(f"{file}: `canaries` has a list of names for each of {', '.join(TIERS)}.")
+    return Matrix(cells, {tier: list(map(str, names or ())) for tier, names in canaries.items()})
+
+
+def _cell(file: Path, told: Any) -> Cell:
+    if not isinstance(told, dict) or not isinstance(told.get("name"), str):
+        raise InputError(f"{file}: each machine has a `name`, and this one has none: {told!r}.")
+    where = f"{file}: the machine {told['name']!r}"
+    if unknown := told.keys() - {"name", "from", "start", "scenarios", "repeats", *_DIMENSIONS}:
+        raise InputError(
+            f"{where} has {', '.join(sorted(map(str, unknown)))}, which is none of {', '.join(_DIMENSIONS)}, start."
+        )
+    tier, start, repeats = told.get("from", TIERS[0]), told.get("start", _STARTS[0]), told.get("repeats") or {}
+    if tier not in TIERS:
+        raise InputError(f"{where} is from {tier!r} on: write one of {', '.join(TIERS)}.")
+    if start not in _STARTS:
+        raise InputError(f"{where} starts {start!r}: write one of {', '.join(_STARTS)}.")
+    if not isinstance(repeats, dict) or not all(isinstance(times, int) and times > 0 for times in repeats.values()):
+        raise InputError(f"{where}: `repeats` has a number for each tier, as {{nightly: 5}}.")
+    options = [f"--{name}={told[name]}" for name in _DIMENSIONS if name in told]
+    return Cell(
+        told["name"],
+        tier,
+        [*options, *(["--cold"] if start == "cold" else [])],
+        [str(each) for each in told.get("scenarios") or ()],
+        repeats,
+    )

@@ -1,0 +1,207 @@
+"""`kios-e2e qualify`: runs a tier's plan, step by step, and ends with one answer and one report, however it ends."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from harness import tools
+from harness.errors import InputError
+from harness.journal import journal
+from harness.journal.entry import Ended, Finished, Planned, Started
+from harness.lab import brought
+from harness.qualification import canary, matrix
+from harness.qualification.answer import Answer
+from harness.qualification.plan import Step, plan
+from harness.report import binder, content
+from harness.watch import Watch
+
+_ROOT = Path(__file__).parent.parent
+_RUNS, _PLAN, _REPORT = "runs", "plan.json", "report"
+_LOOK_SECONDS = 1.0
+# A run that is told to end ends its nodes first.
+_END_SECONDS = 90.0
+_WORDS = 2000
+# pytest's own: all passed, some failed, and no tests, as in an empty shard.
+_RUN_TO_ITS_END = (0, 1, 5)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be qualified and how: `options` go to every run as they are, such as `--container FILE`."""
+
+    image: Path | None
+    out: Path
+    tier: str
+    matrix: Path = matrix.DEFAULT
+    against: Path | None = None
+    history: Path | None = None
+    minutes: float | None = None
+    scenarios: Path = _ROOT / "scenarios"
+    excused: Sequence[str] = ()
+    options: Sequence[str] = ()
+    shard: str = ""
+    goes_on: bool = False
+
+
+def qualify(wish: Wish, watch: Watch) -> Answer:
+    """Runs the plan and returns the answer. A Ctrl-C, and any error on the way, leaves the report of what was done.
+
+    Raises InputError before anything runs for what cannot be qualified.
+    """
+    if wish.image:
+        brought.check_file(wish.image)
+    if not wish.scenarios.is_dir():
+        raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
+    known = {run["machine"]: run["seconds"] for run in content.read(wish.against)["runs"]} if wish.against else {}
+    steps = plan(matrix.read(wish.matrix), wish.tier, known)
+    _take(wish, steps)
+    cut_short = "it was ended from outside"
+    try:
+        with _ended_like_by_ctrl_c():
+            cut_short = _run_all(wish, steps, watch)
+    except KeyboardInterrupt:
+        cut_short = "it was interrupted"
+    finally:
+        watch.close()
+        answer = binder.bind(
+            [wish.out],
+            wish.out / _REPORT,
+            against=wish.against,
+            history=wish.history,
+            excused=wish.excused,
+            cut_short=cut_short,
+        )
+    return answer
+
+
+def _take(wish: Wish, steps: Sequence[Step]) -> None:
+    """Writes down what is to be done in the folder; InputError for a folder of something else."""
+    status = wish.image.stat() if wish.image else None
+    wanted = {
+        "image": f"{wish.image.absolute()} {status.st_size} {status.st_mtime_ns}" if wish.image and status else "reference",
+        "tier": wish.tier,
+        "steps": [step.name for step in steps],
+        "options": list(wish.options),
+        "shard": wish.shard,
+    }
+    file = wish.out / _PLAN
+    there = json.loads(file.read_text()) if file.exists() else None
+    if there is not None and not wish.goes_on:
+        raise InputError(f"{wish.out} holds a qualification already: go on with it by --resume, or name another folder.")
+    if there is not None and there != wanted:
+        changed = ", ".join(name for name in wanted if there.get(name) != wanted[name])
+        raise InputError(f"{wish.out} holds another qualification (other {changed}): name another folder.")
+    try:
+        wish.out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(wanted, indent=1) + "\n")
+    except OSError as refused:
+        raise InputError(f"{wish.out} cannot be written ({refused.strerror}): name another folder.") from refused
+
+
+def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
+    """Runs the steps; returns why not all of them ended as they should, nothing if all did."""
+    began = time.monotonic()
+    reasons, left_out = [], []
+    for number, step in enumerate(steps):
+        if _is_done(wish, step):
+            watch.say(f"{step.name}: done before")
+            continue
+        if wish.minutes is not None and number and time.monotonic() - began + step.seconds > wish.minutes * 60:
+            left_out.append(step.name)
+            continue
+        watch.begin(step.name, number + 1, len(steps), sum(each.seconds for each in steps[number:]))
+        if words := _run(wish, step, watch):
+            reasons.append(f"{step.name}: {words}")
+    if left_out:
+        reasons.append(f"the budget of {wish.minutes:g} minutes left out: {', '.join(left_out)}")
+    return "; ".join(reasons)
+
+
+def _run(wish: Wish, step: Step, watch: Watch) -> str:
+    """Runs a step to its end; returns what went wrong with it other than what its journal says."""
+    folder = wish.out / _RUNS / step.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.log").open("w") as output:
+        running = subprocess.Popen(
+            [str(tools.find("setpriv")), "--pdeathsig", "INT", "--", *_argv(wish, step, folder)],
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while running.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running.wait(_LOOK_SECONDS)
+                _look(folder, watch)
+        except KeyboardInterrupt:
+            # A Ctrl-C in a terminal has reached it too; a second one changes nothing.
+            running.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(_END_SECONDS)
+            raise
+        finally:
+            running.kill()
+            running.wait()
+    last = (folder / "output.log").read_text(errors="replace")[-_WORDS:].strip()
+    if step.canaries:
+        there = {each.name for each in canary.found_in([folder])}
+        lacking = [name for name in step.canaries if name not in there]
+        return f"no word of {', '.join(lacking)}: {last}" if lacking else ""
+    return "" if running.returncode in _RUN_TO_ITS_END else f"pytest ended with status {running.returncode}: {last}"
+
+
+def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
+    image = ["--kios-image", str(wish.image.absolute())] if wish.image else []
+    if step.canaries:
+        results = ["--results", str(folder.absolute() / canary.NAME)]
+        return [sys.executable, "-m", "breaks", *step.canaries, *results, *image]
+    return [
+        *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
+        *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
+        *step.options,
+        *wish.options,
+        *image,
+        *(["--shard", wish.shard] if wish.shard else []),
+        *("--artifacts", str(folder.absolute()), "--junitxml", str(folder.absolute() / "junit.xml")),
+    ]
+
+
+def _is_done(wish: Wish, step: Step) -> bool:
+    """Whether an earlier try ran a step to its end; one that was cut off is run again as a whole."""
+    folder = wish.out / _RUNS / step.folder
+    if step.canaries:
+        return {each.name for each in canary.found_in([folder])} >= set(step.canaries)
+    ends = [entry for file in folder.glob("journal-*") for entry in journal.read(file) if isinstance(entry, Finished)]
+    return any(end.status in _RUN_TO_ITS_END for end in ends)
+
+
+def _look(folder: Path, watch: Watch) -> None:
+    for file in folder.glob("journal-*"):
+        entries = list(journal.read(file))
+        running = {entry.test: entry.at for entry in entries if isinstance(entry, Started)}
+        ended = [entry for entry in entries if isinstance(entry, Ended)]
+        for entry in ended:
+            running.pop(entry.test, None)
+        watch.see(running, ended, sum(isinstance(entry, Planned) for entry in entries))
+
+
+@contextlib.contextmanager
+def _ended_like_by_ctrl_c() -> Iterator[None]:
+    """A CI that cancels sends SIGTERM: the report is made then too."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,60 @@
+"""What a person sees of a qualification: a line that is kept up to date, and without a terminal, lines as they come."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from harness.escape import shown
+from harness.journal.entry import Ended
+
+_WORDS = {"passed": "passed", "failed": "FAILED", "error": "COULD NOT TELL", "skipped": "skipped"}
+
+
+class Watch:
+    """Follows the steps of a plan."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._status: Status | None = self._console.status("") if self._console.is_terminal else None
+        self._step, self._left = "", 0.0
+        self._began, self._step_began = time.monotonic(), 0.0
+        self._told = 0
+
+    def begin(self, step: str, number: int, count: int, left: float) -> None:
+        """A step begins; `left` is what it and those behind it may take, in seconds."""
+        self._step, self._left = f"{number}/{count} {step}", left
+        self._step_began, self._told = time.monotonic(), 0
+        self.say(f"{self._step}: begins, about {_minutes(left)} left")
+        if self._status:
+            self._status.start()
+
+    def see(self, running: Mapping[str, float], ended: Sequence[Ended], planned: int) -> None:
+        """How a step gets on: the tests that run, since when in seconds of the epoch, and those that ended."""
+        for entry in ended[self._told :]:
+            seconds = sum(entry.seconds.values())
+            why = f": {entry.sentence}" if entry.sentence else ""
+            self.say(f"{self._step}: {entry.test} {_WORDS.get(entry.verdict, entry.verdict)} in {seconds:.1f} s{why}")
+        self._told = len(ended)
+        if self._status:
+            now = time.time()
+            names = ", ".join(f"{test.rpartition('::')[2]} {now - at:.0f} s" for test, at in running.items())
+            left = max(0.0, self._left - (time.monotonic() - self._step_began))
+            counted = f"{len(ended)} of {planned} tests; {names or 'no test runs'}"
+            times = f"{_minutes(time.monotonic() - self._began)} elapsed, about {_minutes(left)} left"
+            self._status.update(escape(shown(f"{self._step}: {counted}; {times}")))
+
+    def say(self, words: str) -> None:
+        """A line that stays."""
+        self._console.print(escape(shown(words)))
+
+    def close(self) -> None:
+        """Takes the line away that was kept up to date."""
+        if self._status:
+            self._status.stop()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,65 @@
+"""The one answer: what is known to be bad outranks what could not be told, and skipped is never green."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.journal.entry import Began, Ended, Planned
+from harness.journal.gathering import Attempt, Gathering, Run
+from harness.qualification.answer import Answer, Word, decide
+from harness.qualification.canary import Canary
+
+CAUGHT = Canary("order", "order.py::test", "no parted", True, "it fails")
+MISSED = Canary("clock", "clone.py::test", "another year", False, "NOT CAUGHT: it passed")
+
+
+def gathering(*ends: tuple[str, str], undone: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Gathering:
+    attempts = [Attempt("r", "plain", Ended(test, verdict, 1.0, sentence=f"{test} said so"), Path()) for test, verdict in ends]
+    planned = {test: Planned(test) for test in (*(test for test, _ in ends), *undone)}
+    return Gathering([Run(Began("r", 0.0), Path(), 2.0, 0, undone)], planned, attempts, missing=missing)
+
+
+def test_all_that_was_promised_holds() -> None:
+    assert decide(gathering(("a", "passed"), ("b", "passed")), [CAUGHT]) == Answer(
+        Word.QUALIFIED, "2 promises hold on one machine, and 1 canaries of as many were caught"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "canaries", "word", "why"),
+    [
+        pytest.param(gathering(("a", "failed"), ("b", "error")), [MISSED], Word.NOT_QUALIFIED, "a: a said so", id="known bad"),
+        pytest.param(gathering(("a", "error")), [CAUGHT], Word.COULD_NOT_TELL, "a: a said so", id="an error"),
+        pytest.param(gathering(("a", "passed")), [], Word.COULD_NOT_TELL, "no canary was run", id="no canary"),
+        pytest.param(gathering(("a", "passed")), [CAUGHT, MISSED], Word.COULD_NOT_TELL, "clock was not caught", id="missed"),
+        pytest.param(gathering(("a", "skipped")), [CAUGHT], Word.COULD_NOT_TELL, "nothing proved a", id="skipped is not green"),
+        pytest.param(gathering(undone=("a",)), [CAUGHT], Word.COULD_NOT_TELL, "a was not run to its end", id="undone"),
+        pytest.param(
+            gathering(("a", "passed"), missing=("shard 2/2",)),
+            [CAUGHT],
+            Word.COULD_NOT_TELL,
+            "shard 2/2 is missing",
+            id="shard",
+        ),
+        pytest.param(Gathering(), [CAUGHT], Word.COULD_NOT_TELL, "nothing was run", id="nothing"),
+        pytest.param(gathering(("a", "passed"), ("a", "failed")), [CAUGHT], Word.NOT_QUALIFIED, "a said so", id="a flake"),
+    ],
+)
+def test_anything_else_says_why(found: Gathering, canaries: list[Canary], word: Word, why: str) -> None:
+    answer = decide(found, canaries)
+    assert answer.word is word
+    assert why in answer.why
+
+
+def test_what_could_not_be_told_and_then_was_is_told() -> None:
+    assert decide(gathering(("a", "error"), ("a", "passed")), [CAUGHT]).word is Word.QUALIFIED
+
+
+def test_an_excused_test_need_not_be_proven() -> None:
+    found = gathering(("page.py::test_the_page_runs", "skipped"), ("a", "passed"))
+    assert decide(found, [CAUGHT]).word is Word.COULD_NOT_TELL
+    assert decide(found, [CAUGHT], excused=["page.py"]).word is Word.QUALIFIED
+
+
+def test_a_run_that_was_cut_short_is_never_qualified() -> None:
+    assert decide(gathering(("a", "passed")), [CAUGHT], cut_short="it was interrupted").why == "it was interrupted"

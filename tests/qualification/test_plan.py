@@ -1,0 +1,54 @@
+"""The matrix and the plan made of it."""
+
+from pathlib import Path
+
+import pytest
+
+from breaks.table import BREAKS
+from harness.errors import InputError
+from harness.qualification import matrix
+from harness.qualification.plan import plan
+
+
+def test_the_default_names_scenarios_and_breaks_that_exist() -> None:
+    default = matrix.read(matrix.DEFAULT)
+    scenarios = Path(__file__).parents[2] / "scenarios"
+    for cell in default.cells:
+        for scenario in cell.scenarios:
+            assert (scenarios / scenario.partition("::")[0]).exists(), scenario
+    assert {name for names in default.canaries.values() for name in names} <= BREAKS.keys()
+
+
+def test_each_tier_runs_more_and_its_canaries_second() -> None:
+    tiers = [plan(matrix.read(matrix.DEFAULT), tier, {}) for tier in matrix.TIERS]
+    assert len(tiers[0]) < len(tiers[1]) < len(tiers[2])
+    for steps in tiers:
+        assert steps[1].canaries
+        assert len({step.folder for step in steps}) == len(steps)
+
+
+def test_what_earlier_runs_took_is_what_a_step_may_take(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("machines: [{name: a}, {name: b, nic: e1000e, cpus: 2, start: cold, scenarios: [x.py]}]")
+    steps = plan(matrix.read(tmp_path / "m.yaml"), "presubmit", {"nic e1000e, cpus 2, start cold": 7.0})
+    assert [(step.options, step.seconds) for step in steps] == [([], 520.0), (["--nic=e1000e", "--cpus=2", "--cold"], 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no list `machines`"),
+        ("machines: []", "no list `machines`"),
+        ("machines: [{nic: e1000}]", "has none"),
+        ("machines: [{name: a, floppy: 1}]", "'a' has floppy"),
+        ("machines: [{name: a, from: dusk}]", "from 'dusk' on"),
+        ("machines: [{name: a, start: hot}]", "starts 'hot'"),
+        ("machines: [{name: a, repeats: {nightly: 0}}]", "`repeats` has a number"),
+        ("machines: [{name: a}, {name: a}]", "two machines have one name"),
+        ("machines: [{name: a}]\ncanaries: [x]", "`canaries` has a list"),
+        ("machines: [", "cannot be read"),
+    ],
+)
+def test_a_matrix_that_is_none_is_refused_with_what_is_wrong(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(InputError, match=why):
+        matrix.read(tmp_path / "m.yaml")

@@ -1,0 +1,112 @@
+"""A qualification as a whole, of scenarios that boot nothing: its answer, its end from outside, and how it is gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.report import content
+
+_ROOT = Path(__file__).parents[1]
+_MACHINES = "machines: [{name: plain}, {name: other, nic: e1000e, scenarios: [one.py]}]"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios/pytest.ini").write_text("[pytest]\npython_files = *.py\naddopts = -p no:hypothesispytest\n")
+    (tmp_path / "scenarios/one.py").write_text("def test_one(artifacts): pass\n")
+    (tmp_path / "m.yaml").write_text(_MACHINES)
+    (tmp_path / "out/canaries").mkdir(parents=True)
+    caught = {"name": "c", "scenario": "one.py", "broken": "all", "caught": True, "words": "it fails"}
+    (tmp_path / "out/canaries/canaries.json").write_text(json.dumps([caught]))
+    return tmp_path
+
+
+def arguments(place: Path, *more: str) -> list[str]:
+    named = {"--out": "out", "--matrix": "m.yaml", "--scenarios": "scenarios"}
+    paths = [word for option, name in named.items() for word in (option, str(place / name))]
+    return ["qualify", *paths, "--tier", "presubmit", *more]
+
+
+def _journal(place: Path) -> list[str]:
+    return [line for file in place.glob("out/runs/plain/journal-*") for line in file.read_text().splitlines()]
+
+
+def test_what_holds_everywhere_is_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place)) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("qualified: 1 promises hold on 2 machines")
+    report = content.read(place / "out/report")
+    assert report["machines"] == ["as the scenario has it", "nic e1000e"]
+    assert (place / "out/report/report.html").exists()
+
+
+def test_a_node_that_fails_is_not_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (place / "scenarios/one.py").open("a") as scenario:
+        scenario.write("from harness.errors import NodeFailure\ndef test_two(artifacts): raise NodeFailure('CRI-O died')\n")
+    assert main(arguments(place)) == 1
+    assert "test_two: CRI-O died" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_run_that_never_began_could_not_tell(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place, "--", "--no-such-option")) == 2
+    assert "could not tell: plain: pytest ended with status 4" in capsys.readouterr().out
+    assert (place / "out/report/report.html").exists()
+
+
+def test_a_budget_leaves_out_and_says_what(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place, "--budget", "0.5")) == 2
+    assert "the budget of 0.5 minutes left out: other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
+    place: Path, how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "scenarios/one.py").write_text(
+        "import time\nfrom pathlib import Path\ndef test_one(artifacts): pass\n"
+        "def test_two(artifacts):\n    while not (Path(__file__).parent / 'go').exists(): time.sleep(0.1)\n"
+    )
+    argv = [sys.executable, "-m", "harness", *arguments(place)]
+    running = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(_ROOT)})
+    deadline = time.monotonic() + 60
+    while not any('"Started"' in line and "test_two" in line for line in _journal(place)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.send_signal(how)
+    said = running.communicate(timeout=60)[0]
+    assert (running.returncode, "could not tell: it was interrupted" in said) == (2, True)
+    undone = content.read(place / "out/report")["runs"][0]["undone"]
+    assert [test.rpartition("::")[2] for test in undone] == ["test_two"]
+    assert main(arguments(place)) == 1
+    assert "--resume" in capsys.readouterr().err
+    (place / "scenarios/go").touch()
+    assert main(arguments(place, "--resume")) == 0
+    assert main(arguments(place, "--resume")) == 0
+    assert "plain: done before" in capsys.readouterr().out
+
+
+def test_another_qualifications_folder_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(place))
+    assert main(arguments(place, "--resume", "--shard", "1/2")) == 1
+    assert "another qualification (other shard)" in capsys.readouterr().err
+
+
+def test_two_shards_are_put_together(place: Path) -> None:
+    (place / "scenarios/one.py").write_text("".join(f"def test_{n}(artifacts): pass\n" for n in range(6)))
+    for number in (1, 2):
+        out = str(place / f"out{number}")
+        assert main([*arguments(place, "--shard", f"{number}/2"), "--out", out]) == 2
+    assert main(["report", str(place / "out1"), str(place / "out1"), "--out", str(place / "half")]) == 2
+    assert "shard 2/2" in str(content.read(place / "half")["missing"])
+    (place / "all").mkdir()
+    for name in ("out1", "out2", "out"):
+        (place / name).rename(place / "all" / name)
+    assert main(["report", str(place / "all"), "--out", str(place / "whole")]) == 0
+    assert len(content.read(place / "whole")["promises"]) == 6
