@@ -4,13 +4,14 @@ PYTHON ?= python3
 SETUP ?= setup/debian.sh
 SCENARIO ?= scenarios/resize.py
 PYTEST_FLAGS ?=
+BREAKS ?= --short
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 PACKAGES := packages-python packages-test packages-image packages-run packages-go
-.PHONY: help scenario bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
+.PHONY: help scenario breaks bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +21,9 @@ help: ## Show this
 
 scenario: packages-run qemu image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
 	$(BIN)/python -m pytest $(SCENARIO) -n auto $(PYTEST_FLAGS)
+
+breaks: packages-run qemu image ## Break what a few scenarios check, and see that they fail: BREAKS=NAME...
+	$(BIN)/python -m breaks $(BREAKS)
 
 bench: packages-run qemu image bench-venv ## Measure the harness on this host, and its peers beside it
 	$(BIN)/python -m bench
