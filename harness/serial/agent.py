@@ -21,6 +21,8 @@ from harness.verdict.feed import ConsolePodOpen, ContainerState, Feed
 
 PORT = "ttyS1"
 _LOOK_SECONDS = 0.2
+# Why the port ended is known a moment later.
+_REASON_SECONDS = 2.0
 _JOBS = 65535
 _STATUS = struct.Struct("<i")
 # What a command or a file may bring; this host's memory is not the node's.
@@ -55,7 +57,7 @@ class Agent:
         self._jobs: dict[int, _Job] = {}
         self._changed = threading.Condition()
         self._answers = False
-        self._over = ""
+        self._over: float | None = None
         self._link = Link(sock, token, self._greeted, self._heard, self._ended)
 
     @property
@@ -126,8 +128,8 @@ class Agent:
             while not job.is_over:
                 if reason := self._abort():
                     raise NodeFailure(reason)
-                if self._over:
-                    raise HarnessError(f"{self._over} while {what} was awaited")
+                if self._over is not None and time.monotonic() - self._over > _REASON_SECONDS:
+                    raise HarnessError(f"the agent's port ended while {what} was awaited")
                 if time.monotonic() >= deadline:
                     raise NodeFailure(late)
                 self._changed.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
@@ -169,7 +171,7 @@ class Agent:
 
     def _ended(self) -> None:
         with self._changed:
-            self._over = "the agent's port ended"
+            self._over = time.monotonic()
             self._changed.notify_all()
 
     def _write_down(self, command: str, job: _Job, began: float) -> None:

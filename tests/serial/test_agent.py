@@ -233,6 +233,16 @@ def test_a_port_that_ends_is_no_verdict_on_the_node(program: Path, tmp_path: Pat
             agent.run("sleep 60", 30)
 
 
+def test_why_a_port_ended_may_be_known_a_moment_later(program: Path, tmp_path: Path) -> None:
+    reasons: list[str] = []
+    with serving(program, tmp_path) as (agent, _, process):
+        answering(agent)._abort = lambda: next(iter(reasons), None)
+        threading.Timer(0.2, process.kill).start()
+        threading.Timer(0.8, reasons.append, ["the node was switched off"]).start()
+        with pytest.raises(NodeFailure, match="switched off"):
+            agent.run("sleep 60", 30)
+
+
 def test_nothing_is_sent_before_it_is_there(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with theirs, closing(Agent(ours, _TOKEN, Feed(), tmp_path / "c")) as agent:
