@@ -24,6 +24,10 @@ _CONTEXT = "    securityContext:\n      readOnlyRootFilesystem: true\n      capa
 _ADDED = "        add:\n        - SYS_MODULE\n"
 
 
+def _oneshot_with(*words: str) -> Edit:
+    return Edit("    - --oneshot\n", "    - --oneshot\n" + "".join(f"    - {word}\n" for word in words))
+
+
 def _sshd_with(option: str) -> Edit:
     image = "    image: localhost/kios-e2e/sshd:v1\n"
     words = [word for setting in option.split("; ") for word in ("-o", setting)]
@@ -95,6 +99,39 @@ BREAKS = {
         "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
         Edit("    - virtio_net\n", ""),
         "eth0 is up without a carrier",
+    ),
+    "dhcp-renewal": Break(
+        "dhcp.py::test_a_client_that_stays_renews_its_lease",
+        Edit("    args:\n    - eth0\n", "    args:\n    - --oneshot\n    - eth0\n"),
+        "a second REQUEST to keep the address that eth0 has: it did not happen",
+    ),
+    "dhcp-refused": Break(
+        "dhcp.py::test_a_lease_that_is_refused_is_given_up_for_another",
+        Edit("    args:\n    - eth0\n", "    args:\n    - --static\n    - ip_address=10.0.2.15/24\n    - eth0\n"),
+        "the address that it is given in place of the first: it did not happen",
+    ),
+    "dhcp-router": Break(
+        "dhcp.py::test_a_lease_without_a_router_has_no_default_route",
+        _oneshot_with("--static", "routers=10.0.2.2"),
+        "a default route that no server gave",
+    ),
+    "dhcp-routes": Break(
+        "dhcp.py::test_the_mask_is_the_leases",
+        _oneshot_with("--nooption", "classless_static_routes"),
+        r"no route to 10\.9\.0\.0/16",
+    ),
+    "dhcp-late": Break(
+        "dhcp.py::test_a_server_may_come_minutes_late", _IMPATIENT, "container dhcpcd of pod node ended with status 1"
+    ),
+    "dhcp-stray": Break(
+        "dhcp.py::test_a_second_server_changes_nothing",
+        _oneshot_with("--blacklist", "10.0.2.2"),
+        r"the lease is of 10\.0\.2\.200",
+    ),
+    "dhcp-in-use": Break(
+        "dhcp.py::test_an_address_in_use_is_declined",
+        _oneshot_with("--noarp"),
+        "a DECLINE of the address in use: it did not happen",
     ),
     "modules-before": Break(
         "modules.py::test_without_the_modules_nothing_works",

@@ -1,5 +1,6 @@
 """The node gets its address by DHCP and keeps it (kiOS documentation, Static Pods: Obtain an IP address)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.lab.maker import NewNode
@@ -7,9 +8,13 @@ from harness.lab.node import Node
 from harness.manifests.pods import load
 from harness.storage.disk import Disk
 from harness.wire import dhcp
-from harness.wire.dhcp import Kind, Lease
+from harness.wire.dhcp import Kind, Lease, Message
+from harness.wire.dhcp_server import DhcpServer
+from harness.wire.grant import Grant, overloaded
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+STAYING_POD = load(Path(__file__).parent / "manifests/dhcpcd.yaml")
+SHORT_LEASE = Grant(seconds=60, renew_after=5, rebind_after=20)
 DHCPCD = "grep -qx dhcpcd /proc/[0-9]*/comm"
 RECORD = "cat /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease"
 
@@ -62,6 +67,92 @@ def test_without_a_cable_the_node_waits_and_recovers(ready_node: NewNode, image:
     assert_eth0_has(node, dhcp.exchange(node.boot.capture, node.order.machine.mac))
 
 
+def test_a_client_that_stays_renews_its_lease(ready_node: NewNode, image: Disk) -> None:
+    """dhcpcd asks its server to keep the address, again and again; if not, the node goes off the network with its lease."""
+    node = ready_node(image, [])
+    with node.wire.dhcp(SHORT_LEASE) as server:
+        node.add(STAYING_POD)
+        node.until(lambda: len(renewals(server)) >= 2, "a second REQUEST to keep the address that eth0 has")
+        assert {str(request.ciaddr) for request in renewals(server)} == {"10.0.2.15"}
+        assert_eth0_has(node, node.lease())
+
+
+def test_a_lease_that_is_refused_is_given_up_for_another(ready_node: NewNode, image: Disk) -> None:
+    """A client whose address is taken from it takes another; if not, two machines use the one address.
+
+    dhcpcd hears the refusal at T2 only: until then it listens to what comes to its own address, and a NAK goes to all.
+    """
+    node = ready_node(image, [])
+    with node.wire.dhcp(SHORT_LEASE) as server:
+        node.add(STAYING_POD)
+        node.until(lambda: "10.0.2.15/" in address_of(node), "eth0 has its first address")
+        server.give(replace(SHORT_LEASE, address="10.0.2.16"))
+        node.until(lambda: "10.0.2.16/" in address_of(node), "eth0 has the address that it is given in place of the first")
+        assert_eth0_has(node, node.lease())
+        assert "10.0.2.15/" not in address_of(node)
+
+
+def test_a_lease_without_a_router_has_no_default_route(ready_node: NewNode, image: Disk) -> None:
+    """A node on a network without a router comes up, with no way out; if not, such networks have no nodes."""
+    node = ready_node(image, [])
+    with node.wire.dhcp(Grant(routers=())):
+        node.add(NODE_POD)
+        node.wait_until_ready()
+        assert node.lease().routers == ()
+        assert "inet 10.0.2.15/24 " in address_of(node)
+        assert node.succeed("ip route show default") == "", "a default route that no server gave"
+
+
+def test_the_mask_is_the_leases(ready_node: NewNode, image: Disk) -> None:
+    """Mask and routes are what the server says, in whichever place of the message; if not, neighbours cannot be reached."""
+    node = ready_node(image, [])
+    with node.wire.dhcp(Grant(mask="255.255.0.0", routes=[("10.9.0.0/16", "10.0.2.9"), ("0.0.0.0/0", "10.0.2.2")]), overloaded):
+        node.add(NODE_POD)
+        node.wait_until_ready()
+        assert str(node.lease().address) == "10.0.2.15/16"
+        assert_eth0_has(node, node.lease())
+        assert "10.9.0.0/16 via 10.0.2.9 dev eth0" in node.succeed("ip route"), "no route to 10.9.0.0/16"
+
+
+def test_a_server_may_come_minutes_late(ready_node: NewNode, image: Disk) -> None:
+    """A client asks on, ever more seldom, until a server is there; if not, nodes stay away that start before their network."""
+    node = ready_node(image, [])
+    with node.wire.dhcp() as server:
+        server.silence()
+        node.add(NODE_POD)
+        node.until(lambda: len(server.heard) >= 5, "a fifth DISCOVER, a minute behind the first", within=180)
+        assert {message.kind for message in server.heard} == {Kind.DISCOVER}
+        assert_waits_for_a_lease(node)
+        server.speak()
+        node.wait_until_ready()
+        assert_eth0_has(node, node.lease())
+
+
+def test_a_second_server_changes_nothing(ready_node: NewNode, image: Disk) -> None:
+    """A node keeps to the server whose offer it took; if not, a stray one misleads it, wholly or in part."""
+    node = ready_node(image, [])
+    stray = Grant(address="10.0.2.66", mask="255.255.0.0", routers=("10.0.2.200",), dns_servers=("10.0.2.200",))
+    with node.wire.dhcp() as server, node.wire.dhcp(stray, address="10.0.2.200") as other:
+        node.add(NODE_POD)
+        node.until(lambda: "inet " in address_of(node), "eth0 has an address")
+        assert Kind.DISCOVER in [message.kind for message in other.heard]
+        lease = node.lease()
+        assert lease.server == server.address, f"the lease is of {lease.server}, who offered second"
+        node.wait_until_ready()
+        assert_eth0_has(node, lease)
+
+
+def test_an_address_in_use_is_declined(ready_node: NewNode, image: Disk) -> None:
+    """A node does not take an address that another host has; if it does, both are cut off at times."""
+    node = ready_node(image, [])
+    with node.wire.dhcp() as server, node.wire.occupy("10.0.2.15"):
+        node.add(NODE_POD)
+        node.until(lambda: Kind.DECLINE in [message.kind for message in server.heard], "a DECLINE of the address in use")
+        assert_waits_for_a_lease(node)
+        server.give(Grant(address="10.0.2.16"))
+        node.until(lambda: "10.0.2.16/24 " in address_of(node), "eth0 has an address that is free")
+
+
 def discovers(node: Node) -> int:
     """How often the node has asked who gives addresses."""
     return [message.kind for message in dhcp.messages(node.boot.capture)].count(Kind.DISCOVER)
@@ -80,3 +171,13 @@ def assert_eth0_has(node: Node, lease: Lease) -> None:
     assert f"inet {lease.address} " in node.run("ip -4 address show eth0").text
     route = node.run("ip route show default").text
     assert f"via {lease.routers[0]} dev eth0" in route, f"the default route is {route!r}"
+
+
+def renewals(server: DhcpServer) -> list[Message]:
+    """What a client asks for that has an address and wants to keep it (RFC 2131, table 4)."""
+    return [message for message in server.heard if message.kind is Kind.REQUEST and int(message.ciaddr)]
+
+
+def address_of(node: Node) -> str:
+    """What the kernel says of eth0's IPv4 address."""
+    return node.succeed("ip -4 address show eth0")

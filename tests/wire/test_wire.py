@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -136,6 +138,11 @@ def test_a_cable_is_laid_once_and_only_when_it_is_needed(wire: Wire, qemu: Asked
     with wire.slow(0.1, 0, seed=1), wire.mtu(1280):
         assert len(qemu.commands) == asked
     assert list(qemu.backends.values()) == ["socket"] * 4
+
+
+def test_nobody_waits_for_scapy_who_asks_for_no_neighbour() -> None:
+    asked = "import sys, harness.lab.boot, harness.wire.dhcp_server; sys.exit('scapy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_what_the_test_takes_it_gives_back_behind_where_it_took_it(wire: Wire, qemu: Asked) -> None:
