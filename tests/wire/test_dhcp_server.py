@@ -4,6 +4,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
@@ -239,3 +241,32 @@ def test_a_bystander_answers_a_probe_and_nothing_else() -> None:
 @pytest.mark.parametrize("content", [b"", bytes(60), asked("discover")[:100]])
 def test_what_is_no_message_is_left_to_others(content: bytes) -> None:
     assert frames_of(DhcpServer(Grant()), content, taken=False) == []
+
+
+ADDRESSES = st.ip_addresses(v=4).map(str)
+SECONDS = st.integers(0, (1 << 32) - 1)
+GRANTS = st.builds(
+    Grant,
+    address=ADDRESSES,
+    mask=st.none() | ADDRESSES,
+    routers=st.lists(ADDRESSES, max_size=5),
+    dns_servers=st.lists(ADDRESSES, max_size=5),
+    seconds=st.none() | SECONDS,
+    renew_after=st.none() | SECONDS,
+    hostname=st.none() | st.from_regex(r"[a-z0-9-]{1,60}", fullmatch=True),
+    others=st.lists(st.tuples(st.integers(200, 254), st.binary(max_size=600)), max_size=2),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(GRANTS, st.sampled_from(["plain", "overloaded"]))
+def test_our_reading_of_a_grant_is_what_was_granted(grant: Grant, how: str) -> None:
+    try:
+        server = DhcpServer(grant, [overloaded] if how == "overloaded" else [])
+    except InputError:
+        assert how == "overloaded"
+        return
+    said = answer(server, asked("discover"))
+    assert (str(said.yiaddr), said.lease_seconds, said.hostname) == (grant.address, grant.seconds, grant.hostname)
+    assert (said.mask and str(said.mask)) == grant.mask
+    assert (list(map(str, said.routers)), list(map(str, said.dns_servers))) == (grant.routers, grant.dns_servers)
