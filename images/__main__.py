@@ -4,12 +4,14 @@
 """
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
-from images import archive, cache, command, kubelet, node, outputs, storage
-from images.errors import BuildError
+from images import archive, cache, command, kubelet, layers, node, outputs, storage
+from images.errors import ArchiveError, BuildError
 
 _TOOLS = {
     "gcc": "gcc libc6-dev",
@@ -32,13 +34,13 @@ _TOOLS = {
 
 
 def main() -> int:
-    """Runs the command line; returns its exit status."""
+    """Runs the command line; returns its exit status: EX_DATAERR (sysexits.h) where what was handed in cannot be used."""
     arguments = _parser().parse_args()
     try:
         print(arguments.run(arguments))
     except BuildError as failed:
         print(f"images: {failed}", file=sys.stderr)
-        return 1
+        return os.EX_DATAERR if isinstance(failed, ArchiveError) else 1
     except BrokenPipeError:
         # Who asked has gone: nobody reads why.
         return 1
@@ -69,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="as `skopeo copy ... oci-archive:` writes it")
     store.add_argument("--output", type=Path, required=True, help="the folder to make")
     store.set_defaults(run=_store)
+    describe = commands.add_parser("describe", help="print what OCI archives hold, as a list in JSON")
+    describe.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
+    describe.set_defaults(run=lambda arguments: json.dumps([archive.describe(file) for file in arguments.archives]))
     made = commands.add_parser(
         "disk", parents=[where], help="make a disk of kiOS's build outputs, without containers, and print its path"
     )
@@ -104,7 +109,7 @@ def _store(arguments: argparse.Namespace) -> Path:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as work:
         place = Path(work)
         images = [
-            image for number, file in enumerate(arguments.archives) for image in archive.read(file, place / f"archive-{number}")
+            image for number, file in enumerate(arguments.archives) for image in layers.read(file, place / f"archive-{number}")
         ]
         storage.preload(images, place / "store")
         # A layer's set-uid programs are for nobody on this host.

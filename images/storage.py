@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from images.errors import BuildError
+from images.errors import ArchiveError
 from images.oci import Built
 
 _EPOCH = "1970-01-01T00:00:00Z"
-_PLAIN, _GZIP = 0, 2  # pkg/archive's Compression
+# pkg/archive's Compression, by how what is compressed begins.
+_PLAIN = 0
+_COMPRESSIONS = {b"\x1f\x8b": 2, b"\x28\xb5\x2f\xfd": 4}
 _SIMPLE = frozenset(".0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 def preload(images: Sequence[Built], store: Path) -> None:
     """Fills `store`, the folder that is `/var/lib/containers/storage` on the node, with images.
 
-    BuildError if two of them that differ have a name in common: to the node it would be the name of one.
+    ArchiveError if two of them that differ have a name in common: to the node it would be the name of one.
     """
     _check_names(images)
     layers: dict[str, dict[str, object]] = {}
@@ -44,7 +46,7 @@ def _check_names(images: Sequence[Built]) -> None:
     for built in images:
         for name in built.names:
             if owners.setdefault(name, built.config.digest) != built.config.digest:
-                raise BuildError(f"Two different images are named {name}.", "Leave one of them out.")
+                raise ArchiveError(f"Two different images are named {name}.", "Leave one of them out.")
 
 
 def _add_layer(built: Built, store: Path) -> dict[str, object]:
@@ -63,7 +65,7 @@ def _add_layer(built: Built, store: Path) -> dict[str, object]:
         "compressed-size": len(built.packed.data),
         "diff-digest": built.layer.digest,
         "diff-size": len(built.layer.data),
-        "compression": _PLAIN if built.packed == built.layer else _GZIP,
+        "compression": next((kind for magic, kind in _COMPRESSIONS.items() if built.packed.data.startswith(magic)), _PLAIN),
         "uidset": [0],
         "gidset": [0],
     }

@@ -6,14 +6,14 @@ The store is containers/storage's with the overlay driver: a list of images, a l
 
 import json
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.containers.reference import Reference, parse
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 
@@ -24,6 +24,26 @@ _IMAGES = "overlay-images/images.json"
 _LAYERS = "overlay-layers/layers.json"
 
 _Record = dict[str, Any]
+_Check = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _maps_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+# What is read here of a record, and what it has to be.
+_FIELDS: Mapping[str, Mapping[str, _Check]] = {
+    _IMAGES: {"id": _is_text, "names": _are_texts, "layer": _is_text, "digest": _is_text, "big-data-digests": _maps_texts},
+    _LAYERS: {"id": _is_text, "parent": _is_text},
+}
 
 
 @dataclass(frozen=True)
@@ -37,20 +57,22 @@ class _Lists:
 def missing(disk: Disk, names: Iterable[str]) -> list[str]:
     """Returns the `names`, as they are given and each once, of which the disk's store has no image.
 
-    HarnessError if one of them is no name, or the store cannot be read.
+    InputError if one of them is no name, or the store cannot be read.
     """
     images = _on_disk(disk).images
     return [name for name in dict.fromkeys(names) if not any(_is_called(image, parse(name)) for image in images)]
 
 
-def files(disk: Disk, store: Path) -> Tree:
-    """Returns what to put on the data partition so that its store has the images of `store` too; nothing if it has them.
+def files(disk: Disk, store: Path, names: Iterable[str]) -> Tree:
+    """Returns what to put on the data partition so that its store has the images `names` of `store` too.
 
     What the disk has stays as it is: a name that one of its images bears is not given to another, and an image of `store`
-    that has no other name is left out. HarnessError if either store cannot be read.
+    that has no other name is left out: nothing is returned if there is no other. InputError if the disk's store cannot be
+    read, HarnessError if `store` cannot.
     """
     old, new = _on_disk(disk), _in_folder(store)
-    images = _merged(old.images, new.images)
+    wanted = [parse(name) for name in names]
+    images = _merged(old.images, [image for image in new.images if any(_is_called(image, name) for name in wanted)])
     if images == old.images:
         return {}
     there = {record["id"] for record in (*old.images, *old.layers)}
@@ -87,7 +109,7 @@ def _layers_of(images: Iterable[_Record], layers: Iterable[_Record], store: Path
         identity = image.get("layer")
         while identity and identity not in needed:
             if identity not in by_id:
-                raise _damaged(f"The store {store}", f"it has no layer {identity}, which {image['id']} is made of")
+                raise _unreadable(store, f"it has no layer {identity}, which {image['id']} is made of")
             needed.add(identity)
             identity = by_id[identity].get("parent")
     return [layer for identity, layer in by_id.items() if identity in needed]
@@ -104,7 +126,7 @@ def _is_called(image: _Record, reference: Reference) -> bool:
 def _references(image: _Record) -> Iterator[Reference]:
     for name in _names(image):
         # What is no name, the library does not find either.
-        with suppress(HarnessError):
+        with suppress(InputError):
             yield parse(name)
 
 
@@ -114,45 +136,59 @@ def _names(image: _Record) -> Sequence[str]:
 
 def _digests(image: _Record) -> Iterator[str]:
     """The digests of an image's manifests."""
-    yield image.get("digest", "")
+    yield image.get("digest") or ""
     for name, digest in (image.get("big-data-digests") or {}).items():
         if name.startswith("manifest"):
             yield digest
 
 
 def _on_disk(disk: Disk) -> _Lists:
-    where = f"The store {STORE} on the data partition of {disk.path}"
-    images, layers = (_records(disk.file_if_there(STORE / name), f"{where}: {name}") for name in (_IMAGES, _LAYERS))
-    return _Lists(images, layers)
+    try:
+        return _Lists(*(_records(disk.file_if_there(STORE / name), name, known) for name, known in _FIELDS.items()))
+    except _StoreError as flaw:
+        raise InputError(
+            f"The store {STORE} on the data partition of {disk.path}: {flaw}. Make it again: "
+            "python -m images store makes one of OCI archives."
+        ) from flaw
 
 
 def _in_folder(store: Path) -> _Lists:
     try:
-        images, layers = (_records((store / name).read_bytes(), f"The store {store}: {name}") for name in (_IMAGES, _LAYERS))
+        return _Lists(*(_records((store / name).read_bytes(), name, known) for name, known in _FIELDS.items()))
     except OSError as error:
-        raise _damaged(f"The store {store}", f"{error.strerror}: {error.filename}") from error
-    return _Lists(images, layers)
+        raise _unreadable(store, f"{error.strerror}: {error.filename}") from error
+    except _StoreError as flaw:
+        raise _unreadable(store, str(flaw)) from flaw
 
 
-def _records(text: bytes | None, where: str) -> Sequence[_Record]:
+class _StoreError(Exception):
+    """A list of a store's that cannot be read."""
+
+
+def _records(text: bytes | None, name: str, fields: Mapping[str, _Check]) -> Sequence[_Record]:
     """Reads a list of images or layers; where there is no file, containers/storage has an empty one."""
     try:
         records = json.loads(text) if text else []
-    except ValueError as error:
-        raise _damaged(where, f"it is no JSON, {error}") from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) and "id" in record for record in records):
-        raise _damaged(where, "it is no list of records with an id")
+    except (ValueError, RecursionError) as error:
+        raise _StoreError(f"{name} is no JSON, {error}") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) and record.get("id") for record in records):
+        raise _StoreError(f"{name} is no list of records with an id")
+    for record in records:
+        for field, holds in fields.items():
+            # Go reads null as nothing.
+            if record.get(field) is not None and not holds(record[field]):
+                raise _StoreError(f"{name} has a record whose {field} is not what it has to be: {record[field]!r:.100}")
     return records
 
 
-def _damaged(what: str, why: str) -> HarnessError:
-    return HarnessError(f"{what} cannot be read ({why}): make it again, with python -m images store for containers of your own")
+def _unreadable(store: Path, why: str) -> HarnessError:
+    return HarnessError(f"The store {store} cannot be read ({why}): remove it, and it is made again")
 
 
 def _tree(store: Path, folder: Path) -> Iterator[tuple[PurePosixPath, Entry]]:
     """A folder of the store with all that is in it, at its place on the data partition."""
     if not folder.is_dir():
-        raise _damaged(f"The store {store}", f"it has no folder {folder.relative_to(store)}")
+        raise _unreadable(store, f"it has no folder {folder.relative_to(store)}")
     for path in (folder, *sorted(folder.rglob("*"))):
         yield STORE / path.relative_to(store).as_posix(), _entry(path)
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 
 _HUB = "docker.io"
 _OLD_HUB = "index.docker.io"
@@ -28,14 +28,14 @@ class Reference:
 
 
 def parse(name: str) -> Reference:
-    """Reads a name as a manifest has it; HarnessError if it is none.
+    """Reads a name as a manifest has it; InputError if it is none.
 
     What it leaves out is docker.io, there `library/`, and the tag `latest`; a digest beats a tag. CRI-O itself takes a
     name without a registry only where its registries.conf says in which to look.
     """
     match = _REFERENCE.fullmatch(_with_registry(name))
     if match is None:
-        raise HarnessError(f"{name!r} is no name of a container image: it is [HOST/]PATH[:TAG][@DIGEST], PATH in lower case")
+        raise InputError(f"{name!r} is no name of a container image: it is [HOST/]PATH[:TAG][@DIGEST], PATH in lower case")
     repository, tag, digest = match.groups()
     return Reference(repository, "" if digest else tag or "latest", digest or "")
 

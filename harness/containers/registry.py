@@ -1,18 +1,19 @@
 """A registry of container images that nodes can pull from: OCI distribution specification 1.1, pull only.
 
-It serves OCI archives as they are, digests and all, on the host's loopback, which QEMU's user network gives its nodes at
-a fixed address of their own. A repository's path here is the whole name of the image without its tag, registry included:
-docker.io/emilyls/parted is pulled as 10.0.2.100:5000/docker.io/emilyls/parted.
+It serves images of OCI archives as they are, digests and all, on the host's loopback, which QEMU's user network gives its
+nodes at a fixed address of their own. A repository's path here is the whole name of the image without its tag, registry
+included: docker.io/emilyls/parted is pulled as 10.0.2.100:5000/docker.io/emilyls/parted.
 """
 
 import json
+import re
 import socket
 import sys
-import tarfile
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -20,14 +21,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from harness.containers import reference
-from harness.errors import HarnessError
+from harness.containers.archive import ArchivedImage, Blob
+from harness.errors import InputError
 
 CONFIGURATION = PurePosixPath("/meta/etc/containers/registries.conf.d/kios-e2e.conf")
 """Where a registry's configuration goes on a data partition: read beside what the image has of its own."""
 
-_NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+# RFC 9110, 14.1.2; nothing has so many bytes that more digits are needed.
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_MOST_REQUESTS = 10_000
+_MOST_CONNECTIONS = 64
 _UNKNOWN = {"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN"}
 _TLS_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the first byte of a record
 _SILENCE_SECONDS = 30
@@ -44,13 +47,11 @@ class Request:
 
 @dataclass(frozen=True)
 class _Content:
-    """Bytes in an archive."""
+    """A blob, its digest, and the archive that it is in."""
 
     archive: Path
-    offset: int
-    size: int
-    media_type: str
     digest: str
+    blob: Blob
 
 
 class Registry:
@@ -62,20 +63,21 @@ class Registry:
 
     @classmethod
     @contextmanager
-    def serve(cls, archives: Iterable[Path]) -> Iterator["Registry"]:
-        """Serves the images of OCI archives until the block ends, on a port that the kernel chooses.
+    def serve(cls, images: Iterable[ArchivedImage]) -> Iterator["Registry"]:
+        """Serves images until the block ends, on a port that the kernel chooses; with it end all connections.
 
-        HarnessError if an archive is none, or two hold different images of one name.
+        InputError if two are different images of one name.
         """
-        server = _Server(_contents(archives))
+        server = _Server(_contents(images))
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="registry", daemon=True)
         thread.start()
         try:
             yield cls(server)
         finally:
             server.shutdown()
-            server.server_close()
             thread.join()
+            server.cut_off()
+            server.server_close()
 
     @property
     def port(self) -> int:
@@ -84,7 +86,7 @@ class Registry:
 
     @property
     def requests(self) -> Sequence[Request]:
-        """All that was asked so far, in the order of the answers."""
+        """What was asked so far, in the order of the answers; of more than 10,000 requests the last."""
         return tuple(self._server.requests)
 
     @staticmethod
@@ -94,24 +96,52 @@ class Registry:
         `address` is HOST:PORT as the node reaches this. A prefix is a registry, with or without a path: `docker.io/emilyls`.
         This is the only place where such an image is looked for: one that is missing here is not pulled from the internet
         instead, as it would be behind a mirror.
-        HarnessError if a prefix is none.
+        InputError if a prefix is none.
         """
         return "\n".join(_remapped(address, prefix) for prefix in dict.fromkeys(prefixes)).encode()
 
 
 def _remapped(address: str, prefix: str) -> str:
     if not reference.is_prefix(prefix):
-        raise HarnessError(f"{prefix!r} is no prefix of names of images: give HOST or HOST/PATH, without a tag or a scheme")
+        raise InputError(f"{prefix!r} is no prefix of names of images: give HOST or HOST/PATH, without a tag or a scheme")
     return f'[[registry]]\nprefix = "{prefix}"\nlocation = "{address}/{_path_of(prefix)}"\ninsecure = true\n'
 
 
 class _Server(ThreadingHTTPServer):
     """Answers each connection in a thread of its own; `contents` is all there is, by path."""
 
+    # Its end waits for the threads, whose connections are cut before.
+    daemon_threads = False
+
     def __init__(self, contents: Mapping[str, _Content]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.contents = contents
-        self.requests: list[Request] = []
+        self.requests: deque[Request] = deque(maxlen=_MOST_REQUESTS)
+        self._open: set[socket.socket] = set()
+        self._changing = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A guest opens as many connections as it likes; those that are too many end at once."""
+        with self._changing:
+            if taken := len(self._open) < _MOST_CONNECTIONS:
+                self._open.add(request)
+        if taken:
+            super().process_request(request, client_address)
+        else:
+            super().shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection."""
+        with self._changing:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_off(self) -> None:
+        """Ends all connections, so that their threads end too."""
+        with self._changing:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away in the middle of an answer is no fault of ours."""
@@ -133,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answers GET and HEAD."""
         path = unquote(urlsplit(self.path).path)
-        if path == "/v2/":
+        if path in ("/v2", "/v2/"):
             self._say(HTTPStatus.OK, b"{}")
         elif content := self.server.contents.get(path):
             self._send(content)
@@ -152,14 +182,39 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing on stderr: `Registry.requests` has it."""
 
     def _send(self, content: _Content) -> None:
-        headers = {"Content-Type": content.media_type, "Docker-Content-Digest": content.digest}
-        self._begin(HTTPStatus.OK, content.size, headers)
-        if self.command == "GET" and content.size:
+        blob = content.blob
+        headers = {"Content-Type": blob.media_type, "Docker-Content-Digest": content.digest, "Accept-Ranges": "bytes"}
+        wanted = self._range(blob.size)
+        if wanted is None:
+            self._begin(HTTPStatus.OK, blob.size, headers)
+            wanted = range(blob.size)
+        elif not wanted:
+            self._say(
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, _error("UNSUPPORTED"), {"Content-Range": f"bytes */{blob.size}"}
+            )
+            return
+        else:
+            there = f"bytes {wanted.start}-{wanted.stop - 1}/{blob.size}"
+            self._begin(HTTPStatus.PARTIAL_CONTENT, len(wanted), {**headers, "Content-Range": there})
+        if self.command == "GET" and wanted:
             with content.archive.open("rb") as archive:
-                self.connection.sendfile(archive, content.offset, content.size)
+                self.connection.sendfile(archive, blob.offset + wanted.start, len(wanted))
 
-    def _say(self, status: HTTPStatus, body: bytes) -> None:
-        self._begin(status, len(body), {"Content-Type": "application/json"})
+    def _range(self, size: int) -> range | None:
+        """The bytes that are asked for, empty if there are none such; None for all (RFC 9110, 14.2: GET of one range only)."""
+        match = _RANGE.fullmatch(self.headers.get("Range", ""))
+        # What If-Range compares is never sent here.
+        if self.command != "GET" or not match or "If-Range" in self.headers:
+            return None
+        first, last = (int(number) if number else None for number in match.groups())
+        if first is None:
+            return None if last is None else range(max(0, size - last), size)
+        if last is not None and last < first:
+            return None
+        return range(first, size if last is None else min(last + 1, size))
+
+    def _say(self, status: HTTPStatus, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self._begin(status, len(body), {"Content-Type": "application/json", **(headers or {})})
         if self.command != "HEAD":
             self.wfile.write(body)
 
@@ -178,87 +233,29 @@ def _error(code: str) -> bytes:
     return json.dumps({"errors": [{"code": code}]}).encode()
 
 
-def _contents(archives: Iterable[Path]) -> Mapping[str, _Content]:
-    """All that the archives hold, by the path under which a client asks for it."""
+def _contents(images: Iterable[ArchivedImage]) -> Mapping[str, _Content]:
+    """All that belongs to the images, by the path under which a client asks for it."""
     contents: dict[str, _Content] = {}
-    for archive in archives:
-        for path, content in _paths(archive.absolute()):
-            if contents.setdefault(path, content).digest != content.digest:
-                raise HarnessError(
-                    f"{archive} and {contents[path].archive} hold different images of one name: serve one of them"
+    for image in images:
+        for path, digest in _paths(image):
+            content = _Content(image.archive, digest, image.blobs[digest])
+            if contents.setdefault(path, content).digest != digest:
+                raise InputError(
+                    f"{image.archive} and {contents[path].archive} hold different images of one name: serve one of them"
                 )
     return contents
 
 
-def _paths(archive: Path) -> Iterator[tuple[str, _Content]]:
-    try:
-        layout = _Layout.read(archive)
-        for descriptor in layout.index["manifests"]:
-            name = reference.parse(_name(archive, descriptor.get("annotations") or {}))
-            base = f"/v2/{_path_of(name.repository)}"
-            yield f"{base}/manifests/{name.tag}", layout.manifest(descriptor["digest"])
-            for digest in layout.manifests(descriptor["digest"]):
-                yield f"{base}/manifests/{digest}", layout.manifest(digest)
-            for digest, content in layout.blobs.items():
-                yield f"{base}/blobs/{digest}", content
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HarnessError(
-            f"{archive} is no OCI archive ({type(error).__name__}: {error}): "
-            "make it again with skopeo copy SOURCE oci-archive:FILE:HOST/PATH:TAG"
-        ) from error
-
-
-def _name(archive: Path, annotations: Mapping[str, str]) -> str:
-    name = next((annotations[key] for key in _NAME_ANNOTATIONS if key in annotations), "")
-    # Many tools leave only a tag there, which would read as a name.
-    if "/" not in name:
-        raise HarnessError(
-            f"{archive} names its image {name!r}, not in full: "
-            f"skopeo copy oci-archive:{archive} oci-archive:FILE:HOST/PATH:TAG names it"
-        )
-    return name
+def _paths(image: ArchivedImage) -> Iterator[tuple[str, str]]:
+    for name in image.names:
+        base = f"/v2/{_path_of(name.repository)}"
+        yield f"{base}/manifests/{name.tag}", image.documents[0]
+        for digest in image.documents:
+            yield f"{base}/manifests/{digest}", digest
+        for digest in image.blobs:
+            yield f"{base}/blobs/{digest}", digest
 
 
 def _path_of(repository: str) -> str:
     """A repository or prefix, registry included, as a path of repositories: there a port's colon cannot be."""
     return repository.replace(":", "_").lower()
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """An OCI layout in a tar: its index, and the blobs by digest (image specification 1.1, image-layout)."""
-
-    index: Mapping[str, Any]
-    blobs: Mapping[str, _Content]
-
-    @classmethod
-    def read(cls, archive: Path) -> "_Layout":
-        with tarfile.open(archive, "r:") as tar:
-            entries = {str(PurePosixPath(entry.name)): entry for entry in tar if entry.isreg()}
-            index = tar.extractfile(entries["index.json"])
-            assert index is not None  # of a regular file
-            parsed = json.loads(index.read())
-        blobs = {}
-        for name, entry in entries.items():
-            if name.startswith("blobs/"):
-                digest = name.removeprefix("blobs/").replace("/", ":")
-                blobs[digest] = _Content(archive, entry.offset_data, entry.size, "application/octet-stream", digest)
-        return cls(parsed, blobs)
-
-    def manifest(self, digest: str) -> _Content:
-        """A manifest or an index, with its media type: it names that itself, or its shape does."""
-        media_type = self._json(digest).get("mediaType") or (_INDEX if "manifests" in self._json(digest) else _MANIFEST)
-        return replace(self.blobs[digest], media_type=media_type)
-
-    def manifests(self, digest: str) -> Iterator[str]:
-        """The digests of a manifest or index and of all that it leads to: an archive need not hold every platform's."""
-        yield digest
-        for child in self._json(digest).get("manifests", []):
-            if child["digest"] in self.blobs:
-                yield from self.manifests(child["digest"])
-
-    def _json(self, digest: str) -> Any:
-        content = self.blobs[digest]
-        with content.archive.open("rb") as archive:
-            archive.seek(content.offset)
-            return json.loads(archive.read(content.size))

@@ -1,6 +1,5 @@
 """A kiOS image that a user brings: raw or qcow2, or the two outputs of kiOS's build. Its own bytes are only read."""
 
-import hashlib
 import json
 import stat
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 from harness import tools
 from harness.errors import InputError
-from harness.lab import builder
+from harness.lab import builder, digest
 from harness.lab import cache as store
 from harness.storage import disk, gpt
 from harness.storage.disk import Disk
@@ -70,9 +69,9 @@ def check_outputs(efi: Path, modules: Path) -> None:
 def of_file(file: Path, cache: Path) -> Brought:
     """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises InputError for what no node could be made of."""
     check_file(file)
-    digest = _digest_of(file)
+    key = digest.of(file)
     if not _head_of(file).startswith(_QCOW2):
-        return Brought({file.name: digest}, disk.open_image(file))
+        return Brought({file.name: key}, disk.open_image(file))
 
     def unpack(raw: Path) -> None:
         tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
@@ -82,14 +81,14 @@ def of_file(file: Path, cache: Path) -> Brought:
             # Its user knows it by the name that they gave.
             raise InputError(str(unfit).replace(str(raw), str(file))) from unfit
 
-    return Brought({file.name: digest}, disk.open_image(_kept(cache, digest, unpack)))
+    return Brought({file.name: key}, disk.open_image(_kept(cache, key, unpack)))
 
 
 def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
     check_outputs(efi, modules)
     contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
-    digests = {efi.name: _digest_of(efi), f"{modules.name}/": _digest_of(*contents)}
+    digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
     words = ("--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute())
     return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))))
 
@@ -133,15 +132,6 @@ def _head_of(file: Path) -> bytes:
         raise InputError(f"There is no file {file}.") from missing
     except OSError as unreadable:
         raise InputError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
-
-
-def _digest_of(*files: Path) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()
 
 
 def _kept(cache: Path, key: str, make: Callable[[Path], None]) -> Path:

@@ -1,13 +1,14 @@
 """The `images` package, asked as a program: it and the harness share nothing but files."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import tools
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.lab.keeper import scratch
 
 
@@ -30,7 +31,8 @@ def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
 def ask(command: str, *arguments: str | Path) -> str:
     """Runs a command of the `images` package and returns what it prints; the kernel ends it with this process.
 
-    What a build says goes to the terminal as it comes, what others say is in the HarnessError that their failure raises.
+    What a build says goes to the terminal as it comes, what others say is in the HarnessError that their failure raises. It
+    is an InputError where what they were given cannot be used.
     """
     argv: Sequence[str] = [sys.executable, "-m", "images", command, *map(str, arguments)]
     streams = command == "build"
@@ -42,6 +44,8 @@ def ask(command: str, *arguments: str | Path) -> str:
         text=True,
         check=False,
     )
+    if done.returncode == os.EX_DATAERR and done.stderr:
+        raise InputError(done.stderr.strip().removeprefix("images: "))
     if done.returncode:
         why = "it says why above" if streams else done.stderr.strip() or "without a word"
         raise HarnessError(f"`python -m images {command}` failed: {why}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.guest.credentials import Credentials
+from harness.lab import digest
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
 from harness.lab.node import Folders, Node, Order
@@ -202,14 +203,14 @@ class NewNode:
 def _boot_key(order: Order) -> str:
     """That on which the way up to the first container depends: all but the manifests."""
     files = sorted((str(path), repr(entry)) for path, entry in order.files.items())
-    return hashlib.sha256(repr((_digest_of([order.image.path]), order.machine, files)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((digest.of(order.image.path), order.machine, files)).encode()).hexdigest()[:16]
 
 
 def _facts(order: Order, host: Host) -> dict[str, str]:
     """Everything on which a frozen node depends."""
     code = host.firmware.code.stat()
     return {
-        "image": _digest_of([order.image.path]),
+        "image": digest.of(order.image.path),
         "machine": repr(order.machine),
         "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
         "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
@@ -217,7 +218,7 @@ def _facts(order: Order, host: Host) -> dict[str, str]:
         "processor": _processor() if host.accelerator.cpu == "host" else "emulated",
         "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
         "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",
-        "harness": _digest_of(sorted(_HERE.parent.rglob("*.py"))),
+        "harness": digest.of(*sorted(_HERE.parent.rglob("*.py"))),
     }
 
 
@@ -227,17 +228,3 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     told = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
     return " ".join([*(line for line in lines if line.partition(":")[0].strip() in told), platform.release()])
-
-
-def _digest_of(files: Sequence[Path]) -> str:
-    return _digest_as_of(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
-
-
-@functools.lru_cache
-def _digest_as_of(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Read again only when a size or a time of change differs: an image is large, and a test asks for many nodes of it."""
-    total = hashlib.sha256()
-    for file, _, _ in files:
-        with file.open("rb") as content:
-            total.update(hashlib.file_digest(content, "sha256").digest())
-    return total.hexdigest()

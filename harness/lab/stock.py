@@ -3,27 +3,25 @@
 import functools
 import hashlib
 import json
-import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
 
 from harness.containers import preload, reference
+from harness.containers.archive import ArchivedImage
 from harness.containers.registry import CONFIGURATION, Registry
-from harness.errors import HarnessError
-from harness.lab import builder, cache
+from harness.errors import InputError
+from harness.lab import builder, cache, digest
+from harness.lab.digest import Stamp
 from harness.storage.disk import Disk
-from harness.storage.overlay import File, Tree
+from harness.storage.overlay import Entry, File, Tree
 from harness.vm.machine import REGISTRY
 
 # CRI-O's own, for every pod (kiOS contract).
 PAUSE = "registry.k8s.io/pause:3.6"
 # A kubelet evicts pods where less than 15 % are free (Kubernetes, imagefs.available); a booting node writes logs too.
 _STAYS_FREE = 0.2
-_GZIP = b"\x1f\x8b"
-_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
 @dataclass(frozen=True)
@@ -48,46 +46,49 @@ class Stock:
     def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Supplies:
         """Returns what a node on a disk needs to have the images `names`; nothing for a disk that has them.
 
-        A disk that lacks one is given all that is at hand: pods may be handed to the node later. What the data partition has
-        no room for comes from a registry, which is served until `served` ends. Raises HarnessError for an image that is
-        neither on the disk nor at hand.
+        Those that the disk lacks are put on it. What its data partition has no room for comes from a registry, which is served
+        until `served` ends, and so does all else that is at hand: pods may be handed to the node later. Raises InputError for
+        an image that is neither on the disk nor at hand.
         """
         lacking = preload.missing(disk, [PAUSE, *names])
         if not lacking:
             return Supplies({})
-        archives = self._archives()
-        unknown = [name for name in lacking if str(reference.parse(name)) not in archives]
-        if unknown:
-            raise HarnessError(
+        images = self._images()
+        wanted = [_called(name, images) for name in lacking]
+        if unknown := [name for name, image in zip(lacking, wanted, strict=True) if image is None]:
+            at_hand = sorted(str(name) for image in images for name in image.names)
+            raise InputError(
                 f"{', '.join(unknown)}: no such image is in the store of {disk.path} or among the archives at hand "
-                f"({', '.join(sorted(archives))}). Give its OCI archive: --container FILE (skopeo copy ... oci-archive:FILE)."
+                f"({', '.join(at_hand)}). Give its OCI archive: --container FILE (skopeo copy ... oci-archive:FILE)."
             )
-        superblock = disk.superblock()
-        room = superblock.free - _STAYS_FREE * superblock.size
-        stored: list[Path] = []
-        rest: list[str] = []
-        for name in dict.fromkeys([*map(str, map(reference.parse, lacking)), *preload.missing(disk, archives)]):
-            size = _size_unpacked(archives[name])
-            if size < room:
-                room -= size
-                stored.append(archives[name])
-            else:
-                rest.append(name)
-        tree = dict(preload.files(disk, self._store(stored, served))) if stored else {}
-        if not rest:
+        stored = _with_room(disk, lacking, [image for image in wanted if image])
+        archives = list(dict.fromkeys(image.archive for image in stored))
+        tree: dict[PurePosixPath, Entry] = dict(preload.files(disk, self._store(archives, served), lacking)) if archives else {}
+        rest = [image for image in images if image not in stored]
+        lacked = [str(name) for image in rest for name in image.names]
+        prefixes = [reference.parse(name).repository for name in preload.missing(disk, lacked)]
+        if not prefixes:
             return Supplies(tree)
-        registry = served.enter_context(Registry.serve([archives[name] for name in rest]))
-        address = "{}:{}".format(*REGISTRY)
-        tree[CONFIGURATION] = File(Registry.configuration(address, (reference.parse(name).repository for name in rest)))
+        registry = served.enter_context(Registry.serve(rest))
+        tree[CONFIGURATION] = File(Registry.configuration("{}:{}".format(*REGISTRY), prefixes))
         return Supplies(tree, registry.port)
 
-    def _archives(self) -> Mapping[str, Path]:
-        """The archives by the full names of their images; one that was named goes before the reference image's."""
-        files = [*sorted((self.reference() / "containers").glob("*.tar")), *self.named]
-        return {_name_in(file): file for file in files}
+    def _images(self) -> Sequence[ArchivedImage]:
+        """All that is at hand; one that was named goes before one of the reference image's with a name of its own."""
+        images: list[ArchivedImage] = []
+        for image in _in(self.named):
+            for other in images:
+                if set(image.names) & set(other.names) and image.documents[0] != other.documents[0]:
+                    raise InputError(
+                        f"{other.archive} and {image.archive} hold different images of one name: give one of them."
+                    )
+            images.append(image)
+        taken = {name for image in images for name in image.names}
+        at_hand = _in(sorted((self.reference() / "containers").glob("*.tar")))
+        return [*images, *(image for image in at_hand if not set(image.names) <= taken)]
 
     def _store(self, archives: Sequence[Path], used: ExitStack) -> Path:
-        key = hashlib.sha256("".join(_digest_of(archive) for archive in archives).encode()).hexdigest()[:16]
+        key = hashlib.sha256("".join(digest.of(archive) for archive in archives).encode()).hexdigest()[:16]
         store = self.cache / f"store-{key}"
 
         def make(making: Path) -> None:
@@ -96,38 +97,34 @@ class Stock:
         return used.enter_context(cache.kept(store, Path.exists, make))
 
 
-def _name_in(archive: Path) -> str:
-    try:
-        with tarfile.open(archive) as tar:
-            member = tar.extractfile("index.json")
-            annotations = json.load(member)["manifests"][0].get("annotations") or {} if member else {}
-    except (OSError, tarfile.TarError, KeyError, ValueError, IndexError, TypeError) as broken:
-        raise HarnessError(
-            f"{archive} is no OCI archive ({broken}): make one with skopeo copy ... oci-archive:FILE"
-        ) from broken
-    name = next((annotations[key] for key in _NAMES if "/" in annotations.get(key, "")), None)
-    if name is None:
-        raise HarnessError(f"{archive} does not say the full name of its image: skopeo copy ... oci-archive:FILE:HOST/PATH:TAG")
-    return str(reference.parse(name))
+def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]) -> Sequence[ArchivedImage]:
+    """Those of the `images`, asked for by `names`, that are put on the disk: what comes first has the room."""
+    superblock = disk.superblock()
+    room = superblock.free - _STAYS_FREE * superblock.size
+    stored: list[ArchivedImage] = []
+    for name, image in zip(names, images, strict=True):
+        # Of several layers, a store has one, under another digest.
+        kept = image.layers == 1 or not reference.parse(name).digest
+        if image not in stored and kept and image.unpacked is not None and image.unpacked < room:
+            room -= image.unpacked
+            stored.append(image)
+    return stored
+
+
+def _called(name: str, images: Iterable[ArchivedImage]) -> ArchivedImage | None:
+    wanted = reference.parse(name)
+    return next((image for image in images if image.is_called(wanted)), None)
+
+
+def _in(archives: Sequence[Path]) -> Sequence[ArchivedImage]:
+    for archive in archives:
+        if not archive.is_file():
+            raise InputError(f"{archive} is no file: give an OCI archive, as skopeo copy ... oci-archive:FILE makes it.")
+    return _described(digest.stamps(archives)) if archives else ()
 
 
 @functools.lru_cache
-def _size_unpacked(archive: Path) -> int:
-    """How many bytes the image takes in a store, where its layers are not compressed."""
-    with tarfile.open(archive) as tar:
-        files = [(tar.extractfile(member), member.size) for member in tar]
-        return sum(_unpacked(content, size) for content, size in files if content)
-
-
-def _unpacked(content: IO[bytes], size: int) -> int:
-    """The size of a blob, or of what gzip made it of: its last four bytes, as far as 4 GiB (RFC 1952, 2.3.1)."""
-    if content.read(len(_GZIP)) != _GZIP:
-        return size
-    content.seek(size - 4)
-    return int.from_bytes(content.read(4), "little")
-
-
-@functools.lru_cache
-def _digest_of(archive: Path) -> str:
-    with archive.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _described(archives: tuple[Stamp, ...]) -> Sequence[ArchivedImage]:
+    files = [file for file, _, _ in archives]
+    told = json.loads(builder.ask("describe", *files))
+    return [image for file, each in zip(files, told, strict=True) for image in ArchivedImage.of(file, each)]

@@ -11,7 +11,7 @@ import pytest
 
 from harness import tools
 from harness.containers import preload, reference
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.storage import gpt, overlay
 from harness.storage.disk import Disk
 from images import oci, storage
@@ -37,6 +37,12 @@ def build(folder: Path, name: str, content: bytes = b"content", command: Sequenc
 def make_store(store: Path, images: Iterable[oci.Built]) -> Path:
     storage.preload(list(images), store)
     return store
+
+
+def all_files(disk: Disk, store: Path) -> overlay.Tree:
+    """What is to be put on the disk for all images of the store."""
+    records = json.loads((store / "overlay-images/images.json").read_text())
+    return preload.files(disk, store, [name for record in records for name in record["names"]])
 
 
 def make_disk(folder: Path, store: Path | None) -> Disk:
@@ -162,7 +168,7 @@ def test_a_merged_store_is_the_store_of_all_images(disk: Disk, tmp_path: Path) -
         for name, content in (("one", b"1"), ("two", b"22"), ("three", b"2" * 70000))
     )
     store = make_store(tmp_path / "new", [two, three])
-    merged = put(disk, preload.files(disk, store), tmp_path)
+    merged = put(disk, all_files(disk, store), tmp_path)
     merged.check_filesystem()
     found = inventory(store_of(merged, tmp_path / "merged"))
     assert found == inventory(make_store(tmp_path / "wanted", [one, two, three]))
@@ -171,7 +177,7 @@ def test_a_merged_store_is_the_store_of_all_images(disk: Disk, tmp_path: Path) -
 
 def test_a_disk_without_a_store_gets_one(tmp_path: Path) -> None:
     disk, store = make_disk(tmp_path, None), make_store(tmp_path / "new", [build(tmp_path, "docker.io/emilyls/one:v1")])
-    found = inventory(store_of(put(disk, preload.files(disk, store), tmp_path), tmp_path / "merged"))
+    found = inventory(store_of(put(disk, all_files(disk, store), tmp_path), tmp_path / "merged"))
     wanted = inventory(store)
     # containers/storage makes its locks itself.
     assert wanted.keys() - found.keys() == {"storage.lock", "overlay-layers/layers.lock", "overlay-images/images.lock"}
@@ -179,18 +185,18 @@ def test_a_disk_without_a_store_gets_one(tmp_path: Path) -> None:
 
 
 def test_what_is_there_already_is_not_put_there_again(disk: Disk) -> None:
-    assert preload.files(disk, disk.path.parent / "old") == {}
+    assert preload.files(disk, disk.path.parent / "old", ["emilyls/one:v1"]) == {}
 
 
 def test_modes_go_with_the_files(disk: Disk, tmp_path: Path) -> None:
-    tree = preload.files(disk, make_store(tmp_path / "new", [build(tmp_path, "docker.io/emilyls/two:v1")]))
+    tree = all_files(disk, make_store(tmp_path / "new", [build(tmp_path, "docker.io/emilyls/two:v1")]))
     found = {path.name: entry.mode for path, entry in tree.items() if isinstance(entry, overlay.File | overlay.Folder)}
     assert (found["a program"], found["tmp"], found["bin"]) == (0o4755, 0o1777, 0o755)
 
 
 def test_a_layer_that_is_there_is_not_put_there_again(disk: Disk, tmp_path: Path) -> None:
     shares = build(tmp_path, "docker.io/emilyls/shares:v1", b"1", ["-v"])
-    tree = preload.files(disk, make_store(tmp_path / "new", [shares]))
+    tree = all_files(disk, make_store(tmp_path / "new", [shares]))
     assert not any("overlay" in path.parts for path in tree)
     layers = json.loads(content_of(tree, "overlay-layers/layers.json"))
     assert [layer["id"] for layer in layers] == [shares.layer.digest.removeprefix("sha256:")]
@@ -199,7 +205,7 @@ def test_a_layer_that_is_there_is_not_put_there_again(disk: Disk, tmp_path: Path
 
 def test_another_name_of_an_image_that_is_there_is_added_to_it(disk: Disk, tmp_path: Path) -> None:
     store = make_store(tmp_path / "new", [build(tmp_path, "docker.io/emilyls/again:v1", b"1")])
-    tree = preload.files(disk, store)
+    tree = all_files(disk, store)
     (record,) = json.loads(content_of(tree, "overlay-images/images.json"))
     assert record["names"] == ["docker.io/emilyls/one:v1", "docker.io/emilyls/again:v1"]
     assert {str(path.relative_to(preload.STORE)) for path in tree} == _LISTS
@@ -207,10 +213,10 @@ def test_another_name_of_an_image_that_is_there_is_added_to_it(disk: Disk, tmp_p
 
 def test_a_name_that_is_there_keeps_its_meaning(disk: Disk, tmp_path: Path) -> None:
     other = build(tmp_path / "other", "docker.io/emilyls/one:v1", b"other")
-    assert preload.files(disk, make_store(tmp_path / "new", [other])) == {}
+    assert all_files(disk, make_store(tmp_path / "new", [other])) == {}
     store = tmp_path / "new"
     change_list(store, "overlay-images/images.json", lambda image: {**image, "names": [*image["names"], "docker.io/a/b:v1"]})
-    records = json.loads(content_of(preload.files(disk, store), "overlay-images/images.json"))
+    records = json.loads(content_of(all_files(disk, store), "overlay-images/images.json"))
     assert [record["names"] for record in records] == [["docker.io/emilyls/one:v1"], ["docker.io/a/b:v1"]]
 
 
@@ -222,10 +228,48 @@ def test_layers_come_with_those_under_them(disk: Disk, tmp_path: Path) -> None:
         store, "overlay-layers/layers.json", lambda layer: {**layer, **({"parent": below} if layer["id"] == above else {})}
     )
     change_list(store, "overlay-images/images.json", lambda image: image if image["layer"] == above else {**image, "names": []})
-    tree = preload.files(disk, store)
+    tree = all_files(disk, store)
     assert preload.STORE / "overlay" / below / "diff" in tree
     assert not any(aside in path.parts for path in tree)
     assert len([path for path in tree if path.parent == preload.STORE / "overlay/l"]) == 2
+
+
+def test_only_what_is_named_is_put_there(disk: Disk, tmp_path: Path) -> None:
+    images = [build(tmp_path, f"docker.io/emilyls/{name}:v1", name.encode()) for name in ("two", "three")]
+    tree = preload.files(disk, make_store(tmp_path / "new", images), ["emilyls/two:v1", f"emilyls/none@{_DIGEST}"])
+    records = json.loads(content_of(tree, "overlay-images/images.json"))
+    assert [record["names"] for record in records] == [["docker.io/emilyls/one:v1"], ["docker.io/emilyls/two:v1"]]
+    assert not any(images[1].layer.digest.removeprefix("sha256:") in path.parts for path in tree)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"id": 5},
+        {"id": [1]},
+        {"names": "docker.io/a/b:v1"},
+        {"names": [5]},
+        {"names": [None]},
+        {"names": {"a": 1}},
+        {"digest": ["a"]},
+        {"big-data-digests": {"manifest": 5}},
+        {"big-data-digests": ["manifest"]},
+        {"layer": []},
+    ],
+    ids=repr,
+)
+def test_a_record_of_another_shape_is_refused_in_words(tmp_path: Path, damage: dict[str, Any]) -> None:
+    store = make_store(tmp_path / "old", [build(tmp_path, "docker.io/emilyls/one:v1")])
+    change_list(store, "overlay-images/images.json", lambda image: {**image, **damage})
+    with pytest.raises(InputError, match=f"images.json has a record whose {next(iter(damage))} is not what it has to be"):
+        preload.missing(make_disk(tmp_path, store), ["busybox"])
+
+
+def test_null_is_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "old", [build(tmp_path, "docker.io/emilyls/one:v1")])
+    nothing = dict.fromkeys(("names", "digest", "big-data-digests", "layer"))
+    change_list(store, "overlay-images/images.json", lambda image: {**image, **nothing})
+    assert preload.missing(make_disk(tmp_path, store), ["emilyls/one:v1"]) == ["emilyls/one:v1"]
 
 
 def lose_layer_record(store: Path) -> None:
@@ -240,8 +284,8 @@ def add_fifo(store: Path) -> None:
     ("damage", "says"),
     [
         (lambda store: (store / "overlay-images/images.json").unlink(), "No such file or directory: .*images.json"),
-        (lambda store: (store / "overlay-images/images.json").write_text("{"), "it is no JSON"),
-        (lambda store: (store / "overlay-images/images.json").write_text('["x"]'), "it is no list of records"),
+        (lambda store: (store / "overlay-images/images.json").write_text("{"), "images.json is no JSON"),
+        (lambda store: (store / "overlay-images/images.json").write_text('["x"]'), "images.json is no list of records"),
         (lambda store: shutil.rmtree(next((store / "overlay-images").glob("*/"))), "it has no folder overlay-images/"),
         (lose_layer_record, "it has no layer"),
         (add_fifo, "fifo is neither a file nor a folder"),
@@ -252,15 +296,19 @@ def test_a_damaged_store_is_an_error(disk: Disk, tmp_path: Path, damage: Callabl
     store = make_store(tmp_path / "new", [build(tmp_path, "docker.io/emilyls/two:v1")])
     damage(store)
     with pytest.raises(HarnessError, match=says):
-        preload.files(disk, store)
+        preload.files(disk, store, ["docker.io/emilyls/two:v1"])
 
 
-@pytest.mark.parametrize("text", ["{", '{"id": 1}', '[{"names": []}]', "[1]"])
+@pytest.mark.parametrize(
+    "text", ["{", '{"id": 1}', '[{"names": []}]', '[{"id": null}]', "[1]", "[" * 100_000], ids=lambda text: text[:9]
+)
 def test_a_damaged_store_on_the_disk_is_an_error(tmp_path: Path, text: str) -> None:
     store = make_store(tmp_path / "old", [build(tmp_path, "docker.io/emilyls/one:v1")])
     (store / "overlay-images/images.json").write_text(text)
     disk = make_disk(tmp_path, store)
-    with pytest.raises(HarnessError, match=f"The store /data/oci on the data partition of {disk.path}: .*images.json cannot"):
+    with pytest.raises(
+        InputError, match=f"(?s)The store /data/oci on the data partition of {disk.path}: .*images.json is no .*Make it"
+    ):
         preload.missing(disk, ["busybox"])
 
 

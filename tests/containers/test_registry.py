@@ -8,6 +8,7 @@ import json
 import socket
 import tarfile
 import threading
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from harness.containers.archive import ArchivedImage
 from harness.containers.registry import Registry, Request
-from harness.errors import HarnessError
-from images import oci
+from harness.errors import InputError
+from images import archive, oci
 
 _ADDRESS = "10.0.2.100:5000"
 
@@ -37,20 +39,9 @@ def build(folder: Path, name: str, content: bytes = b"content") -> oci.Built:
     return built
 
 
-def write_archive(path: Path, index: Sequence[Mapping[str, Any]], blobs: Sequence[bytes], under: str = "") -> Path:
-    """An archive with these descriptors in its index; the names in the tar begin with `under`."""
-    files = {"index.json": json.dumps({"manifests": index}).encode()}
-    files.update({f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": blob for blob in blobs})
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(under + name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return path
-
-
-def describe(blob: bytes, **more: Any) -> dict[str, Any]:
-    return {"digest": "sha256:" + hashlib.sha256(blob).hexdigest(), "size": len(blob), **more}
+def serve(*archives: Path) -> contextlib.AbstractContextManager[Registry]:
+    """A registry of all images of the archives."""
+    return Registry.serve(image for file in archives for image in ArchivedImage.of(file, archive.describe(file)))
 
 
 @pytest.fixture
@@ -62,17 +53,17 @@ def built(tmp_path: Path) -> oci.Built:
 @pytest.fixture
 def registry(built: oci.Built, tmp_path: Path) -> Iterator[Registry]:
     """A registry of that archive."""
-    with Registry.serve([tmp_path / "image.tar"]) as registry:
+    with serve(tmp_path / "image.tar") as registry:
         yield registry
 
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
-def ask(registry: Registry, path: str, method: str = "GET") -> Answer:
+def ask(registry: Registry, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=5)
     try:
-        connection.request(method, path)
+        connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, dict(response.getheaders()), response.read()
     finally:
@@ -87,8 +78,9 @@ def ask_raw(registry: Registry, line: str) -> bytes:
             return answer.read()
 
 
-def test_it_says_that_it_is_a_registry(registry: Registry) -> None:
-    assert ask(registry, "/v2/")[0] == 200
+@pytest.mark.parametrize("path", ["/v2/", "/v2"])
+def test_it_says_that_it_is_a_registry(registry: Registry, path: str) -> None:
+    assert ask(registry, path)[0] == 200
 
 
 def test_an_image_is_pulled_by_its_tag(registry: Registry, built: oci.Built) -> None:
@@ -150,7 +142,7 @@ def test_what_is_not_there_is_not_found(registry: Registry, path: str, code: str
 
 def test_a_blob_belongs_to_its_repository(tmp_path: Path, built: oci.Built) -> None:
     other = build(tmp_path / "other", "docker.io/emilyls/other:v1", b"other")
-    with Registry.serve([tmp_path / "image.tar", tmp_path / "other/image.tar"]) as registry:
+    with serve(tmp_path / "image.tar", tmp_path / "other/image.tar") as registry:
         assert ask(registry, f"/v2/docker.io/emilyls/other/blobs/{other.layer.digest}")[0] == 200
         assert ask(registry, f"{_BASE}/blobs/{other.layer.digest}")[0] == 404
 
@@ -162,29 +154,72 @@ def test_nothing_can_be_pushed(registry: Registry, method: str) -> None:
     assert json.loads(content)["errors"][0]["code"] == "UNSUPPORTED"
 
 
-def test_a_manifest_without_a_media_type_gets_one_by_its_shape(tmp_path: Path) -> None:
-    manifest, docker = b'{"layers": []}', b'{"mediaType": "application/vnd.docker.distribution.manifest.v2+json"}'
-    absent = describe(b"of another platform")
-    index = json.dumps({"manifests": [describe(manifest), describe(docker), absent]}).encode()
-    descriptor = describe(index, annotations={_REF_NAME: "v1", "io.containerd.image.name": _NAME})
-    archive = write_archive(tmp_path / "image.tar", [descriptor], [index, manifest, docker], under="./")
-    with Registry.serve([archive]) as registry:
+def describe(blob: bytes, **more: Any) -> dict[str, Any]:
+    return {"digest": "sha256:" + hashlib.sha256(blob).hexdigest(), "size": len(blob), **more}
+
+
+def test_an_index_leads_to_the_nodes_image_and_no_other(tmp_path: Path, built: oci.Built) -> None:
+    manifest = json.dumps({key: value for key, value in json.loads(built.manifest.data).items() if key != "mediaType"}).encode()
+    other = b'{"layers": []}'
+    children = [describe(other, platform={"os": "windows", "architecture": "amd64"}), describe(manifest)]
+    index = json.dumps({"manifests": children}).encode()
+    top = json.dumps({"manifests": [describe(index, annotations={_REF_NAME: _NAME})]}).encode()
+    files = {"./index.json": top}
+    for blob in (index, manifest, other, built.config.data, built.layer.data):
+        files["./blobs/" + describe(blob)["digest"].replace(":", "/")] = blob
+    with tarfile.open(tmp_path / "index.tar", "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    with serve(tmp_path / "index.tar") as registry:
+        # What names no media type gets one by its shape.
         assert ask(registry, f"{_BASE}/manifests/v1")[1]["Content-Type"] == _INDEX
-        types = [
-            ask(registry, f"{_BASE}/manifests/{describe(blob)['digest']}")[1]["Content-Type"] for blob in (manifest, docker)
-        ]
-        assert types == [_MANIFEST, json.loads(docker)["mediaType"]]
-        assert ask(registry, f"{_BASE}/manifests/{absent['digest']}")[0] == 404
+        assert ask(registry, f"{_BASE}/manifests/{describe(manifest)['digest']}")[1]["Content-Type"] == _MANIFEST
+        assert ask(registry, f"{_BASE}/blobs/{built.layer.digest}")[2] == built.layer.data
+        for kind in ("manifests", "blobs"):
+            assert ask(registry, f"{_BASE}/{kind}/{describe(other)['digest']}")[0] == 404
 
 
-def test_an_empty_blob_is_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    manifest = b"{}"
-    archive = write_archive(tmp_path / "a.tar", [describe(manifest, annotations={_REF_NAME: _NAME})], [manifest, b""])
-    with Registry.serve([archive]) as registry:
-        status, headers, content = ask(registry, f"{_BASE}/blobs/{describe(b'')['digest']}")
-        assert (status, headers["Content-Length"], content) == (200, "0", b"")
-    assert_no_thread_left()
-    assert capfd.readouterr().err == ""
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [("0-3", 0, 3), ("5-", 5, None), ("-4", -4, None), ("0-99999999", 0, None), ("-99999999", 0, None), ("2-2", 2, 2)],
+)
+def test_a_part_of_a_blob_is_given(registry: Registry, built: oci.Built, asked: str, first: int, last: int | None) -> None:
+    data = built.layer.data
+    wanted = data[first:] if last is None else data[first : last + 1]
+    status, headers, content = ask(registry, f"{_BASE}/blobs/{built.layer.digest}", headers={"Range": f"bytes={asked}"})
+    begin = len(data) - len(wanted) if last is None else first
+    assert (status, content, headers["Content-Length"]) == (206, wanted, str(len(wanted)))
+    assert headers["Content-Range"] == f"bytes {begin}-{begin + len(wanted) - 1}/{len(data)}"
+
+
+@pytest.mark.parametrize("asked", ["99999999-", "-0", "99999999-999999999"])
+def test_a_part_that_is_not_there_is_refused(registry: Registry, built: oci.Built, asked: str) -> None:
+    status, headers, _ = ask(registry, f"{_BASE}/blobs/{built.layer.digest}", headers={"Range": f"bytes={asked}"})
+    assert (status, headers["Content-Range"]) == (416, f"bytes */{len(built.layer.data)}")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Range": "bytes=0-1,3-4"},
+        {"Range": "bytes=4-1"},
+        {"Range": "bytes=-"},
+        {"Range": "lines=0-1"},
+        {"Range": "bytes=" + "9" * 30 + "-"},
+        {"Range": "bytes=0-1", "If-Range": '"x"'},
+    ],
+    ids=lambda headers: str(headers["Range"])[:20],
+)
+def test_a_range_that_is_not_understood_is_the_whole(registry: Registry, built: oci.Built, headers: dict[str, str]) -> None:
+    assert ask(registry, f"{_BASE}/blobs/{built.layer.digest}", headers=headers)[::2] == (200, built.layer.data)
+
+
+def test_head_knows_no_ranges(registry: Registry, built: oci.Built) -> None:
+    status, headers, _ = ask(registry, f"{_BASE}/blobs/{built.layer.digest}", "HEAD", {"Range": "bytes=0-1"})
+    assert (status, headers["Content-Length"]) == (200, str(len(built.layer.data)))
+    assert headers["Accept-Ranges"] == "bytes"
 
 
 def test_every_request_is_remembered_and_none_is_printed(
@@ -211,16 +246,13 @@ def test_a_client_that_tries_tls_is_told_at_once(registry: Registry, capfd: pyte
 
 
 def assert_no_thread_left() -> None:
-    """Of the registry's threads: those that answer end when they have."""
-    for thread in threading.enumerate():
-        if "process_request" in thread.name:
-            thread.join(5)
+    """Of the registry's threads."""
     assert not [thread for thread in threading.enumerate() if "process_request" in thread.name or thread.name == "registry"]
 
 
 def test_a_client_that_goes_away_leaves_no_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     built = build(tmp_path, _NAME, bytes(32 << 20))
-    with Registry.serve([tmp_path / "image.tar"]) as registry:
+    with serve(tmp_path / "image.tar") as registry:
         with socket.create_connection(("127.0.0.1", registry.port), timeout=5) as client:
             client.sendall(f"GET {_BASE}/blobs/{built.layer.digest} HTTP/1.0\r\n\r\n".encode())
             client.recv(1)
@@ -230,7 +262,7 @@ def test_a_client_that_goes_away_leaves_no_words(tmp_path: Path, capfd: pytest.C
 
 
 def test_a_registry_ends_with_its_block(tmp_path: Path, built: oci.Built) -> None:
-    with Registry.serve([tmp_path / "image.tar"]) as registry:
+    with serve(tmp_path / "image.tar") as registry:
         port = registry.port
         ask(registry, "/v2/")
     with pytest.raises(ConnectionRefusedError):
@@ -238,26 +270,31 @@ def test_a_registry_ends_with_its_block(tmp_path: Path, built: oci.Built) -> Non
     assert_no_thread_left()
 
 
-def write_unnamed(path: Path, name: str) -> None:
-    write_archive(path, [describe(b"{}", annotations={_REF_NAME: name})], [b"{}"])
+def test_clients_that_wait_do_not_outlive_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    built = build(tmp_path, _NAME, bytes(32 << 20))
+    with contextlib.ExitStack() as clients, serve(tmp_path / "image.tar") as registry:
+        whole = f"GET {_BASE}/blobs/{built.layer.digest} HTTP/1.0\r\n\r\n".encode()
+        for said in (b"", b"GET /v2/", whole):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", registry.port), timeout=5))
+            client.sendall(said)
+            if said == whole:
+                client.recv(1)
+    assert_no_thread_left()
+    assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lambda path: path.unlink(), "FileNotFoundError"),
-        (lambda path: path.write_bytes(b"none" * 999), "ReadError"),
-        (lambda path: path.write_bytes(path.read_bytes()[:4000]), "is no OCI archive"),
-        (lambda path: write_archive(path, [describe(b"{}", annotations={_REF_NAME: _NAME})], []), "KeyError"),
-        (lambda path: write_unnamed(path, "v1"), "names its image 'v1', not in full"),
-        (lambda path: write_unnamed(path, "docker.io/UPPER:v1"), "is no name of a container image"),
-    ],
-    ids=["absent", "no tar", "half", "no manifest", "only a tag", "no name"],
-)
-def test_what_is_no_archive_is_named(tmp_path: Path, built: oci.Built, damage: Any, says: str) -> None:
-    damage(tmp_path / "image.tar")
-    with pytest.raises(HarnessError, match=says), Registry.serve([tmp_path / "image.tar"]):
-        pass
+def test_clients_that_are_too_many_are_cut_off(registry: Registry) -> None:
+    with contextlib.ExitStack() as clients:
+        for _ in range(64):
+            clients.enter_context(socket.create_connection(("127.0.0.1", registry.port), timeout=5))
+        with socket.create_connection(("127.0.0.1", registry.port), timeout=5) as client:
+            assert client.recv(1) == b""
+    wait = time.monotonic() + 5
+    while time.monotonic() < wait:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert ask(registry, "/v2/")[0] == 200
+            return
+    raise AssertionError("it does not answer again")
 
 
 def test_two_images_of_one_name_are_not_served(tmp_path: Path) -> None:
@@ -265,8 +302,8 @@ def test_two_images_of_one_name_are_not_served(tmp_path: Path) -> None:
         build(tmp_path / folder, _NAME, content)
     archives = [tmp_path / "one/image.tar", tmp_path / "two/image.tar"]
     with (
-        pytest.raises(HarnessError, match=r"two/image\.tar and .*one/image\.tar hold different images"),
-        Registry.serve(archives),
+        pytest.raises(InputError, match=r"two/image\.tar and .*one/image\.tar hold different images"),
+        serve(*archives),
     ):
         pass
 
@@ -304,7 +341,7 @@ def pull(registry: Registry, configuration: Mapping[str, Any], name: str) -> Ans
 )
 def test_a_node_is_led_to_the_image_that_it_asks_for(tmp_path: Path, name: str, prefixes: Sequence[str]) -> None:
     built = build(tmp_path, name)
-    with Registry.serve([tmp_path / "image.tar"]) as registry:
+    with serve(tmp_path / "image.tar") as registry:
         configuration = tomllib.loads(registry.configuration(_ADDRESS, prefixes).decode())
         assert [table["prefix"] for table in configuration["registry"]] == prefixes
         assert pull(registry, configuration, name)[2] == built.manifest.data
@@ -326,5 +363,5 @@ def test_no_prefix_is_configured_twice(registry: Registry) -> None:
     "prefix", ["", "https://docker.io", "docker.io/emilyls/tinycat:v1", 'a"b', "*.io", "docker.io/", "a\nb"]
 )
 def test_a_prefix_that_is_none_is_refused(registry: Registry, prefix: str) -> None:
-    with pytest.raises(HarnessError, match="is no prefix of names of images"):
+    with pytest.raises(InputError, match="is no prefix of names of images"):
         registry.configuration(_ADDRESS, [prefix])

@@ -1,10 +1,12 @@
 """OCI archives of others, made here entry by entry: read whole, or refused with words that help."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from images import __main__ as program
-from images import archive, oci, storage
-from images.errors import BuildError
+from images import archive, layers, oci, storage
+from images.errors import ArchiveError, BuildError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _NAME = "docker.io/emilyls/tinycat:v1"
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -114,7 +123,7 @@ def layout_of(*layers: Sequence[Entry], pack: Callable[[bytes], bytes] = bytes) 
 
 def read(layout: Layout, place: Path) -> oci.Built:
     """The only image of a layout, read from an archive of it."""
-    (built,) = archive.read(layout.write(place / "image.tar"), place / "work")
+    (built,) = layers.read(layout.write(place / "image.tar"), place / "work")
     return built
 
 
@@ -134,7 +143,7 @@ def test_an_archive_of_ours_reads_back_as_what_was_built(tmp_path: Path) -> None
     (root / "bin/b").symlink_to("a")
     built = oci.build(oci.Image(_NAME, ["/bin/a"]), root)
     oci.write_archive(built, tmp_path / "image.tar")
-    (back,) = archive.read(tmp_path / "image.tar", tmp_path / "work")
+    (back,) = layers.read(tmp_path / "image.tar", tmp_path / "work")
     assert (back.names, back.layer, back.packed) == ([_NAME], built.layer, built.layer)
     assert (back.config, back.manifest) == (built.config, built.manifest)
     assert tree_of(back.root) == {"bin": None, "bin/a": b"\x7fELF", "bin/b": "a"}
@@ -304,7 +313,7 @@ def test_an_archive_can_hold_several_images_and_an_image_several_names(tmp_path:
     one, two = layout.add_image([tar_of([file("one")])]), layout.add_image([tar_of([file("two")])])
     for descriptor, name in ((one, "docker.io/a/one:1"), (two, "docker.io/a/two:1"), (one, "docker.io/a/one:2")):
         layout.name(descriptor, **{_REF_NAME: name})
-    images = archive.read(layout.write(tmp_path / "image.tar"), tmp_path / "work")
+    images = layers.read(layout.write(tmp_path / "image.tar"), tmp_path / "work")
     assert [image.names for image in images] == [["docker.io/a/one:1", "docker.io/a/one:2"], ["docker.io/a/two:1"]]
     assert [list(tree_of(image.root)) for image in images] == [["one"], ["two"]]
 
@@ -366,12 +375,19 @@ def set_index(content: bytes) -> Callable[[Layout], None]:
         (lose_blob, "blobs/sha256/.* is missing"),
         (misname_layers, "are not those that its configuration names"),
         (break_gzip, "cannot be unpacked"),
-        (set_index(b"{"), "JSONDecodeError"),
-        (set_index(b"[]"), "TypeError"),
-        (set_index(b'{"manifests": [{"size": 1}]}'), "KeyError 'digest'"),
+        (set_index(b"{"), "index.json is no JSON: "),
+        (set_index(b"\xff"), "index.json is no JSON: "),
+        (set_index(b"[" * 100_000), "index.json is no JSON: maximum recursion"),
+        (set_index(b"[]"), "index.json is no JSON object"),
+        (set_index(b"{}"), "index.json has no manifests that is a list"),
+        (set_index(b'{"manifests": null}'), "index.json has no manifests that is a list"),
+        (set_index(b'{"manifests": ["x"]}'), "index.json has something in its manifests that is not an object"),
+        (set_index(b'{"manifests": [{"size": 1}]}'), "a descriptor has no digest that is a text"),
+        (set_index(b'{"manifests": [{"digest": "sha512:00", "size": 1}]}'), "'sha512:00' is no sha256 digest"),
+        (set_index(b'{"manifests": [{"platform": 5}]}'), "a descriptor has no platform that is an object"),
+        (set_index(b" " * (5 << 20)), "index.json has 5242880 bytes, which no index has"),
         (lambda layout: layout.index.clear(), "no image for linux/amd64"),
     ],
-    ids=["blob", "size", "no blob", "diff_ids", "gzip", "no JSON", "no index", "no digest", "no image"],
 )
 def test_a_damaged_archive_is_named(tmp_path: Path, damage: Callable[[Layout], None], says: str) -> None:
     layout = layout_of([file("a", b"a" * 5000)])
@@ -397,20 +413,239 @@ def test_a_layer_that_cannot_be_is_refused(tmp_path: Path, layer: Sequence[Entry
 def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "image.tar").write_bytes(content)
     with pytest.raises(BuildError, match=f"{tmp_path}/image.tar is no whole OCI archive"):
-        archive.read(tmp_path / "image.tar", tmp_path / "work")
+        layers.read(tmp_path / "image.tar", tmp_path / "work")
 
 
 def test_half_an_archive_is_named(tmp_path: Path) -> None:
     path = layout_of([file("a", os.urandom(50000))]).write(tmp_path / "image.tar")
     path.write_bytes(path.read_bytes()[:30000])
     with pytest.raises(BuildError, match=r"image\.tar is no whole OCI archive"):
-        archive.read(path, tmp_path / "work")
+        layers.read(path, tmp_path / "work")
 
 
-def test_zstd_is_refused_with_the_way_to_gzip(tmp_path: Path) -> None:
-    layout = layout_of([file("a")], pack=lambda data: b"\x28\xb5\x2f\xfd" + data)
-    with pytest.raises(BuildError, match=r"(?s)zstd.*--dest-compress-format gzip oci-archive:.*image.tar"):
+def test_a_layer_may_be_compressed_with_zstd(tmp_path: Path) -> None:
+    built = read(layout_of([file("a", b"a" * 5000)], pack=zstd.compress), tmp_path)
+    assert tree_of(built.root) == {"a": b"a" * 5000}
+    storage.preload([built], tmp_path / "store")
+    (layer,) = json.loads((tmp_path / "store/overlay-layers/layers.json").read_text())
+    assert layer["compression"] == 4  # containers/storage, pkg/archive: Zstd
+
+
+def test_a_layer_of_several_gzip_members_is_one(tmp_path: Path) -> None:
+    def pack(data: bytes) -> bytes:
+        return gzip.compress(data[:700]) + gzip.compress(data[700:]) + gzip.compress(b"")
+
+    layout = layout_of([file("a", b"a" * 5000)], pack=pack)
+    assert tree_of(read(layout, tmp_path).root) == {"a": b"a" * 5000}
+    (image,) = archive.describe(tmp_path / "image.tar")["images"]
+    assert image["unpacked"] == 10240
+
+
+def test_what_unpacks_to_too_much_is_told_and_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (archive, layers):
+        monkeypatch.setattr(module, "MOST_UNPACKED", 4 << 20)
+    layout = layout_of([file("a", bytes(5 << 20))], pack=gzip.compress)
+    with pytest.raises(ArchiveError, match=r"image\.tar has an image that unpacks to more than 4 MiB"):
         read(layout, tmp_path)
+    (image,) = archive.describe(tmp_path / "image.tar")["images"]
+    assert image["unpacked"] is None
+
+
+def test_a_sparse_file_of_terabytes_is_refused(tmp_path: Path) -> None:
+    sparse = entry("a", tarfile.REGTYPE)
+    sparse[0].pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.size": str(1 << 45), "GNU.sparse.map": "0,0"}
+    with pytest.raises(ArchiveError, match="a layer has more than 2048 MiB of files"):
+        read(layout_of([sparse]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (file("d/" * 200 + "a"), "lies more than 100 folders deep"),
+        (file("n" * 300), "a layer has a file that cannot be made: .*File name too long"),
+        (link("a", ""), "a layer has a file that cannot be made"),
+        (link("a", "t" * 5000), "a layer has a file that cannot be made: .*File name too long"),
+    ],
+    ids=["deep", "long name", "link to nothing", "long link"],
+)
+def test_a_file_that_no_system_has_is_refused(tmp_path: Path, made: Entry, says: str) -> None:
+    with pytest.raises(ArchiveError, match=says):
+        read(layout_of([made]), tmp_path)
+
+
+def with_negative_length(data: bytes) -> bytes:
+    """The tar with the length of its first entry below zero (base 256)."""
+    header = bytearray(data[:512])
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data[512:]
+
+
+def test_a_length_below_zero_is_no_endless_tar(tmp_path: Path) -> None:
+    path = layout_of([file("a")]).write(tmp_path / "image.tar")
+    path.write_bytes(with_negative_length(path.read_bytes()))
+    with pytest.raises(ArchiveError, match="negative"):
+        archive.describe(path)
+    layout = Layout()
+    layout.name(layout.add_image([with_negative_length(tar_of([file("a")]))]), **{_REF_NAME: _NAME})
+    with pytest.raises(ArchiveError, match="negative"):
+        read(layout, tmp_path)
+
+
+def test_indexes_in_each_other_have_an_end(tmp_path: Path) -> None:
+    layout = Layout()
+    descriptor = layout.add_image([tar_of([file("a")])])
+    for _ in range(9):
+        descriptor = layout.add_json({"manifests": [descriptor]})
+    layout.name(descriptor, **{_REF_NAME: _NAME})
+    with pytest.raises(ArchiveError, match="more than 8 indexes lie in each other"):
+        read(layout, tmp_path)
+
+
+def test_indexes_that_list_others_many_times_are_read_once(tmp_path: Path) -> None:
+    layout = Layout()
+    descriptor = layout.add_image([tar_of([file("a")])], platform=_ARM64)
+    for _ in range(7):
+        descriptor = layout.add_json({"manifests": [{**descriptor, "platform": None}] * 1000})
+    layout.name(descriptor, **{_REF_NAME: _NAME})
+    with pytest.raises(ArchiveError, match="no image for linux/amd64"):
+        read(layout, tmp_path)
+
+
+def test_an_index_that_lists_itself_is_no_endless_one(tmp_path: Path) -> None:
+    layout = Layout()
+    digest = digest_of(b"?")
+    content = json.dumps({"manifests": [{"digest": digest, "size": 200}]}).encode().ljust(200)
+    layout.files["blobs/" + digest.replace(":", "/")] = content
+    layout.name({"digest": digest, "size": 200}, **{_REF_NAME: _NAME})
+    with pytest.raises(ArchiveError, match="has another digest or size"):
+        read(layout, tmp_path)
+
+
+@pytest.mark.parametrize("annotations", [None, {_REF_NAME: None}, {_REF_NAME: 5}, {_REF_NAME: ["a"]}], ids=repr)
+def test_annotations_that_hold_no_name_are_none(tmp_path: Path, annotations: object) -> None:
+    layout = layout_of([file("a")])
+    layout.index = [{**layout.index[0], "annotations": annotations}]
+    with pytest.raises(ArchiveError, match=r"(?s)names its image .*, which is not a full name.*Name it: skopeo copy"):
+        read(layout, tmp_path)
+
+
+def test_what_an_archive_holds_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout()
+    image = layout.add_image([tar_of([file("a")]), tar_of([file("b")])])
+    index = layout.add_json({"manifests": [{**image, "platform": _AMD64}]})
+    layout.name(index, **{_REF_NAME: _NAME})
+    layout.name(index, **{_REF_NAME: "docker.io/emilyls/tinycat:v2"})
+    path = layout.write(tmp_path / "image.tar")
+    assert run(monkeypatch, "describe", path) == 0
+    ((told,),) = [each["images"] for each in json.loads(capsys.readouterr().out)]
+    assert (told["names"], told["digest"]) == ([_NAME, "docker.io/emilyls/tinycat:v2"], index["digest"])
+    assert (told["documents"], told["layers"], told["unpacked"]) == ([index["digest"], image["digest"]], 2, 20480)
+    assert len(told["blobs"]) == 5
+    for digest, (offset, size, _) in told["blobs"].items():
+        assert digest_of(path.read_bytes()[offset:][:size]) == digest
+    assert [told["blobs"][digest][2] for digest in told["documents"]] == ["application/vnd.oci.image.index.v1+json", _MANIFEST]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (gzip.compress(b"x"), "Unpack it: gunzip"),
+        (zstd.compress(b"x"), "Unpack it: unzstd"),
+        (tar_of([file("manifest.json", b"[]")]), "skopeo copy docker-archive:"),
+    ],
+    ids=["gzip", "zstd", "docker"],
+)
+def test_a_near_miss_is_told_how_to_become_an_archive(
+    tmp_path: Path, content: bytes, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "image.tar").write_bytes(content)
+    assert run(monkeypatch, "describe", tmp_path / "image.tar") == os.EX_DATAERR
+    assert says in capsys.readouterr().err
+
+
+def test_a_folder_is_told_how_to_become_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="is no file"):
+        archive.describe(tmp_path)
+    (tmp_path / "index.json").write_text("{}")
+    with pytest.raises(ArchiveError, match=r"is a folder\.\n  Pack it: tar -C "):
+        archive.describe(tmp_path)
+
+
+_WHOLE = tar_of([file(f"{name}", name.encode() * 99) for name in "abc"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([bytes, gzip.compress, zstd.compress]),
+    st.lists(st.tuples(st.integers(0, 20_000), st.binary(min_size=1, max_size=8)), max_size=4),
+    st.integers(-20_000, 0),
+)
+def test_any_archive_is_read_or_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory,
+    pack: Callable[[bytes], bytes],
+    pokes: Sequence[tuple[int, bytes]],
+    cut: int,
+) -> None:
+    place = tmp_path_factory.mktemp("any")
+    layout = Layout()
+    image = layout.add_image([_WHOLE, tar_of([file(".wh.a"), link("l", "b")])], pack)
+    layout.name(layout.add_json({"manifests": [{**image, "platform": _AMD64}]}), **{_REF_NAME: _NAME})
+    content = bytearray(layout.write(place / "image.tar").read_bytes())
+    for at, poke in pokes:
+        content[at : at + len(poke)] = poke
+    (place / "image.tar").write_bytes(content[: cut or None])
+    for reader in (archive.describe, lambda path: layers.read(path, place / "work")):
+        with contextlib.suppress(ArchiveError):
+            reader(place / "image.tar")
+    shutil.rmtree(place)
+
+
+_JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just(_NAME), st.just(digest_of(b""))
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["manifests", "annotations", _REF_NAME, "digest", "size", "platform", "os", "config", "layers", "rootfs"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["index", "manifest", "config"]), _JSON, st.sampled_from(["manifests", "layers", "config", "rootfs", ""])
+)
+def test_any_description_is_read_or_refused_in_words(
+    tmp_path_factory: pytest.TempPathFactory, which: str, value: Any, at: str
+) -> None:
+    place = tmp_path_factory.mktemp("any")
+    layout = Layout()
+
+    def spoiled(whole: dict[str, Any]) -> Any:
+        return {**whole, at: value} if at else value
+
+    config = {**_AMD64, "rootfs": {"diff_ids": [digest_of(_WHOLE)]}}
+    told = layout.add_json(spoiled(config) if which == "config" else config)
+    manifest = {"config": told, "layers": [layout.add(_WHOLE)]}
+    top = layout.add_json(spoiled(manifest) if which == "manifest" else manifest)
+    index = {"manifests": [{**top, "annotations": {_REF_NAME: _NAME}}]}
+    layout.files["index.json"] = json.dumps(spoiled(index) if which == "index" else index).encode()
+    layout.write(place / "image.tar")
+    for reader in (archive.describe, lambda path: layers.read(path, place / "work")):
+        with contextlib.suppress(ArchiveError):
+            reader(place / "image.tar")
+    shutil.rmtree(place)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -440,6 +675,6 @@ def test_two_images_of_one_name_make_no_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archives = [layout_of([file(name)]).write(tmp_path / f"{name}.tar") for name in ("a", "b")]
-    assert run(monkeypatch, "store", *archives, "--output", tmp_path / "store") == 1
+    assert run(monkeypatch, "store", *archives, "--output", tmp_path / "store") == os.EX_DATAERR
     assert f"Two different images are named {_NAME}" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar"]

@@ -1,5 +1,6 @@
 """What a node's disk is given so that its images are at hand, with small archives and disks, and no QEMU."""
 
+import dataclasses
 import gzip
 import http.client
 import io
@@ -18,32 +19,65 @@ import pytest
 from harness import tools
 from harness.containers import preload
 from harness.containers.registry import CONFIGURATION
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.lab import builder
 from harness.lab.stock import PAUSE, Stock
 from harness.storage import gpt, overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import File, Tree
-from images import archive, oci, storage
+from images import layers, oci, storage
 
 _MIB = 1 << 20
 _START, _SIZE = 1 * _MIB, 24 * _MIB
 _ONE, _TWO = "docker.io/emilyls/one:v1", "docker.io/emilyls/two:v1"
 
 
-def make_archive(path: Path, name: str, content: bytes = b"content") -> Path:
-    """An OCI archive of an image of one file."""
+def build(path: Path, name: str, content: bytes) -> oci.Built:
+    """An image of one file."""
     root = path.parent / f"{path.name}.root"
     root.mkdir(parents=True)
     (root / "file").write_bytes(content)
-    oci.write_archive(oci.build(oci.Image(name, ["/file"]), root), path)
+    return oci.build(oci.Image(name, ["/file"]), root)
+
+
+def make_archive(path: Path, name: str, content: bytes = b"content") -> Path:
+    """An OCI archive of an image of one file."""
+    oci.write_archive(build(path, name, content), path)
+    return path
+
+
+def make_packed_archive(path: Path, name: str, content: bytes) -> Path:
+    """The same with its layer compressed by gzip."""
+    built = build(path, name, content)
+    packed = oci.Blob(gzip.compress(built.layer.data))
+    manifest = json.loads(built.manifest.data)
+    manifest["layers"][0].update(digest=packed.digest, size=len(packed.data))
+    oci.write_archive(dataclasses.replace(built, packed=packed, manifest=oci.Blob(json.dumps(manifest).encode())), path)
+    return path
+
+
+def make_archive_of(path: Path, *names: str) -> Path:
+    """An OCI archive of an image for each of the names."""
+    parts = [make_archive(path.parent / f"{path.name}.{number}", name, name.encode()) for number, name in enumerate(names)]
+    files: dict[str, bytes] = {}
+    descriptors: list[Any] = []
+    for part in parts:
+        with tarfile.open(part) as tar:
+            files.update({member.name: found.read() for member in tar if (found := tar.extractfile(member))})
+        descriptors += json.loads(files["index.json"])["manifests"]
+    files["index.json"] = json.dumps({"manifests": descriptors}).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return path
 
 
 def make_store(archives: Sequence[Path], store: Path) -> None:
     """What `python -m images store` does."""
     places = [store.parent / f"{store.name}.{number}" for number in range(len(archives))]
-    built = [image for file, place in zip(archives, places, strict=True) for image in archive.read(file, place)]
+    built = [image for file, place in zip(archives, places, strict=True) for image in layers.read(file, place)]
     storage.preload(built, store)
     for place in places:
         shutil.rmtree(place)
@@ -119,8 +153,11 @@ def status_of(registry: int | None, location: str, tag: str) -> int:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The names of the archives of which stores were made, in place of `python -m images`, by the store."""
     asked: list[list[str]] = []
+    builder_ask = builder.ask
 
     def ask(command: str, *arguments: str | Path) -> str:
+        if command == "describe":
+            return builder_ask(command, *arguments)
         *archives, option, output = arguments
         assert (command, option) == ("store", "--output")
         make_store([Path(file) for file in archives], Path(output))
@@ -161,22 +198,73 @@ def test_a_disk_that_has_all_is_given_nothing(tmp_path: Path, archives: dict[str
     assert not asked
 
 
-def test_a_disk_that_lacks_one_is_given_all_that_it_lacks(
+def test_a_disk_is_given_what_it_lacks_of_what_is_asked_for(
     tmp_path: Path, archives: dict[str, Path], stocked: Stock, asked: list[list[str]]
 ) -> None:
     disk = make_disk(tmp_path, [archives["one"]])
     with ExitStack() as served:
-        tree = stocked.supply(disk, ["emilyls/one:v1"], served).files
-    assert asked == [["pause.tar", "two.tar"]]
-    assert CONFIGURATION not in tree
-    assert preload.missing(put(disk, tree, tmp_path), [PAUSE, _ONE, _TWO]) == []
+        supplies = stocked.supply(disk, ["emilyls/one:v1"], served)
+        # A pod that is handed to the node later finds its image too.
+        places = configured(supplies.files)
+        assert list(places) == ["docker.io/emilyls/two"]
+        assert status_of(supplies.registry, places["docker.io/emilyls/two"], "v1") == 200
+        assert status_of(supplies.registry, "10.0.2.100:5000/registry.k8s.io/pause", "3.6") == 404
+    assert asked == [["pause.tar"]]
+    assert preload.missing(put(disk, supplies.files, tmp_path), [PAUSE, _ONE, _TWO]) == [_TWO]
+
+
+def test_where_all_has_room_nothing_is_served(tmp_path: Path, stocked: Stock, asked: list[list[str]]) -> None:
+    disk = make_disk(tmp_path)
+    with ExitStack() as served:
+        supplies = stocked.supply(disk, [_ONE, _TWO], served)
+    assert (supplies.registry, CONFIGURATION in supplies.files) == (None, False)
+    assert asked == [["pause.tar", "one.tar", "two.tar"]]
+    assert preload.missing(put(disk, supplies.files, tmp_path), [PAUSE, _ONE, _TWO]) == []
+
+
+def test_an_archive_of_several_images_has_all_of_them_at_hand(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
+    both = make_archive_of(tmp_path / "both.tar", "docker.io/a/x:1", "docker.io/a/y:1")
+    disk = make_disk(tmp_path)
+    with ExitStack() as served:
+        supplies = Stock(lambda: reference, (both,), tmp_path / "stores").supply(disk, ["docker.io/a/y:1"], served)
+        assert status_of(supplies.registry, configured(supplies.files)["docker.io/a/x"], "1") == 200
+    after = put(disk, supplies.files, tmp_path)
+    assert preload.missing(after, ["docker.io/a/x:1", "docker.io/a/y:1"]) == ["docker.io/a/x:1"]
+
+
+def test_an_image_is_found_by_its_digest(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
+    built = build(tmp_path / "mine.tar", "docker.io/a/x:1", b"x")
+    oci.write_archive(built, tmp_path / "mine.tar")
+    stock = Stock(lambda: reference, (tmp_path / "mine.tar",), tmp_path / "stores")
+    name, disk = f"docker.io/a/x@{built.manifest.digest}", make_disk(tmp_path)
+    with ExitStack() as served:
+        tree = stock.supply(disk, [name], served).files
+        with pytest.raises(InputError, match="no such image"):
+            stock.supply(disk, [f"docker.io/a/y@{built.manifest.digest}"], served)
+    assert preload.missing(put(disk, tree, tmp_path), [name]) == []
+
+
+def test_a_changed_archive_is_read_again(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
+    mine, disk = tmp_path / "mine.tar", make_disk(tmp_path)
+    stock = Stock(lambda: reference, (mine,), tmp_path / "stores")
+    for name in ("docker.io/a/x:1", "docker.io/a/longer:1"):
+        shutil.rmtree(tmp_path / "mine.tar.root", ignore_errors=True)
+        make_archive(mine, name, name.encode() * 1000)
+        with ExitStack() as served:
+            assert stock.supply(disk, [name], served).files
+
+
+def test_two_archives_of_one_name_are_refused(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
+    mine = tuple(make_archive(tmp_path / f"{name}.tar", "docker.io/a/x:1", name.encode()) for name in ("a", "b"))
+    with ExitStack() as served, pytest.raises(InputError, match=r"a\.tar and .*b\.tar hold different images of one name"):
+        Stock(lambda: reference, mine, tmp_path / "stores").supply(make_disk(tmp_path), [], served)
 
 
 def test_an_unknown_image_is_named_with_what_to_do(tmp_path: Path, stocked: Stock, asked: list[list[str]]) -> None:
     with (
         ExitStack() as served,
         pytest.raises(
-            HarnessError,
+            InputError,
             match=rf"^emilyls/three, four: no such image is in the store of .*disk\.raw or .* at hand "
             rf"\({_ONE}, {_TWO}, {PAUSE}\)\. Give its OCI archive: --container FILE",
         ),
@@ -220,20 +308,20 @@ def test_the_room_goes_to_what_is_asked_for_first(tmp_path: Path, reference: Pat
 def test_a_compressed_image_needs_the_room_of_what_it_unpacks_to(
     tmp_path: Path, reference: Path, asked: list[list[str]]
 ) -> None:
-    packed = make_archive(tmp_path / "packed.tar", "docker.io/emilyls/packed:v1", bytes(22 * _MIB))
-    replace(packed, lambda _, content: gzip.compress(content) if len(content) > _MIB else content)
+    packed = make_packed_archive(tmp_path / "packed.tar", "docker.io/emilyls/packed:v1", bytes(22 * _MIB))
     assert packed.stat().st_size < _MIB
     with ExitStack() as served:
-        tree = Stock(lambda: reference, (packed,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served).files
-    assert list(configured(tree)) == ["docker.io/emilyls/packed"]
-    assert asked == [["pause.tar", "one.tar", "two.tar"]]
+        stock = Stock(lambda: reference, (packed,), tmp_path / "stores")
+        tree = stock.supply(make_disk(tmp_path), [_ONE, "emilyls/packed:v1"], served).files
+    assert list(configured(tree)) == ["docker.io/emilyls/packed", "docker.io/emilyls/two"]
+    assert asked == [["pause.tar", "one.tar"]]
 
 
 def test_a_named_archive_goes_before_the_reference_images(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
     mine = make_archive(tmp_path / "mine.tar", _ONE, b"mine")
     with ExitStack() as served:
         tree = Stock(lambda: reference, (mine,), tmp_path / "stores").supply(make_disk(tmp_path), [_ONE], served).files
-    assert asked == [["pause.tar", "mine.tar", "two.tar"]]
+    assert asked == [["pause.tar", "mine.tar"]]
     contents = [entry.content for entry in tree.values() if isinstance(entry, File)]
     assert b"mine" in contents
     assert b"one" not in contents
@@ -283,7 +371,7 @@ def test_an_archive_without_the_full_name_is_refused(
     tmp_path: Path, reference: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     mine = rewrite(make_archive(tmp_path / "mine.tar", "docker.io/emilyls/mine:v1"), change)
-    with ExitStack() as served, pytest.raises(HarnessError, match=r"mine\.tar does not say the full name of its image"):
+    with ExitStack() as served, pytest.raises(InputError, match=r"mine\.tar names its image .*, which is not a full name"):
         Stock(lambda: reference, (mine,), tmp_path / "stores").supply(make_disk(tmp_path), [], served)
 
 
@@ -316,6 +404,6 @@ def test_what_is_no_archive_is_named(tmp_path: Path, reference: Path, spoil: Cal
     spoil(mine)
     with (
         ExitStack() as served,
-        pytest.raises(HarnessError, match=r"(?s)mine\.tar is no OCI archive \(.+\): make one with skopeo"),
+        pytest.raises(InputError, match=r"(?s)mine\.tar (is no|holds no image).*skopeo.* copy "),
     ):
         Stock(lambda: reference, (mine,), tmp_path / "stores").supply(make_disk(tmp_path), [], served)
