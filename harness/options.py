@@ -27,7 +27,8 @@ def add(parser: pytest.Parser) -> None:
         "--kios-image",
         type=Path,
         metavar="FILE",
-        help="raw or qcow2 disk image to test; it is only read (default: the reference image, built if missing)",
+        help="disk image to test: raw, qcow2, or raw and compressed with gzip, xz or zstd; it is only read "
+        "(default: the reference image, built if missing)",
     )
     group.addoption(
         "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"

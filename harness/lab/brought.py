@@ -1,4 +1,4 @@
-"""A kiOS image that a user brings: raw or qcow2, or the two outputs of kiOS's build. Its own bytes are only read."""
+"""A kiOS image that a user brings: raw, qcow2 or compressed, or the two outputs of kiOS's build. It is only read."""
 
 import json
 import stat
@@ -9,21 +9,23 @@ from typing import Any
 
 from harness import tools
 from harness.errors import InputError
-from harness.lab import builder, digest
+from harness.lab import builder, compression, digest
 from harness.lab import cache as store
 from harness.storage import disk, gpt
 from harness.storage.disk import Disk
 from harness.storage.gpt import GptError
 
 _QCOW2 = b"QFI\xfb"
+# Where the header of a GPT ends, in the larger of its two places.
+_HEAD = 8192
 _BEYOND_THE_END = "exceeding the end of the file"
 _OTHERS = {
     b"KDMV": "VMDK",
     b"vhdxfile": "VHDX",
     b"conectix": "VHD",
-    b"\x1f\x8b": "gzip",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
 }
 
 
@@ -46,6 +48,9 @@ class Brought:
 def check_file(file: Path) -> None:
     """Raises InputError for a disk image that no node could be made of, as far as can be seen without reading it all."""
     head = _head_of(file)
+    if compression.is_compressed(head):
+        _check_compressed(file)
+        return
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             raise InputError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
@@ -67,14 +72,21 @@ def check_outputs(efi: Path, modules: Path) -> None:
 
 
 def of_file(file: Path, cache: Path) -> Brought:
-    """Opens a disk image; a qcow2 one is unpacked in the cache, once. Raises InputError for what no node could be made of."""
+    """Opens a disk image; a qcow2 or compressed one is unpacked in the cache, once.
+
+    Raises InputError for what no node could be made of.
+    """
     check_file(file)
-    key = digest.of(file)
-    if not _head_of(file).startswith(_QCOW2):
+    key, head = digest.of(file), _head_of(file)
+    packed = compression.is_compressed(head)
+    if not packed and not head.startswith(_QCOW2):
         return Brought({file.name: key}, disk.open_image(file))
 
     def unpack(raw: Path) -> None:
-        tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
+        if packed:
+            compression.unpack(file, raw)
+        else:
+            tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
         try:
             _of_generation_a(raw)
         except InputError as unfit:
@@ -91,6 +103,19 @@ def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
     words = ("--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute())
     return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))))
+
+
+def _check_compressed(file: Path) -> None:
+    head = compression.head_of(file, _HEAD)
+    for magic, name in {_QCOW2: "qcow2", **_OTHERS}.items():
+        if head.startswith(magic):
+            raise InputError(
+                f"{file} holds a file that is {name}: unpack it. Of what is compressed, raw images only are taken."
+            )
+    if not any(head[size:].startswith(gpt.SIGNATURE) for size in gpt.SECTOR_SIZES):
+        raise InputError(
+            f"{file} holds no GPT disk image: 'EFI PART' is expected at byte 512 or 4096 of what is compressed in it."
+        )
 
 
 def _told_of(file: Path, question: str) -> dict[str, Any]:

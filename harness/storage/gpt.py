@@ -14,8 +14,8 @@ from harness.errors import HarnessError
 DATA_PARTITION = uuid.UUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
 """The type of the partition on which kiOS keeps its data."""
 
-_SIGNATURE = b"EFI PART"
-_SECTOR_SIZES = (512, 4096)
+SIGNATURE = b"EFI PART"
+SECTOR_SIZES = (512, 4096)
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -78,9 +78,9 @@ class Table:
 def sector_size_of(path: Path) -> int:
     """Returns the size in bytes of the sectors `path` was partitioned for, told from where its header is."""
     with path.open("rb") as image:
-        for size in _SECTOR_SIZES:
+        for size in SECTOR_SIZES:
             image.seek(size)
-            if image.read(len(_SIGNATURE)) == _SIGNATURE:
+            if image.read(len(SIGNATURE)) == SIGNATURE:
                 return size
         records = _mbr_records(_Disk(image, 512).read(0, 512)) if image.seek(0, 2) else []
     kinds = [record.kind for record in records]
@@ -171,8 +171,8 @@ class _Copy:
         fields = _HEADER.unpack_from(sector)
         signature, _, size, crc, _, my_lba, other_at, first, last, guid, entries_at, count, entry_size, sum_ = fields
         where = f"the GPT header at LBA {lba}"
-        if signature != _SIGNATURE:
-            raise GptError(f"{where} has the signature {signature!r} in place of {_SIGNATURE!r}")
+        if signature != SIGNATURE:
+            raise GptError(f"{where} has the signature {signature!r} in place of {SIGNATURE!r}")
         if not _HEADER.size <= size <= disk.sector_size:
             raise GptError(f"{where} says it has {size} bytes, not {_HEADER.size} to {disk.sector_size}")
         if zlib.crc32(sector[:16] + bytes(4) + sector[20:size]) != crc:
