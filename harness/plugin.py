@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import options, summary
-from harness.errors import InputError
-from harness.journal.entry import Fact
+from harness.errors import HarnessError, InputError
+from harness.journal.entry import Fact, Figure
 from harness.lab import brought as brought_image
 from harness.lab import builder, cache
 from harness.lab import host as hosts
@@ -80,6 +80,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         item.stash[_FAILED] = True
     if made.when == "call":
         for node in item.stash.get(_NODES, []):
+            if made.failed and node.started is not None:
+                # The page of a report shows it. It cannot be taken of every node, and the failure is told anyway.
+                with contextlib.suppress(HarnessError, OSError):
+                    node.boot.screen()
             _report(item, made, node)
         made.user_properties = list(item.user_properties)
     return made
@@ -286,6 +290,16 @@ def _seat(config: pytest.Config) -> FileIO | None:
         return Path("/dev/tty").open("r+b", buffering=0)
     except OSError:
         return None
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Callable[[str, float, str], None]:
+    """Writes down a quantity that was measured in a node, with its unit: reports compare it with an earlier one's."""
+
+    def note(name: str, value: float, unit: str = "") -> None:
+        pytestconfig.stash[_SCRIBE].note(Figure(request.node.nodeid, name, value, unit))
+
+    return note
 
 
 @pytest.fixture
