@@ -11,6 +11,7 @@ from typing import TypeVar
 from harness import space
 from harness.errors import HarnessError, NodeFailure
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
+from harness.lab import own_files
 from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
@@ -30,10 +31,6 @@ from harness.wire.capture import Address
 from harness.wire.wire import Wire
 
 T = TypeVar("T")
-# The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
-# address at once instead of asking a DNS server that no test network has.
-_HOSTS = b"127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
-_HOSTS_FILE = PurePosixPath("/meta/etc/hosts")
 # kiOS's grace periods sum up to 30 s; then everything is ended and unmounted.
 _POWER_OFF_WITHIN = 120.0
 # Other nodes of the same run end before.
@@ -346,9 +343,10 @@ class Node(Questions):
 
     def _inject(self) -> None:
         image = self.order.image
+        own_files.check_manifests(image, self.order.all_pods)
         size = image.table.sector_size
         files: Tree = {
-            _HOSTS_FILE: _HOSTS,
+            own_files.HOSTS: own_files.hosts(image),
             **self.credentials.files(image.file_if_there(KUBELET_CONFIG)),
             **{pod.place: pod.text() for pod in self.order.all_pods},
             **self.order.files,

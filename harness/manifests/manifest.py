@@ -85,7 +85,7 @@ def read_all(files: Iterable[Path]) -> list[Reading]:
         clashes = []
         if (other := names.setdefault(file.name, file)) != file:
             clashes.append(Finding(1, f"is named as {other} is; on a node one would replace the other: rename one."))
-        for pod, line in _pods(reading):
+        for pod, line in pods_in(reading):
             if (place := pods.setdefault(pod, f"{file}:{line}")) != f"{file}:{line}":
                 clashes.append(Finding(line, f"is the pod {pod}, as is {place}; the kubelet runs one of them: rename one."))
         readings.append(replace(reading, findings=_in_order([*reading.findings, *clashes])))
@@ -121,7 +121,7 @@ def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: finding.line))
 
 
-def _pods(reading: Reading) -> list[tuple[str, int]]:
+def pods_in(reading: Reading) -> list[tuple[str, int]]:
     """Namespace and name of the pod that a file holds, and their line; none if it holds none."""
     metadata = reading.root.get("metadata") if reading.root else None
     name = metadata.get("name") if metadata else None

@@ -12,7 +12,8 @@ from harness.errors import HarnessError, InputError
 from harness.manifests import manifest
 from harness.manifests.manifest import Manifest
 
-_MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
+MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
+"""Where manifests are on the data partition (kiOS contract: /meta/etc is /etc)."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -74,8 +75,8 @@ class StaticPod:
 
     @property
     def place(self) -> PurePosixPath:
-        """The manifest's path on the data partition (kiOS contract: /meta/etc is /etc)."""
-        return _MANIFESTS / self.file
+        """The manifest's path on the data partition."""
+        return MANIFESTS / self.file
 
     def text(self) -> bytes:
         """The manifest as it is put on a node: as it was written, or as YAML where it was varied."""

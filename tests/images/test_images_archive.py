@@ -666,6 +666,8 @@ def test_the_program_makes_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert record["names"] == [_NAME, "docker.io/emilyls/tinycat:v2"]
     assert record["layer"] == layer["id"]
     assert tree_of(tmp_path / "store/overlay" / layer["id"] / "diff") == {"a": b"", "b": b""}
+    # Nobody else runs what is set-uid in it.
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.tar", "store", "two.tar"]
     assert run(monkeypatch, "store", *archives, "--output", tmp_path / "store") == 1
     assert "store is there already" in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""What an image has of its own where a node is given files: it is kept, or it is said that it is not."""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from harness.errors import InputError, NodeFailure
+from harness.manifests import manifest
+from harness.manifests.pods import MANIFESTS, StaticPod
+from harness.storage.disk import Disk
+
+HOSTS = PurePosixPath("/meta/etc/hosts")
+# The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
+# address at once instead of asking a DNS server that no test network has.
+_LINES = {b"localhost": b"127.0.0.1\tlocalhost\n", b"kios-node": b"10.0.2.15\tkios-node\n"}
+
+
+def hosts(image: Disk) -> bytes:
+    """The image's own /etc/hosts, if it has one, with lines for the names that it lacks."""
+    own = image.file_if_there(HOSTS) or b""
+    if own and not own.endswith(b"\n"):
+        own += b"\n"
+    known = {name for line in own.splitlines() for name in line.partition(b"#")[0].split()[1:]}
+    return own + b"".join(line for name, line in _LINES.items() if name not in known)
+
+
+def check_manifests(image: Disk, pods: Iterable[StaticPod]) -> None:
+    """Raises InputError for a pod that the image has in another file; warns of a file of the image's that is replaced."""
+    given = {pod.file: pod for pod in pods}
+    by_name = {f"{pod.namespace}/{pod.name}": pod for pod in given.values()}
+    for file in _own(image):
+        if file in given:
+            warnings.warn(f"{file} takes the place of the one that {image.path} has of its own.", stacklevel=2)
+            continue
+        reading = manifest.check(Path(file), image.file_if_there(MANIFESTS / file) or b"")
+        for name, _ in manifest.pods_in(reading):
+            if pod := by_name.get(name):
+                raise InputError(
+                    f"{image.path} has {file} of its own, which is the pod {name}, as {pod.file} is: the kubelet runs one of "
+                    f"them. Name {pod.file} {file}, so that it takes its place, or rename the pod."
+                )
+
+
+def _own(image: Disk) -> list[str]:
+    """The names of the image's manifests: those that begin with a dot are none to the kubelet (its file source)."""
+    try:
+        return [name for name in image.folder(MANIFESTS) if not name.startswith(".")]
+    except NodeFailure:
+        return []
