@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _KEPT_OF_EACH_PART = 3
+# A run that goes on may use what was asked for so lately: nodes and templates lie on the image's own file.
+_IN_USE_SECONDS = 12 * 3600
 _NEEDED_BYTES = 6 << 30
 
 
@@ -93,7 +95,8 @@ class Cache:
         parts = self.root / "parts"
         same = [place for place in parts.iterdir() if place.name.rpartition("-")[0] == name]
         for old in sorted(same, key=lambda place: place.stat().st_mtime, reverse=True)[_KEPT_OF_EACH_PART:]:
-            shutil.rmtree(old, ignore_errors=True)
+            if time.time() - old.stat().st_mtime > _IN_USE_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def free_bytes_missing(root: Path) -> int:

@@ -114,6 +114,11 @@ def test_the_newest_are_kept_and_old_ones_dropped(parts: Cache) -> None:
     assert bystander.is_dir()
 
 
+def test_what_a_run_may_be_using_is_kept(parts: Cache) -> None:
+    places = [parts.get(Part("kernel", {"v": str(version)}, nothing)) for version in range(6)]
+    assert all(place.is_dir() for place in places)
+
+
 def test_a_part_that_is_used_counts_as_new(parts: Cache) -> None:
     old = Part("kernel", {"v": "old"}, nothing)
     place = parts.get(old)
