@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from images import archive, cache, command, kubelet, layers, node, outputs, storage
+from images import archive, cache, command, kubelet, layers, node, outputs, storage, variant
 from images.errors import ArchiveError, BuildError
 
 _TOOLS = {
@@ -22,6 +22,7 @@ _TOOLS = {
     "bc": "bc",
     "depmod": "kmod",
     "lz4": "lz4",
+    "lzma": "xz-utils",
     "readelf": "binutils",
     "pkg-config": "pkg-config libseccomp-dev libsqlite3-dev libelf-dev libssl-dev uuid-dev",
     "fakeroot": "fakeroot",
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--cache", type=Path, default=cache.default_root(), help="where built parts are kept (%(default)s)")
     build = commands.add_parser("build", parents=[where], help="build what is missing and print the image's folder")
+    build.add_argument("--variant", choices=variant.VARIANTS, help="build this one, and print its disk image instead")
     build.add_argument("--output", type=Path, help="also copy the finished image to this folder")
     build.set_defaults(run=_build)
     find = commands.add_parser("find", parents=[where], help="print the folder of the image last built from these recipes")
@@ -96,6 +98,8 @@ def _build(arguments: argparse.Namespace) -> Path:
             f"A first build takes 6 GiB of disk; {lacking >> 20} MiB are missing on {root}.",
             "Make room, or give another folder with --cache.",
         )
+    if arguments.variant:
+        return variant.build(parts, arguments.variant)
     built = node.build(parts)
     if arguments.output:
         node.publish(built, arguments.output.absolute())

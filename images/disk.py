@@ -1,10 +1,10 @@
-"""The disk image: GPT, an EFI System Partition with the EFI binary, and the data partition."""
+"""The disk image: GPT, an EFI System Partition with the EFI binary, and the data partition; in more than one layout."""
 
 import os
 import struct
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from images.errors import BuildError
 ESP_TYPE = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 DATA_TYPE = uuid.UUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
 
-_MIB = 1 << 20
+_KIB, _MIB = 1 << 10, 1 << 20
 _FIRST_PARTITION = 2048 * 512
 _ENTRIES, _ENTRY_SIZE = 128, 128
 _LARGEST = 1 << 30
@@ -26,7 +26,7 @@ _FILESYSTEM_ITSELF = 12 * _MIB
 
 @dataclass(frozen=True)
 class Extent:
-    """A partition to be: its type, name and place in bytes, all multiples of 1 MiB."""
+    """A partition to be: its type, name and place in bytes."""
 
     type_guid: uuid.UUID
     name: str
@@ -34,18 +34,50 @@ class Extent:
     size: int
 
 
-def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path, spare: int = 0) -> None:
-    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1.
+@dataclass(frozen=True)
+class Layout:
+    """How large all of a disk is made, in bytes: its sectors, p1 by the EFI binary, p2 by the folder of its contents.
 
-    p2 is as large as kiOS makes it, half as large again as its contents, and `spare` bytes larger.
+    `filesystem` are mke2fs's options for p2, `tail` is what comes behind it.
     """
-    esp_size = _round_up(efi.stat().st_size + 8 * _MIB)
-    data_size = _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF + spare)
+
+    sector_size: int
+    filesystem: Sequence[str]
+    esp_size: Callable[[Path], int]
+    data_size: Callable[[Path], int]
+    tail: int
+
+
+def roomy(sector_size: int, spare: int = 0) -> Layout:
+    """Everything on whole MiB, and p2 half as large again as its contents, as kiOS makes it, with `spare` bytes more."""
+    return Layout(
+        sector_size,
+        ("-b", "4096", "-m", "1"),
+        lambda efi: _round_up(efi.stat().st_size + 8 * _MIB),
+        lambda data: _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF + spare),
+        _MIB,
+    )
+
+
+# As kiOS's create-image lays a released disk out: p1 twice the size of its contents, p2 full to two thirds, both in KiB as it
+# comes, so that p2 begins off the MiB and has an odd length; blocks of 1 KiB, mke2fs's choice below 512 MB.
+CREATE_IMAGE = Layout(
+    512,
+    ("-b", "1024"),
+    lambda efi: 2 * (-(-efi.stat().st_size // _KIB) + 12) * _KIB,
+    lambda data: int(_disk_usage(data) // _KIB * _DATA_OVER_CONTENT) * _KIB,
+    33 * 512,
+)
+
+
+def write(efi: Path, data: Path, image: Path, layout: Layout, log: Path) -> None:
+    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1."""
+    esp_size, data_size, sector_size = layout.esp_size(efi), layout.data_size(data), layout.sector_size
     extents = (
         Extent(ESP_TYPE, "ESP", _FIRST_PARTITION, esp_size),
         Extent(DATA_TYPE, "datapart", _FIRST_PARTITION + esp_size, data_size),
     )
-    disk_size = extents[-1].start + data_size + _MIB
+    disk_size = extents[-1].start + data_size + layout.tail
     if disk_size >= _LARGEST:
         raise BuildError(
             f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.",
@@ -53,7 +85,7 @@ def write(efi: Path, data: Path, image: Path, sector_size: int, log: Path, spare
         )
     parts = (image.with_suffix(".p1"), image.with_suffix(".p2"))
     _make_esp(efi, parts[0], esp_size, sector_size, log)
-    _make_data(data, parts[1], data_size, log)
+    _make_data(data, parts[1], data_size, layout.filesystem, log)
     with image.open("wb") as disk:
         disk.truncate(disk_size)
         _write_gpt(disk.fileno(), disk_size // sector_size, sector_size, extents)
@@ -70,7 +102,7 @@ def _make_esp(efi: Path, part: Path, size: int, sector_size: int, log: Path) -> 
     command.run(["mcopy", "-m", "-i", part, efi, "::EFI/Boot/Bootx64.efi"], log=log)
 
 
-def _make_data(data: Path, part: Path, size: int, log: Path) -> None:
+def _make_data(data: Path, part: Path, size: int, options: Sequence[str], log: Path) -> None:
     with part.open("wb") as file:
         file.truncate(size)
     identity = str(uuid.uuid5(DATA_TYPE, "reference node"))
@@ -82,14 +114,11 @@ def _make_data(data: Path, part: Path, size: int, log: Path) -> None:
             "-q",
             "-t",
             "ext4",
-            "-b",
-            "4096",
+            *options,
             "-L",
             "datapart",
             "-U",
             identity,
-            "-m",
-            "1",
             "-d",
             data,
             part,

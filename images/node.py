@@ -20,15 +20,8 @@ def build(cache: Cache) -> Path:
     It holds `Bootx64.efi`, `font-8x16.bin` (what its screen is drawn with), `modules/`, `containers/*.tar` (OCI archives),
     `kios.img` and `kios-4k.img` (raw disks of 512 and 4096-byte sectors), `kubelet-check`, and `manifest.json`.
     """
-    initramfs = cache.get(
-        rootfs.part(
-            cache,
-            cache.get(init.part(cache)) / "init",
-            cache.get(kubelet.part(cache)) / "kubelet",
-            cache.get(crio.part(cache)),
-        )
-    )
-    kernel_part = kernel.part(cache, initramfs / "initramfs.cpio")
+    initramfs = built_initramfs(cache)
+    kernel_part = kernel.part(cache, initramfs / "initramfs.cpio", "fast")
     built_kernel = cache.get(kernel_part)
     recipes = containers.parts(cache)
     folders = [cache.get(part) for _, part in recipes]
@@ -46,7 +39,7 @@ def build(cache: Cache) -> Path:
         data = place / "data"
         lay_out(data, images, place / "modules")
         for name, sector_size in _SECTOR_SIZES.items():
-            disk.write(place / "Bootx64.efi", data, place / name, sector_size, cache.logs / "disk.log")
+            disk.write(place / "Bootx64.efi", data, place / name, disk.roomy(sector_size), cache.logs / "disk.log")
         shutil.rmtree(data)
         versions = _versions(built_kernel, initramfs, folders)
         (place / "manifest.json").write_text(json.dumps({**versions, "sha256": _sums(place)}, indent=1) + "\n")
@@ -60,6 +53,16 @@ def build(cache: Cache) -> Path:
     built = cache.get(Part("node", inputs, make))
     _pointer(cache).write_text(built.name)
     return built
+
+
+def built_initramfs(cache: Cache) -> Path:
+    """Returns the folder of the root filesystem's part, with `initramfs.cpio` in it."""
+    programs = (
+        cache.get(init.part(cache)) / "init",
+        cache.get(kubelet.part(cache)) / "kubelet",
+        cache.get(crio.part(cache)),
+    )
+    return cache.get(rootfs.part(cache, *programs))
 
 
 def find(cache: Cache) -> Path:

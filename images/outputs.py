@@ -17,7 +17,7 @@ def disk_of(efi: Path, modules: Path, cache: Cache) -> Path:
     def make(place: Path) -> None:
         data = place / "data"
         node.lay_out(data, [], modules)
-        disk.write(efi, data, place / "kios.img", _SECTOR_SIZE, cache.logs / "outputs.log", spare=_ROOM_FOR_CONTAINERS)
+        disk.write(efi, data, place / "kios.img", disk.roomy(_SECTOR_SIZE, _ROOM_FOR_CONTAINERS), cache.logs / "outputs.log")
         shutil.rmtree(data)
 
     inputs = {"efi": digest_of(efi), "modules": digest_of(modules), "recipe": digest_of(*_CODE)}

@@ -44,7 +44,7 @@ def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image:
     """The mirror goes on over a restart of the kubelet; if not, the reason for the restart is lost."""
     node = ready_node(image, [NODE_POD])
     node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 1, "the kubelet's first words")
-    node.succeed("kios-system 3")
+    node.succeed("kill $(pidof kubelet)")
     node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 2, "the first words of another kubelet")
 
 

@@ -152,6 +152,9 @@ RECIPES = (
     ),
 )
 
+# What a released disk has: the images that kiOS's page on static pods names, and the sandbox of every pod.
+RELEASED = ("dhcp", "modprobe", "parted", "resize2fs", "tinycat", "pause")
+
 
 def parts(cache: Cache) -> list[tuple[Recipe, Part]]:
     """For each recipe its part: `root/`, the image's files, and `packages.txt`."""

@@ -4,7 +4,8 @@
  * It prepares the mounts, finds the data partition, keeps CRI-O and the kubelet running with their output in two FIFOs,
  * answers /run/system.sock, and ends in a power-off with the data partition unmounted clean. What it says, it says through
  * the kernel's log, as "kiOS: ...", since a node has no other console at that time. Its words, its name and its silences are
- * those of kiOS's own init: what goes well has no line, and neither has a daemon that starts.
+ * those of kiOS's own init: what goes well has no line, and neither has a daemon that starts. That the socket serves one
+ * client at a time, and that a node without a kubelet never ends, are kiOS's as well.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -31,10 +32,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DATA "/datapart"
 #define CRIO_SOCKET "/var/run/crio/crio.sock"
 #define SYSTEM_SOCKET "/run/system.sock"
-#define MAX_CLIENTS 8
+#define WAITING_CLIENTS 8
+/* levels of the kernel's log */
+#define WARNING "<4>"
+#define NOTICE "<5>"
+#define INFO "<6>"
 
 /* 97aac693-d920-465a-94fe-eb59fc86dfaa, in the mixed-endian form in which GPT stores it (UEFI 2.10, appendix A) */
 static const uint8_t DATA_TYPE[16] = {0x93, 0xc6, 0xaa, 0x97, 0x20, 0xd9, 0x5a, 0x46,
@@ -43,37 +47,37 @@ static const uint8_t DATA_TYPE[16] = {0x93, 0xc6, 0xaa, 0x97, 0x20, 0xd9, 0x5a, 
 enum command { SHUT_DOWN = 1, CONTINUE_SHUTDOWN = 2, RESTART_KUBELET = 3, RESTART_CRIO = 4 };
 enum event { SHUTDOWN_REQUESTED = 1 };
 
-/* How long an orderly end may take before the next, less orderly step: the kubelet's own grace periods end before. */
-static const int64_t PODS_GRACE_MS = 90000;
 static const int64_t PROCESS_GRACE_MS = 3000;
 
 struct daemon {
 	const char *fifo;
-	char *argv[16];
+	char *argv[20];
 	const char *farewell;
 	pid_t pid;
-	int output;
 };
 
 static struct daemon crio = {.fifo = "/var/run/crio.log",
-			     .argv = {"/bin/crio"},
+			     .argv = {"/bin/crio", "--runtimes", "crun:/bin/crun:/var/run/crun:oci", "--cgroup-manager",
+				      "cgroupfs", "--default-runtime", "crun", "--listen", CRIO_SOCKET, "--conmon",
+				      "/bin/conmon", "--conmon-cgroup", "pod", "--pinns-path", "/bin/pinns"},
 			     .farewell = "crio has exited! Restarting..."};
-static struct daemon kubelet = {.fifo = "/var/run/kubelet.log",
-				.argv = {"/bin/kubelet", "--config", "/etc/kubernetes/config.yaml"},
-				.farewell = "kubelet has exited! Restarting"};
+static struct daemon kubelet = {
+	.fifo = "/var/run/kubelet.log",
+	.argv = {"/bin/kubelet", "--config", "/etc/kubernetes/config.yaml", "--node-ip", "::"},
+	.farewell = "kubelet has exited! Restarting"};
+enum { KUBELET_ARGUMENTS = 5 };
 
-static int clients[MAX_CLIENTS];
-static int client_count;
-static int64_t shutdown_deadline = -1;
-static bool shutdown_continued;
+static int client = -1;
+static bool shutdown_requested, shutdown_continued;
 
 /* Without a line end, as kiOS's init does it: the kernel keeps a record back until the next one comes. */
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void say(const char *level, const char *format, ...)
 {
-	char line[512] = "<4>kiOS: ";
+	char line[512];
 	va_list arguments;
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
+	snprintf(line, sizeof(line), "%skiOS: ", level);
 	va_start(arguments, format);
 	vsnprintf(line + strlen(line), sizeof(line) - strlen(line), format, arguments);
 	va_end(arguments);
@@ -102,7 +106,7 @@ static void mount_or_say(const char *source, const char *target, const char *typ
 {
 	mkdir(target, 0755);
 	if (mount(source, target, type, flags, data))
-		say("cannot mount %s on %s: %s", type ? type : source, target, strerror(errno));
+		say(WARNING, "cannot mount %s on %s: %s", type ? type : source, target, strerror(errno));
 }
 
 /* Containers pivot their root, which the kernel refuses while "/" is the initial rootfs: put a mount over it. */
@@ -110,24 +114,27 @@ static void leave_rootfs(void)
 {
 	if (mount("/", "/run", NULL, MS_BIND, NULL) || chdir("/run") || mount(".", "/", NULL, MS_MOVE, NULL) ||
 	    chroot(".") || chdir("/"))
-		say("cannot move the root: %s", strerror(errno));
+		say(WARNING, "cannot move the root: %s", strerror(errno));
 }
 
 static void mount_system(void)
 {
-	static const char *const in_memory[] = {"/run", "/tmp", "/var/cache", "/var/tmp", "/var/run", "/var/lib/kubelet"};
+	static const char *const in_memory[] = {"/run", "/tmp", "/var/cache", "/var/tmp"};
+	/* programs run from these: of containers, and out of volumes */
+	static const char *const of_programs[] = {"/var/run", "/var/lib/kubelet"};
 
 	mount_or_say("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount_or_say("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount_or_say("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
 	mount_or_say("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5,ptmxmode=0666");
-	mount_or_say("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
 	mount_or_say("securityfs", "/sys/kernel/security", "securityfs", 0, NULL);
 	mount_or_say("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	for (size_t i = 0; i < sizeof(in_memory) / sizeof(*in_memory); i++)
-		mount_or_say("tmpfs", in_memory[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+		mount_or_say("tmpfs", in_memory[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755");
+	for (size_t i = 0; i < sizeof(of_programs) / sizeof(*of_programs); i++)
+		mount_or_say("tmpfs", of_programs[i], "tmpfs", 0, "mode=0755");
 	if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL))
-		say("cannot share the mounts: %s", strerror(errno));
+		say(WARNING, "cannot share the mounts: %s", strerror(errno));
 }
 
 /* The number of the data partition in the GPT of a disk, 0 if it has none. */
@@ -206,11 +213,10 @@ static void mount_data(void)
 
 	while (named ? access(device, F_OK) != 0 : !scan_for_data(device, sizeof(device)))
 		pause_ms(20);
-	say("Using Datapart: ");
-	say("%s", device);
-	mkdir(DATA, 0755);
-	if (mount(device, DATA, "ext4", 0, NULL))
-		say("cannot mount the data partition %s: %s", device, strerror(errno));
+	say(INFO, "Using Datapart:");
+	say(INFO, "%s", device);
+	if (mount(device, "/tmp", "ext4", 0, NULL))
+		say(WARNING, "cannot mount the data partition %s: %s", device, strerror(errno));
 }
 
 static void mkdir_all(const char *path)
@@ -234,18 +240,21 @@ static void bind_data(const char *from, const char *to)
 	mount_or_say(from, to, NULL, MS_BIND, NULL);
 }
 
+/* The partition as a whole is seen while its folders are bound to their places, and then by nobody. */
 static void mount_layout(void)
 {
-	mkdir_all(DATA "/meta/etc");
-	mkdir_all(DATA "/meta/.etc-work");
-	mount_or_say("overlay", "/etc", "overlay", 0,
-		     "lowerdir=/etc,upperdir=" DATA "/meta/etc,workdir=" DATA "/meta/.etc-work");
-	bind_data(DATA "/meta/log", "/var/log");
-	bind_data(DATA "/data/oci", "/var/lib/containers/storage");
-	bind_data(DATA "/data/pods", "/var/lib/kubelet/pods");
-	bind_data(DATA "/modules", "/lib/modules");
+	bind_data("/tmp/meta", "/var/meta");
+	bind_data("/var/meta/log", "/var/log");
+	mkdir_all("/var/meta/etc");
+	mkdir_all("/var/meta/.etc.work");
+	mount_or_say("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/var/meta/etc,workdir=/var/meta/.etc.work");
+	bind_data("/tmp/data/oci", "/var/lib/containers/storage");
+	bind_data("/tmp/data/pods", "/var/lib/kubelet/pods");
+	bind_data("/tmp/modules", "/lib/modules");
 	if (mount(NULL, "/lib/modules", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL))
-		say("cannot make /lib/modules read-only: %s", strerror(errno));
+		say(WARNING, "cannot make /lib/modules read-only: %s", strerror(errno));
+	if (umount2("/tmp", 0))
+		say(WARNING, "cannot unmount /tmp: %s", strerror(errno));
 }
 
 static void write_file(const char *path, const char *text)
@@ -253,7 +262,7 @@ static void write_file(const char *path, const char *text)
 	int file = open(path, O_WRONLY | O_CLOEXEC);
 
 	if (file < 0 || write(file, text, strlen(text)) < 0)
-		say("cannot write %s: %s", path, strerror(errno));
+		say(WARNING, "cannot write %s: %s", path, strerror(errno));
 	if (file >= 0)
 		close(file);
 }
@@ -265,61 +274,93 @@ static void start_network(void)
 
 	request.ifr_flags = IFF_UP | IFF_RUNNING;
 	if (channel < 0 || ioctl(channel, SIOCSIFFLAGS, &request))
-		say("cannot bring lo up: %s", strerror(errno));
+		say(WARNING, "cannot bring lo up: %s", strerror(errno));
 	if (channel >= 0)
 		close(channel);
 	write_file("/proc/sys/net/ipv4/ip_forward", "1");
 }
 
-/* As in kiOS, the file's bytes are the name: a newline at its end would be part of it. */
+/* As in kiOS, the file's first line is the name: a newline at its end would be part of it. */
 static void apply_hostname(void)
 {
 	char name[65] = "";
-	int file = open("/etc/hostname", O_RDONLY | O_CLOEXEC);
-	ssize_t length = file < 0 ? -1 : read(file, name, sizeof(name) - 1);
+	FILE *file = fopen("/etc/hostname", "re");
 
-	if (length <= 0 || sethostname(name, (size_t)length))
-		say("cannot apply /etc/hostname: %s", strerror(errno));
-	if (file >= 0)
-		close(file);
+	if (file && fgets(name, sizeof(name), file) && sethostname(name, strlen(name)))
+		say(WARNING, "cannot apply /etc/hostname: %s", strerror(errno));
+	if (file)
+		fclose(file);
+}
+
+/* Open for both directions: a reader that goes away does not kill the daemon, and the kernel keeps 64 KiB for the next. */
+static void write_to_fifo(const char *fifo)
+{
+	int output;
+
+	mkfifo(fifo, 0700);
+	output = open(fifo, O_RDWR | O_NONBLOCK);
+	dup2(output, 1);
+	dup2(output, 2);
+	close(output);
 }
 
 static void start(struct daemon *daemon)
 {
 	daemon->pid = fork();
 	if (daemon->pid < 0) {
-		say("cannot start %s: %s", daemon->argv[0], strerror(errno));
+		say(WARNING, "cannot start %s: %s", daemon->argv[0], strerror(errno));
 	} else if (!daemon->pid) {
 		sigset_t none;
-		int null = open("/dev/null", O_RDONLY);
 
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		setsid();
-		dup2(null, 0);
-		dup2(daemon->output, 1);
-		dup2(daemon->output, 2);
+		dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+		write_to_fifo(daemon->fifo);
 		execv(daemon->argv[0], daemon->argv);
-		say("cannot execute %s: %s", daemon->argv[0], strerror(errno));
+		say(WARNING, "cannot execute %s: %s", daemon->argv[0], strerror(errno));
 		_exit(127);
 	}
 }
 
-/* Open for both directions: a reader that goes away does not kill the daemon, and the kernel keeps 64 KiB for the next. */
-static void make_fifo(struct daemon *daemon)
+/* Lines of `name: value`, with comments, as the kubelet's flag has them: name=value,name=value. */
+static void read_labels(char *labels, size_t size)
 {
-	if (mkfifo(daemon->fifo, 0600))
-		say("cannot make %s: %s", daemon->fifo, strerror(errno));
-	daemon->output = open(daemon->fifo, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	FILE *file = fopen("/etc/kubernetes/node-labels", "re");
+	char line[300], name[128], value[128];
+	size_t used = 0;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "#")] = 0;
+		if (sscanf(line, " %127[^: \t\n] : %127s", name, value) == 2 && used < size)
+			used += (size_t)snprintf(labels + used, size - used, "%s%s=%s", used ? "," : "", name, value);
+	}
+	if (file)
+		fclose(file);
 }
 
-static void ended(struct daemon *daemon)
+/* What is there as it starts: a file that comes later counts from the next start on. */
+static void start_kubelet(void)
 {
-	daemon->pid = 0;
-	if (shutdown_continued)
-		return;
-	say("%s", daemon->farewell);
-	start(daemon);
+	static char *optional[][2] = {{"--kubeconfig", "/etc/kubernetes/kubelet.conf"},
+				      {"--bootstrap-kubeconfig", "/etc/kubernetes/bootstrap-kubelet.conf"}};
+	static char labels[2000];
+	int count = KUBELET_ARGUMENTS;
+
+	labels[0] = 0;
+	read_labels(labels, sizeof(labels));
+	if (labels[0]) {
+		kubelet.argv[count++] = "--node-labels";
+		kubelet.argv[count++] = labels;
+	}
+	for (size_t i = 0; i < sizeof(optional) / sizeof(*optional); i++)
+		if (!access(optional[i][1], F_OK)) {
+			kubelet.argv[count++] = optional[i][0];
+			kubelet.argv[count++] = optional[i][1];
+		}
+	kubelet.argv[count] = NULL;
+	apply_hostname();
+	start(&kubelet);
 }
 
 static void reap(void)
@@ -327,10 +368,13 @@ static void reap(void)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
-		if (pid == crio.pid)
-			ended(&crio);
-		else if (pid == kubelet.pid)
-			ended(&kubelet);
+		if (pid == crio.pid) {
+			say(WARNING, "%s", crio.farewell);
+			start(&crio);
+		} else if (pid == kubelet.pid) {
+			say(WARNING, "%s", kubelet.farewell);
+			start_kubelet();
+		}
 	}
 }
 
@@ -344,72 +388,39 @@ static bool crio_answers(void)
 	return answers;
 }
 
-static void add_arguments(void)
-{
-	static const struct {
-		const char *flag, *file;
-		bool content;
-	} optional[] = {{"--node-labels", "/etc/kubernetes/node-labels", true},
-			{"--node-ip", "/etc/kubernetes/node-ip", true},
-			{"--kubeconfig", "/etc/kubernetes/kubeconfig.yaml", false},
-			{"--bootstrap-kubeconfig", "/etc/kubernetes/bootstrap-kubeconfig.yaml", false}};
-	int count = 3;
-
-	for (size_t i = 0; i < sizeof(optional) / sizeof(*optional); i++) {
-		char value[1024] = "", *argument;
-		int file = open(optional[i].file, O_RDONLY | O_CLOEXEC);
-
-		if (file < 0)
-			continue;
-		if (optional[i].content && read(file, value, sizeof(value) - 1) >= 0)
-			value[strcspn(value, "\n")] = 0;
-		close(file);
-		if (asprintf(&argument, "%s=%s", optional[i].flag, optional[i].content ? value : optional[i].file) > 0)
-			kubelet.argv[count++] = argument;
-	}
-}
-
 static void start_daemons(void)
 {
-	make_fifo(&crio);
-	make_fifo(&kubelet);
 	start(&crio);
 	while (!crio_answers()) {
 		reap();
 		pause_ms(20);
 	}
-	apply_hostname();
-	add_arguments();
-	start(&kubelet);
+	start_kubelet();
 }
 
 static int listen_for_commands(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SYSTEM_SOCKET};
-	int channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int channel = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (bind(channel, (struct sockaddr *)&address, sizeof(address)) || chmod(SYSTEM_SOCKET, 0600) ||
-	    listen(channel, MAX_CLIENTS))
-		say("cannot listen on %s: %s", SYSTEM_SOCKET, strerror(errno));
+	if (bind(channel, (struct sockaddr *)&address, sizeof(address)) || listen(channel, WAITING_CLIENTS))
+		say(WARNING, "cannot listen on %s: %s", SYSTEM_SOCKET, strerror(errno));
 	return channel;
 }
 
+/* The kubelet says when to go on; where none is connected, nobody does. */
 static void request_shutdown(void)
 {
 	uint8_t event = SHUTDOWN_REQUESTED;
 
-	if (shutdown_deadline >= 0)
-		return;
-	say("System Shutdown Requested.");
-	shutdown_deadline = now_ms() + PODS_GRACE_MS;
-	shutdown_continued = client_count == 0;
-	if (!shutdown_continued)
-		say("Waiting for kubelet graceful shutdown");
-	for (int i = 0; i < client_count; i++)
-		(void)!send(clients[i], &event, 1, MSG_NOSIGNAL);
+	say(NOTICE, "System Shutdown Requested.");
+	say(INFO, "Waiting for kubelet graceful shutdown");
+	shutdown_requested = true;
+	if (client >= 0)
+		(void)!send(client, &event, 1, MSG_NOSIGNAL);
 }
 
-static void restart(struct daemon *daemon)
+static void stop(const struct daemon *daemon)
 {
 	if (daemon->pid > 0)
 		kill(daemon->pid, SIGTERM);
@@ -422,67 +433,39 @@ static void obey(uint8_t command)
 		request_shutdown();
 		break;
 	case CONTINUE_SHUTDOWN:
-		shutdown_continued = shutdown_deadline >= 0;
+		shutdown_continued = shutdown_requested;
 		if (shutdown_continued)
-			say("Kubelet graceful shutdown complete");
+			say(INFO, "Kubelet graceful shutdown complete");
 		break;
 	case RESTART_KUBELET:
-		restart(&kubelet);
+		stop(&kubelet);
 		break;
 	case RESTART_CRIO:
-		restart(&crio);
+		stop(&crio);
 		break;
-	default:
-		say("unknown command %u on %s", command, SYSTEM_SOCKET);
 	}
 }
 
-static void accept_client(int listener)
-{
-	int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (client >= 0 && client_count < MAX_CLIENTS)
-		clients[client_count++] = client;
-	else if (client >= 0)
-		close(client);
-}
-
-static void drop_client(int index)
-{
-	close(clients[index]);
-	clients[index] = clients[--client_count];
-	/* nobody is left who could still ask for time */
-	if (shutdown_deadline >= 0 && !client_count)
-		shutdown_continued = true;
-}
-
-static void read_client(int index)
+static void read_client(void)
 {
 	uint8_t command;
-	ssize_t got = read(clients[index], &command, 1);
 
-	if (got == 1)
+	if (read(client, &command, 1) == 1) {
 		obey(command);
-	else if (!got || errno != EAGAIN)
-		drop_client(index);
+	} else {
+		close(client);
+		client = -1;
+	}
 }
 
-static int until_next(void)
-{
-	int64_t left = shutdown_deadline - now_ms();
-
-	return shutdown_deadline < 0 ? -1 : left > 0 ? (int)left : 0;
-}
-
+/* One client at a time: whoever connects while one is served waits until that one hangs up. */
 static void run(int signals, int listener)
 {
 	while (!shutdown_continued) {
-		struct pollfd ready[2 + MAX_CLIENTS] = {{.fd = signals, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
-		int watched = client_count;
+		struct pollfd ready[] = {{.fd = signals, .events = POLLIN},
+					 {.fd = client < 0 ? listener : client, .events = POLLIN}};
 
-		for (int i = 0; i < watched; i++)
-			ready[2 + i] = (struct pollfd){.fd = clients[i], .events = POLLIN};
-		poll(ready, (nfds_t)(2 + watched), until_next());
+		poll(ready, 2, -1);
 		if (ready[0].revents) {
 			struct signalfd_siginfo signal;
 
@@ -490,13 +473,10 @@ static void run(int signals, int listener)
 				request_shutdown();
 		}
 		reap();
-		for (int i = watched - 1; i >= 0; i--)
-			if (ready[2 + i].revents)
-				read_client(i);
-		if (ready[1].revents)
-			accept_client(listener);
-		if (shutdown_deadline >= 0 && now_ms() >= shutdown_deadline)
-			shutdown_continued = true;
+		if (ready[1].revents && client >= 0)
+			read_client();
+		else if (ready[1].revents)
+			client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	}
 }
 
@@ -517,13 +497,13 @@ static bool all_gone_within(int64_t ms)
 
 static void end_processes(void)
 {
-	say("System shutting down");
+	say(WARNING, "System shutting down");
 	kill(-1, SIGTERM);
 	if (all_gone_within(PROCESS_GRACE_MS))
 		return;
 	kill(-1, SIGKILL);
 	if (!all_gone_within(PROCESS_GRACE_MS))
-		say("some processes could not be killed");
+		say(WARNING, "some processes could not be killed");
 }
 
 /* Newest first, so that nothing is unmounted under another mount; again while that frees more. */
@@ -531,18 +511,20 @@ static void unmount_all(void)
 {
 	enum { MOST = 512 };
 	static char *points[MOST];
-	bool freed = true;
+	bool freed = true, data = false;
 
 	while (freed) {
 		FILE *table = fopen("/proc/self/mountinfo", "re");
 		char line[4096], point[2048];
 		int count = 0;
 
-		freed = false;
+		freed = data = false;
 		while (table && count < MOST && fgets(line, sizeof(line), table))
 			if (sscanf(line, "%*d %*d %*s %*s %2047s", point) == 1 && strcmp(point, "/") && strcmp(point, "/proc") &&
-			    strcmp(point, "/dev"))
+			    strcmp(point, "/dev")) {
 				points[count++] = strdup(point);
+				data = data || strstr(line, " - ext4 ");
+			}
 		if (table)
 			fclose(table);
 		while (count--) {
@@ -551,10 +533,8 @@ static void unmount_all(void)
 			free(points[count]);
 		}
 	}
-	if (!umount2(DATA, 0) || errno == EINVAL || errno == ENOENT)
-		return;
-	say("cannot unmount the data partition: %s", strerror(errno));
-	mount(NULL, DATA, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+	if (data)
+		say(WARNING, "cannot unmount the data partition");
 }
 
 /* As ps and /proc/1/cmdline show it; the file is not needed any more, and its memory is the node's. */
@@ -576,7 +556,7 @@ int main(int count, char **arguments)
 	leave_rootfs();
 	mount_system();
 	take_name(arguments);
-	say("kiOS Init");
+	say(NOTICE, "kiOS Init");
 	sigemptyset(&handled);
 	sigaddset(&handled, SIGCHLD);
 	sigaddset(&handled, SIGTERM);

@@ -19,8 +19,8 @@ _MOUNT_POINTS = (
     "var/tmp",
     "var/run",
     "var/log",
+    "var/meta",
     "lib/modules",
-    "datapart",
 )
 _STATE = ("var/lib/kubelet", "var/lib/containers/storage")
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -246,7 +247,7 @@ def write_disk(folder: Path, sector_size: int) -> Path:
     if os.getuid() == 0:
         os.chown(data / "secret", 1234, 1234)
     (folder / "efi").write_bytes(b"MZ" + bytes(range(256)) * 400)
-    disk.write(folder / "efi", data, folder / "kios.img", sector_size, folder / "disk.log")
+    disk.write(folder / "efi", data, folder / "kios.img", disk.roomy(sector_size), folder / "disk.log")
     return folder / "kios.img"
 
 
@@ -300,11 +301,29 @@ def test_a_disk_image_leaves_room_for_pods(tmp_path: Path) -> None:
     assert int(stats["Free blocks"]) > 0.15 * int(stats["Block count"])
 
 
+@needs_disk_tools
+def test_a_disk_as_create_image_makes_it_has_the_oddities_of_a_released_one(tmp_path: Path) -> None:
+    data = make_tree(tmp_path / "data")
+    (data / "bulk").write_bytes(random.Random(1).randbytes(8 << 20))
+    (tmp_path / "efi").write_bytes(b"MZ" + bytes(range(256)) * 400)
+    image = tmp_path / "kios.img"
+    disk.write(tmp_path / "efi", data, image, disk.CREATE_IMAGE, tmp_path / "log")
+    table = gpt.read(image, 512)
+    assert gpt.problems(image, table) == ()
+    part = gpt.find_data_partition(table)
+    assert part.first * 512 % _MIB != 0
+    assert part.last == table.last_usable
+    superblock = ext4.read_superblock(image, part.first * 512)
+    assert superblock.block_size == 1024
+    assert 0.2 < superblock.free / superblock.size < 0.4
+    ext4.check(image, part.first * 512)
+
+
 def test_an_image_of_more_than_1_gb_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "efi").touch()
     with (tmp_path / "data/large").open("wb") as large:
         large.truncate(700 * _MIB)
     with pytest.raises(BuildError, match=r"(?s)stay under 1 GB.*Leave containers out"):
-        disk.write(tmp_path / "efi", tmp_path / "data", tmp_path / "kios.img", 512, tmp_path / "log")
+        disk.write(tmp_path / "efi", tmp_path / "data", tmp_path / "kios.img", disk.roomy(512), tmp_path / "log")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "efi"]
