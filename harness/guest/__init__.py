@@ -1,4 +1,4 @@
 """What is asked of a running node and what it leaves: kubelet, SSH, screen, logs.
 
-Imports: serial, storage, verdict.
+Imports: manifests, serial, storage, verdict.
 """

@@ -1,13 +1,11 @@
 """The keys to one node, made for it and trusted by nothing else: for the kubelet's API and for SSH."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import yaml
-
-from harness.errors import HarnessError
+from harness.guest import kubelet_config
 from harness.storage.overlay import File, Tree
 
 KUBELET_CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
@@ -16,19 +14,6 @@ _CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
 _TOKEN = PurePosixPath("/meta/etc/kios-e2e/token")
 # /etc/kios-e2e/ssh on the node, for a pod that runs sshd.
 _SSH = PurePosixPath("/meta/etc/kios-e2e/ssh")
-# kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
-_SHIPPED: Mapping[str, object] = {
-    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-    "kind": "KubeletConfiguration",
-    "staticPodPath": "/etc/kubernetes/manifests",
-    "containerRuntimeEndpoint": "unix:///var/run/crio/crio.sock",
-    "cgroupDriver": "cgroupfs",
-    "makeIPTablesUtilChains": False,
-    "shutdownGracePeriod": "30s",
-    "shutdownGracePeriodCriticalPods": "10s",
-    "authentication": {"webhook": {"enabled": False}},
-    "authorization": {"mode": "AlwaysAllow"},
-}
 
 
 @dataclass(frozen=True)
@@ -92,22 +77,16 @@ class Credentials:
         """The private key that a node's sshd lets in as root."""
         return self.folder / "ssh-user"
 
-    def files(self, shipped: bytes | None) -> Tree:
+    def files(self, shipped: bytes | None, file: Callable[[PurePosixPath], bytes | None] = lambda _: None) -> Tree:
         """What the data partition needs so that the kubelet and an sshd know who may come in; the rest stays as it was shipped.
 
-        `shipped` is the configuration that the data partition holds already, None if it holds none.
+        `shipped` is the configuration that the data partition holds already, None if it holds none; for `file` and the errors
+        see `kubelet_config.trusting`.
         """
-        loaded = yaml.safe_load(shipped) if shipped else _SHIPPED
-        if not isinstance(loaded, Mapping):
-            raise HarnessError(f"{KUBELET_CONFIG} on the data partition is no kubelet configuration: it holds {loaded!r:.60}.")
-        config = dict(loaded)
-        authentication = dict(config.get("authentication") or {})
-        authentication["x509"] = {"clientCAFile": "/etc/kubernetes/" + _CLIENT_CA.name}
-        config["authentication"] = authentication
+        made = kubelet_config.trusting(shipped, PurePosixPath("/etc/kubernetes") / _CLIENT_CA.name, self.authority, file)
         return {
-            KUBELET_CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
-            _CLIENT_CA: self.authority,
-            _TOKEN: File(self.token.encode(), mode=0o600),
+            KUBELET_CONFIG: made.config,
+            _CLIENT_CA: made.bundle,
             _SSH / "authorized": _public(self.ssh_user).read_bytes(),
             _SSH / "host": File(self.ssh_host.read_bytes(), mode=0o600),
         }

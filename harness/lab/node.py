@@ -347,7 +347,9 @@ class Node(Questions):
         size = image.table.sector_size
         files: Tree = {
             own_files.HOSTS: own_files.hosts(image),
-            **self.credentials.files(image.file_if_there(KUBELET_CONFIG)),
+            **self.credentials.files(
+                image.file_if_there(KUBELET_CONFIG), lambda path: image.file_if_there(on_data_partition(path))
+            ),
             **{pod.place: pod.text() for pod in self.order.all_pods},
             **self.order.files,
         }
@@ -375,6 +377,11 @@ def _described(entry: Entry) -> object:
             return f"link to {target}"
         case Folder():
             return "folder"
+
+
+def on_data_partition(path: PurePosixPath) -> PurePosixPath:
+    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
+    return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
 
 
 def on_node(path: PurePosixPath) -> PurePosixPath:

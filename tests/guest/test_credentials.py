@@ -1,5 +1,6 @@
 """The keys to a node: made for it, in nobody else's hands, and added to what was shipped."""
 
+import json
 import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,7 +9,7 @@ import paramiko
 import pytest
 import yaml
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.storage.overlay import Entry, File
 
@@ -81,5 +82,39 @@ def test_a_shipped_configuration_without_authentication_gets_one(credentials: Cr
 
 
 def test_a_configuration_that_is_none_is_named(credentials: Credentials) -> None:
-    with pytest.raises(HarnessError, match="no kubelet configuration"):
+    with pytest.raises(InputError, match="no kubelet configuration"):
         credentials.files(b"hello")
+
+
+@pytest.mark.parametrize(
+    ("shipped", "why"),
+    [
+        (b"kind: [\n", r"line \d"),
+        (b"a: \xff\n", r"line \d"),
+        (b"authentication: yes\n", "its field authentication is no mapping"),
+        (b"authentication: {x509: text}\n", "its field x509 is no mapping"),
+        (b"authentication: {x509: {clientCAFile: /etc/ca.pem}}\n", "clientCAFile /etc/ca.pem is not on the data partition"),
+    ],
+)
+def test_a_broken_configuration_is_one_clear_error(credentials: Credentials, shipped: bytes, why: str) -> None:
+    with pytest.raises(InputError, match=rf"config\.yaml on the image's data partition .*{why}"):
+        credentials.files(shipped)
+
+
+def test_whom_the_image_trusts_it_trusts_still(credentials: Credentials) -> None:
+    shipped = b"authentication: {x509: {clientCAFile: /etc/kubernetes/ca.crt}}\n"
+    theirs = {PurePosixPath("/etc/kubernetes/ca.crt"): b"--theirs--"}
+    files = credentials.files(shipped, theirs.get)
+    assert content_of(files[_CA]) == b"--theirs--\n" + credentials.authority
+    assert yaml.safe_load(content_of(files[KUBELET_CONFIG]))["authentication"]["x509"] == {
+        "clientCAFile": f"/etc/kubernetes/{_CA.name}"
+    }
+
+
+def test_a_configuration_says_the_same_to_the_kubelet_as_before(credentials: Credentials) -> None:
+    """A text that looks like a boolean to one reader of YAML and not to another stays a text."""
+    files = credentials.files(b"nodeStatusMaxImages: 0o17\nfeatureGates: {a: y}\nclusterDomain: 'y'\nother: 1:30\n")
+    config = json.loads(content_of(files[KUBELET_CONFIG]))
+    assert config["nodeStatusMaxImages"] == 15
+    assert config["featureGates"] == {"a": True}
+    assert (config["clusterDomain"], config["other"]) == ("y", "1:30")
