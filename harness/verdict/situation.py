@@ -25,6 +25,8 @@ _WORST_WAITING = frozenset(
         "RunContainerError",
     }
 )
+# What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
+_NO_NETWORK_YET = "network is unreachable"
 # A kernel's own line: printk's stamp stands before it, with the caller's id if the kernel has that. A shell's echo has none.
 _STAMP = r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
 _FATAL = re.compile(
@@ -76,7 +78,7 @@ class Awaited:
     def is_final(self, state: ContainerState, failures: int) -> bool:
         """Whether a container in this state, that has failed so often, will not come to do its work."""
         if state.state == "waiting":
-            return state.reason.partition(":")[0] in _WORST_WAITING
+            return state.reason.partition(":")[0] in _WORST_WAITING and _NO_NETWORK_YET not in state.reason
         if state.state != "terminated" or not state.exit_code:
             return False
         if self.restart_policy == "Never":

@@ -192,6 +192,7 @@ def failed(container: str = "parted", restarts: int = 0) -> ContainerState:
         (failed("main", restarts=2), "container main of pod node ended with status 1: Error (3 times by now)"),
         (ContainerState("node", "parted", "waiting", "ErrImageNeverPull: is absent"), "parted of pod node cannot run: ErrIm"),
         (ContainerState("node", "parted", "waiting", "CrashLoopBackOff"), "cannot run: CrashLoopBackOff"),
+        (ContainerState("node", "parted", "waiting", "ErrImagePull: no such host"), "cannot run: ErrImagePull"),
     ],
 )
 def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -> None:
@@ -199,6 +200,12 @@ def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -
     assert isinstance(outcome, Contradicted)
     assert by in outcome.by
     assert outcome.container == ("default", "node", state.container)
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff: Back-off: ErrImagePull"])
+def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
+    early = ContainerState("node", "parted", "waiting", f"{reason}: dial tcp 10.0.2.100:5000: connect: network is unreachable")
+    assert wait(fed(early), never, _NOW, pods=[_NODE]) == TooLate(0)
 
 
 def test_the_console_pods_word_of_two_failures_is_enough() -> None:
