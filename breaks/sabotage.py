@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from harness import tools
+from harness.lab import builder
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node, Order
 from harness.lab.template import Templates
@@ -188,6 +189,27 @@ class NothingToGrow:
             return replace(made, machine=replace(made.machine, disk_size=image.size))
 
         patch.setattr(NodeMaker, "order", filled)
+
+
+@dataclass(frozen=True)
+class OnVariant:
+    """A variant of the reference image in the place of the image under test."""
+
+    name: str
+
+    def told(self) -> str:
+        return f"the variant `{self.name}` of the reference image"
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        order = NodeMaker.order
+
+        def of_variant(maker: NodeMaker, image: Disk, *arguments: Any, **named: Any) -> Order:
+            variant = open_image(Path(builder.ask("build", "--variant", self.name)))
+            made = order(maker, variant, *arguments, **named)
+            size = variant.size if made.machine.disk_size == image.size else made.machine.disk_size
+            return replace(made, machine=replace(made.machine, disk_size=size))
+
+        patch.setattr(NodeMaker, "order", of_variant)
 
 
 def _shown(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
 from harness.escape import shown
+from harness.guest import memory
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
@@ -447,6 +448,8 @@ class Boot:
         words = [explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached)]
         if isinstance(outcome, Contradicted) and outcome.container:
             words += self._last_words_of(*outcome.container)
+        if isinstance(outcome, Contradicted) and outcome.daemon:
+            words += self._reason_of(outcome.daemon)
         if isinstance(outcome, TooLate | Stalled):
             words += map(shown, self._judge.nearest(self._awaited()))
         words += [f"{self._last_words_on_screen()}artifacts: {self.artifacts}"]
@@ -461,6 +464,20 @@ class Boot:
         return (
             [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LAST_LINES:])] if lines else []
         )
+
+    def _reason_of(self, daemon: str) -> list[str]:
+        """Why a daemon does not stay up, in its own words: nobody reads its log there, but the guest's memory has it."""
+
+        def save(start: int, length: int, file: Path) -> None:
+            self.qmp.execute("pmemsave", {"val": start, "size": length, "filename": str(file)}, _QMP_WITHIN)
+
+        try:
+            size = self.qmp.execute("query-memory-size-summary")
+            assert isinstance(size, dict)
+            reason = memory.reason(daemon, int(size["base-memory"]), save, self.artifacts / "memory")
+        except (HarnessError, OSError) as unread:
+            return [f"{daemon}'s own words could not be read in the guest's memory: {shown(str(unread))}"]
+        return [f"{daemon}'s own words, in the guest's memory: {shown(reason) or 'none'}"]
 
     def _last_words_on_screen(self) -> str:
         """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""

@@ -24,11 +24,12 @@ class Met:
 class Contradicted:
     """Something happened after which it cannot: a failed container, a line that says so.
 
-    `container` is the namespace, pod and name of a container whose failure it was.
+    `container` is the namespace, pod and name of a container whose failure it was, `daemon` the one that does not stay up.
     """
 
     by: str
     container: tuple[str, str, str] | None = None
+    daemon: str = ""
 
 
 @dataclass(frozen=True)

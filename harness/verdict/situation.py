@@ -168,7 +168,8 @@ class Situation:
             if len(exits) == _EXITS and exits[-1] - exits[0] <= _EXITS_WITHIN:
                 self._loop = Contradicted(
                     f"{exited['daemon']} ended {_EXITS} times within {exits[-1] - exits[0]:.0f} s, each time as soon as init "
-                    "had started it, as with a configuration or an argument that it refuses"
+                    "had started it, as with a configuration or an argument that it refuses",
+                    daemon=exited["daemon"],
                 )
 
     def _hear_event(self, event: QmpEvent) -> None:

@@ -1,0 +1,48 @@
+"""What a daemon wrote, found in the memory of its node: where a kubelet or CRI-O ends as soon as it starts, nobody else has it.
+
+A line stays in the pipe that nobody reads, and in the heap of the process that wrote it.
+"""
+
+import mmap
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+_TEXT = rb'(?:[^"\\\x00-\x1f]|\\.){1,2000}'
+# klog's header: severity, month and day, time (k8s.io/klog, formatHeader); then the words with which the command ends.
+_KUBELET = re.compile(
+    rb'[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] "command failed" err="(?P<words>' + _TEXT + rb')"'
+)
+# logrus's text format.
+_CRIO = re.compile(rb'time="(?P<stamp>[^"\x00-\x1f]{10,40})" level=fatal msg="(?P<words>' + _TEXT + rb')"')
+_REASONS = {"kubelet": _KUBELET, "crio": _CRIO}
+_PIECE = 256 << 20
+# Below its hole for devices (QEMU, hw/i386/pc_q35.c).
+_LOW = 2 << 30
+
+
+def reason(daemon: str, size: int, save: Callable[[int, int, Path], None], scratch: Path) -> str:
+    """The last words with which a daemon (`kubelet` or `crio`) gave up; empty if there are none in the guest's memory.
+
+    Of its `size` bytes `save` writes a piece to a file, by address and length; the file `scratch` is gone afterwards.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for start in range(0, min(size, _LOW), _PIECE):
+        try:
+            save(start, min(_PIECE, size - start), scratch)
+            found += _reasons_in(scratch, _REASONS[daemon])
+        finally:
+            scratch.unlink(missing_ok=True)
+    return _plain(max(found)[1]) if found else ""
+
+
+def _reasons_in(piece: Path, pattern: re.Pattern[bytes]) -> list[tuple[bytes, bytes]]:
+    """By their time."""
+    with piece.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return [(match["stamp"], match["words"]) for match in pattern.finditer(content)]
+
+
+def _plain(words: bytes) -> str:
+    """Without the escapes that the daemon's log has."""
+    text = words.decode(errors="replace")
+    return re.sub(r"\\(.)", lambda escaped: {"n": " ", "t": " "}.get(escaped[1], escaped[1]), text)

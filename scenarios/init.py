@@ -1,0 +1,88 @@
+"""What init takes from `/etc`, whom it listens to, and how it ends a node (kiOS documentation: Kubelet, System Socket).
+
+What kiOS is known to do wrong is marked: it fails in these words until a kiOS does it right, and then passes.
+"""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness.errors import NodeFailure
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.pods import load
+from harness.storage.disk import Disk
+
+NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+ARGUMENTS = "tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline"
+POWER_OFFS = 5
+
+
+def test_labels_reach_the_kubelet(ready_node: NewNode, image: Disk) -> None:
+    """Labels reach the kubelet as they are written, and none where none are; if not, it ends for garbage again and again."""
+    node = ready_node(image, [NODE_POD])
+    assert "--node-labels" not in node.succeed(ARGUMENTS)
+    node.write(PurePosixPath("/etc/kubernetes/node-labels"), b"# where it stands\nexample.com/rack:   r1 # left\n")
+    restart_kubelet(node)
+    assert "--node-labels example.com/rack=r1 " in node.succeed(ARGUMENTS)
+
+
+def test_kubelet_finds_its_users(ready_node: NewNode, image: Disk) -> None:
+    """`/etc` has the users and groups that the kubelet looks for; if not, it does not start, and no pod ever runs."""
+    node = ready_node(image, [NODE_POD])
+    restart_kubelet(node)
+    node.until(node.boot.kubelet.answers, "the answer of another kubelet")
+    for file in ("/etc/passwd", "/etc/group"):
+        assert b"root:" in node.read(file), f"{file} has no root"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(b"other", id="bare"),
+        pytest.param(
+            b"other\n",
+            id="line",
+            marks=pytest.mark.xfail(
+                raises=AssertionError, reason="kiOS's init takes the newline behind a name in /etc/hostname for a part of it"
+            ),
+        ),
+    ],
+)
+def test_hostname_is_the_files(ready_node: NewNode, image: Disk, written: bytes) -> None:
+    """The name in `/etc/hostname` is the node's, with a newline behind it or not; if not, users are shown a name in pieces."""
+    node = ready_node(image, [NODE_POD])
+    node.write(PurePosixPath("/etc/hostname"), written)
+    restart_kubelet(node)
+    name = node.succeed("cat /proc/sys/kernel/hostname").removesuffix("\n")
+    assert name == "other", f"the node's name is {name!r} for {written!r} in /etc/hostname"
+
+
+@pytest.mark.xfail(
+    raises=NodeFailure,
+    reason="kiOS's init serves one client of /run/system.sock at a time, and the kubelet is always connected",
+)
+def test_a_second_client_of_the_system_socket_is_served(ready_node: NewNode, image: Disk) -> None:
+    """Init obeys who connects beside the kubelet; if not, no tool of a user's can power a node off or restart a daemon."""
+    node = ready_node(image, [NODE_POD])
+    before = node.succeed("pidof kubelet")
+    node.succeed("kios-system 3")
+    node.until(
+        lambda: node.run("pidof kubelet").text not in ("", before),
+        "another kubelet, as a second client of /run/system.sock asked for: init reads nobody's command but the kubelet's",
+        within=20,
+    )
+
+
+def test_every_power_off_leaves_the_data_partition_clean(ready_node: NewNode, image: Disk) -> None:
+    """Each power-off unmounts the data partition; if one does not, what was written last is lost now and then."""
+    left = [ready_node(image, [NODE_POD]).power_off().superblock() for _ in range(POWER_OFFS)]
+    dirty = sum(not superblock.clean for superblock in left)
+    assert not dirty, f"{dirty} of {POWER_OFFS} power-offs left the data partition mounted"
+
+
+def restart_kubelet(node: Node) -> None:
+    """Ends the kubelet, which init starts again."""
+    before = node.succeed("pidof kubelet")
+    node.succeed("kill $(pidof kubelet)")
+    node.until(lambda: node.run("pidof kubelet").text not in ("", before), "another kubelet runs")
