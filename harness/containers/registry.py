@@ -2,7 +2,7 @@
 
 It serves images of OCI archives as they are, digests and all, on the host's loopback, which QEMU's user network gives its
 nodes at a fixed address of their own. A repository's path here is the whole name of the image without its tag, registry
-included: docker.io/emilyls/parted is pulled as 10.0.2.100:5000/docker.io/emilyls/parted.
+included: docker.io/emilyls/parted is pulled as 198.51.100.1:5000/docker.io/emilyls/parted.
 """
 
 import json

@@ -87,10 +87,12 @@ class Boot:
         admitted: contextlib.ExitStack,
         frozen: Frozen | None = None,
         written: Sequence[Path] = (),
+        registry: int | None = None,
     ) -> None:
         """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost.
 
-        `admitted` is left when QEMU has ended. `written` are the folders, beside that of the artifacts, to which QEMU writes.
+        `admitted` is left when QEMU has ended. `written` are the folders, beside that of the artifacts, to which QEMU writes;
+        `registry` is the port on 127.0.0.1 of what serves the node container images.
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
@@ -125,6 +127,8 @@ class Boot:
             self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token))
             if frozen:
                 self._thaw(frozen)
+            if registry is not None:
+                self.wire.serve(registry)
             self.qmp.execute("cont")
             if frozen:
                 self.agent.call()

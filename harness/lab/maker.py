@@ -192,7 +192,7 @@ class NewNode:
         """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
 
         `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
-        which then has the console; `files` are more files for the data partition. The node reaches `site` at 10.0.2.100:5000,
+        which then has the console; `files` are more files for the data partition. The node reaches `site` at 198.51.100.1:5000,
         before the registry of container images that is there where the disk has no room for them.
         """
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)

@@ -170,6 +170,7 @@ class Node(Questions):
                 admitted,
                 frozen,
                 [self._folder],
+                self.order.registry,
             )
         )
 

@@ -1,6 +1,5 @@
 """The emulated machine: what it is, as values, and the command line that makes it, as a pure function of them."""
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ _LEAST_MEMORY = 576 * MIB
 _MOST_CPUS = 64  # Linux' CONFIG_NR_CPUS on x86-64, where it is not set otherwise
 KUBELET_PORT = 10250
 SSH_PORT = 22
-# Where a node finds the run's registry of container images: an address of QEMU's user network that is nobody's.
-REGISTRY = ("10.0.2.100", 5000)
+# Where a node finds the run's registry of container images: an address for documentation (RFC 5737), behind its router.
+REGISTRY = ("198.51.100.1", 5000)
+# Where QEMU's user network has the loopback of this host.
+LOOPBACK = "10.0.2.2"
 NETWORKS = ("restricted", "open")
 # What QMP knows the other end of eth0's cable, what is written of it, and the free slot for one more card by.
 NETWORK = "net"
@@ -141,13 +142,15 @@ def argv(
     """Returns the command line of a machine that is stopped before its first instruction (`-S`).
 
     The guest's ports of the kubelet and of SSH are forwarded from ports on 127.0.0.1 that the kernel chooses. `registry` is
-    a port on 127.0.0.1 that the guest reaches as `REGISTRY`.
+    the one port on 127.0.0.1 that the guest may connect to, by `LOOPBACK`; what it sends to `REGISTRY` is led there by a
+    `Wire`. QEMU's own way to have an address of its network served takes connections to ports that nobody knows before.
     """
     return [
         *_confined(machine, registry),
         str(qemu),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
-        *("-sandbox", _sandbox(registry)),
+        # An image under test is not trusted.
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *("-machine", "q35,pflash0=code,pflash1=variables" + (",memory-backend=ram" if files.memory else "")),
         *_memory(machine, files.memory),
         *("-accel", accelerator.name, "-cpu", accelerator.cpu),
@@ -160,7 +163,7 @@ def argv(
             f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
-        *("-netdev", _network(registry)),
+        *("-netdev", _network()),
         *("-device", f"{machine.nic},netdev={NETWORK},mac={machine.mac}"),
         *("-object", f"filter-dump,id={CAPTURE},netdev={NETWORK},file={option_value(files.capture)}"),
         *("-device", f"pcie-root-port,id={SLOT},chassis=1"),
@@ -175,12 +178,6 @@ def _second_port(agent: int | None) -> list[str]:
     return [] if agent is None else ["-chardev", f"socket,id=agent,fd={agent}", "-serial", "chardev:agent"]
 
 
-def _sandbox(registry: int | None) -> str:
-    """QEMU's own seccomp filter: an image under test is not trusted. Each connection to a registry is a program of its own."""
-    spawn = "deny" if registry is None else "allow"
-    return f"on,obsolete=deny,elevateprivileges=deny,spawn={spawn},resourcecontrol=deny"
-
-
 def _confined(machine: Machine, registry: int | None) -> list[str]:
     if machine.network == "open":
         return []
@@ -188,12 +185,8 @@ def _confined(machine: Machine, registry: int | None) -> list[str]:
     return [sys.executable, "-S", "-E", confine, *([] if registry is None else [str(registry)]), "--"]
 
 
-def _network(registry: int | None) -> str:
-    options = [f"user,id={NETWORK}", *(f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (KUBELET_PORT, SSH_PORT))]
-    if registry is not None:
-        relay = shlex.join([sys.executable, "-S", "-E", str(Path(__file__).with_name("relay.py")), str(registry)])
-        options.append(f"guestfwd=tcp:{REGISTRY[0]}:{REGISTRY[1]}-cmd:{relay.replace(',', ',,')}")
-    return ",".join(options)
+def _network() -> str:
+    return ",".join([f"user,id={NETWORK}", *(f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in (KUBELET_PORT, SSH_PORT))])
 
 
 def _nvme(machine: Machine) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from harness.errors import HarnessError
 from harness.verdict.feed import Feed
 from harness.verdict.timeline import Milestone
-from harness.vm.machine import CAPTURE, NETWORK, REGISTRY, SLOT
+from harness.vm.machine import CAPTURE, LOOPBACK, NETWORK, REGISTRY, SLOT
 from harness.vm.qmp import Qmp
 from harness.wire.cable import Cable, Ends
 from harness.wire.fault import Corrupt, Delay, Drop, Duplicate, Fault, Lose, Mtu, Reorder
@@ -55,6 +55,7 @@ class Wire:
     def __init__(self, qmp: Qmp, feed: Feed, capture: Path, most: int = _MOST_CAPTURED) -> None:
         self._qmp, self._feed = qmp, feed
         self._cable: Cable | None = None
+        self._site: int | None = None
         self._captures = True
         self._closing = threading.Event()
         threading.Thread(target=self._bound, args=(capture, most), name="capture", daemon=True).start()
@@ -156,7 +157,18 @@ class Wire:
         """Leads connections to a TCP port of anybody's beyond the guest's own link to the node's site, until it is mended."""
         from harness.wire.redirect import Redirect
 
-        return self._inflict(Redirect(port, REGISTRY))
+        if self._site is None:
+            raise HarnessError("The node has no site to which connections could be led.")
+        return self._inflict(Redirect(port, (LOOPBACK, self._site)))
+
+    def serve(self, port: int) -> None:
+        """Has what listens on a port of 127.0.0.1 be the node's registry or site, at `REGISTRY`, for as long as it runs.
+
+        Every frame passes through the test's hands from then on: QEMU has no address of its network served that the host's
+        kernel could be told of (see `confine`).
+        """
+        self._site = port
+        self.redirect(REGISTRY[1])
 
     def join(self, neighbour: N) -> N:
         """Puts a neighbour on the guest's network, until it leaves."""

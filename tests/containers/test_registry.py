@@ -21,7 +21,7 @@ from harness.containers.registry import Registry, Request
 from harness.errors import InputError
 from images import archive, oci
 
-_ADDRESS = "10.0.2.100:5000"
+_ADDRESS = "198.51.100.1:5000"
 
 _NAME = "docker.io/emilyls/tinycat:v1"
 _BASE = "/v2/docker.io/emilyls/tinycat"

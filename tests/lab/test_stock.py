@@ -140,7 +140,7 @@ def configured(tree: Tree) -> dict[str, str]:
 def status_of(registry: int | None, location: str, tag: str) -> int:
     """What the registry behind a port answers a node that pulls."""
     address, _, path = location.partition("/")
-    assert (address, registry is None) == ("10.0.2.100:5000", False)
+    assert (address, registry is None) == ("198.51.100.1:5000", False)
     connection = http.client.HTTPConnection("127.0.0.1", registry, timeout=5)
     try:
         connection.request("HEAD", f"/v2/{path}/manifests/{tag}")

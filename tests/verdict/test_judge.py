@@ -204,7 +204,9 @@ def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -
 
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff: Back-off: ErrImagePull"])
 def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
-    early = ContainerState("node", "parted", "waiting", f"{reason}: dial tcp 10.0.2.100:5000: connect: network is unreachable")
+    early = ContainerState(
+        "node", "parted", "waiting", f"{reason}: dial tcp 198.51.100.1:5000: connect: network is unreachable"
+    )
     assert wait(fed(early), never, _NOW, pods=[_NODE]) == TooLate(0)
 
 

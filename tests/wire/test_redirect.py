@@ -9,7 +9,7 @@ from harness.wire.fault import Fault
 from harness.wire.frame import Frame, Way
 from harness.wire.redirect import Redirect
 
-_TO = ("10.0.2.100", 5000)
+_TO = ("10.0.2.2", 4711)
 
 
 def through(redirect: Fault, packet: Any, way: Way) -> Any:
