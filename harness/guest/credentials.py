@@ -87,6 +87,7 @@ class Credentials:
         return {
             KUBELET_CONFIG: made.config,
             _CLIENT_CA: made.bundle,
+            _TOKEN: File(self.token.encode(), mode=0o600),
             _SSH / "authorized": _public(self.ssh_user).read_bytes(),
             _SSH / "host": File(self.ssh_host.read_bytes(), mode=0o600),
         }

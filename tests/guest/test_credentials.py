@@ -118,3 +118,8 @@ def test_a_configuration_says_the_same_to_the_kubelet_as_before(credentials: Cre
     assert config["nodeStatusMaxImages"] == 15
     assert config["featureGates"] == {"a": True}
     assert (config["clusterDomain"], config["other"]) == ("y", "1:30")
+
+
+def test_the_runs_token_is_on_the_disk_for_root_alone(credentials: Credentials) -> None:
+    (token,) = [entry for path, entry in credentials.files(None).items() if path.name == "token"]
+    assert token == File(credentials.token.encode(), mode=0o600)
