@@ -315,6 +315,7 @@ def test_a_disk_as_create_image_makes_it_has_the_oddities_of_a_released_one(tmp_
     assert part.last == table.last_usable
     superblock = ext4.read_superblock(image, part.first * 512)
     assert superblock.block_size == 1024
+    assert part.sectors * 512 % 4096 == 2048
     assert 0.1 < superblock.free / superblock.size < 0.35
     ext4.check(image, part.first * 512)
 
