@@ -60,8 +60,8 @@ def roomy(sector_size: int, spare: int = 0) -> Layout:
 
 
 # As kiOS's create-image lays a released disk out: p1 twice the size of its contents, p2 full to two thirds, both in KiB as it
-# comes, so that p2 begins off the MiB; blocks of 1 KiB, mke2fs's choice below 512 MB. In half of all cases p2 is no whole number
-# of 4 KiB, and resize2fs fails where there is nothing to grow: here always.
+# comes, so that p2 begins off the MiB; blocks of 1 KiB, mke2fs's choice below 512 MB. In half of all cases p2 is no whole
+# number of 4 KiB, and resize2fs fails where there is nothing to grow: here always.
 CREATE_IMAGE = Layout(
     512,
     ("-b", "1024"),

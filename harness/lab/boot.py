@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.guest import memory
+from harness.guest import crilog, memory
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
@@ -460,14 +460,25 @@ class Boot:
         return error(outcome, "\n".join(words))
 
     def _last_words_of(self, namespace: str, pod: str, container: str) -> list[str]:
-        """The end of a container's log by the kubelet's word; nothing where it cannot be asked."""
+        """The end of a container's log: by the kubelet's word, else from its files; nothing where neither can be asked."""
         try:
-            lines = [line for line in self.kubelet.logs(namespace, pod, container).splitlines() if line.strip()]
+            log = self.kubelet.logs(namespace, pod, container)
         except (OSError, HarnessError):
-            return []
+            log = self._log_in_files(namespace, pod, container)
+        lines = [line for line in log.splitlines() if line.strip()]
         return (
             [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LAST_LINES:])] if lines else []
         )
+
+    def _log_in_files(self, namespace: str, pod: str, container: str) -> str:
+        """For a node that is not on the network: the files of all its runs, where CRI-O has them written."""
+        if not self.agent.answers:
+            return ""
+        files = f"/host/var/log/pods/{namespace}_{pod}_*/{container}/*.log"
+        try:
+            return crilog.text_of(self.agent.run(f"tail -qn {_LAST_LINES} {files}", _COMMAND_WITHIN).text)
+        except (HarnessError, NodeFailure):
+            return ""
 
     def _reason_of(self, daemon: str) -> list[str]:
         """Why a daemon does not stay up, in its own words: nobody reads its log there, but the guest's memory has it."""
