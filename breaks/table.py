@@ -196,7 +196,7 @@ BREAKS = {
     ),
     "init-hostname": Break(
         "init.py::test_hostname_is_the_files[bare]",
-        Command("(while sleep 0.1; do echo kios-node > /proc/sys/kernel/hostname; done) > /dev/null 2>&1 &"),
+        Command("(while sleep 0.1; do nsenter -t 1 -u hostname kios-node; done) > /dev/null 2>&1 &"),
         "the node's name is 'kios-node'",
     ),
     "init-power": Break(
