@@ -208,7 +208,7 @@ def test_a_disk_is_given_what_it_lacks_of_what_is_asked_for(
         places = configured(supplies.files)
         assert list(places) == ["docker.io/emilyls/two"]
         assert status_of(supplies.registry, places["docker.io/emilyls/two"], "v1") == 200
-        assert status_of(supplies.registry, "10.0.2.100:5000/registry.k8s.io/pause", "3.6") == 404
+        assert status_of(supplies.registry, "198.51.100.1:5000/registry.k8s.io/pause", "3.6") == 404
     assert asked == [["pause.tar"]]
     assert preload.missing(put(disk, supplies.files, tmp_path), [PAUSE, _ONE, _TWO]) == [_TWO]
 
