@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -195,13 +195,17 @@ def _look(folder: Path, watch: Watch) -> None:
 
 @contextlib.contextmanager
 def _ended_like_by_ctrl_c() -> Iterator[None]:
-    """A CI that cancels sends SIGTERM: the report is made then too."""
+    """A CI that cancels sends SIGTERM: the report is made then too.
+
+    A shell has its jobs in the background ignore SIGINT, and so would all runs after them.
+    """
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
