@@ -8,30 +8,32 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
-from harness.lab import brought, builder, host
+from harness.lab import builder, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
 from harness.lab.stock import Stock
+from harness.lab.wanted import Wanted
 from harness.serial import terminal
 from harness.storage import disk
-from harness.vm.machine import EARLY_CONSOLE, Machine
 
 
-def boot(program: str | None, cache: Path | None, named: Path | None, manifests: Sequence[Path]) -> int:
-    """Boots a node of an image with manifests, and stays until its user leaves or it ends; returns the exit status."""
-    folder = cache_place.folder(cache)
+def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
+    """Boots a node with manifests, and stays until its user leaves or it ends; returns the exit status."""
+    wanted.check()
+    folder = cache_place.folder(wanted.cache)
     cache_place.announce_to(_say)
-    tested = brought.of_file(named, folder).disk if named else disk.open_image(builder.reference_image(folder) / "kios.img")
+    brought = wanted.bring(folder)
+    tested = brought.disk if brought else disk.open_image(builder.reference_image(folder) / "kios.img")
     with scratch("kios-e2e-") as run_folder:
         artifacts = run_folder / "artifacts"
         maker = NodeMaker(
-            host.find(program, "auto", folder, run_folder, _say),
+            host.find(wanted.qemu, wanted.accelerator, folder, run_folder, _say),
             run_folder,
             artifacts,
-            lambda made, size: Machine(size or 2 * made.size, made.table.sector_size, kernel_arguments=EARLY_CONSOLE),
-            Stock(lambda: builder.reference_image(folder), (), folder / "stores"),
+            wanted.machine,
+            Stock(lambda: builder.reference_image(folder), wanted.archives, folder / "stores"),
         )
         try:
             with closing(maker):

@@ -5,10 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import space
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
+
+if TYPE_CHECKING:
+    from harness.lab.wanted import Wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
     check.set_defaults(run=_check)
 
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
-    where.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
-
+    node = _node_options()
     doctor = commands.add_parser(
         "doctor",
-        parents=[where],
+        parents=[node],
         help="say what this host has and lacks",
         description="Says what this host has and lacks, with what mends it. Exit status 1 if something is lacking.",
     )
@@ -57,11 +58,10 @@ def _parser() -> argparse.ArgumentParser:
 
     boot = commands.add_parser(
         "boot",
-        parents=[where],
+        parents=[node],
         help="boot a node and give its console; Ctrl-] leaves",
         description="Boots a node and connects this terminal to its serial console. Ctrl-] ends it; nothing of it is left.",
     )
-    boot.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
     boot.add_argument(
         "--manifest",
         type=Path,
@@ -114,6 +114,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _node_options() -> argparse.ArgumentParser:
+    """Those that pytest has too (see `options.add`)."""
+    node = argparse.ArgumentParser(add_help=False)
+    node.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
+    node.add_argument("--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary")
+    node.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
+    node.add_argument(
+        "--container", type=Path, action="append", default=[], metavar="FILE", help="OCI archive of an image that it lacks"
+    )
+    node.add_argument("--disk-size", metavar="SIZE", help="size of the node's disk (default: twice the image)")
+    node.add_argument("--memory", default="1G", metavar="SIZE", help="memory of the node (default: %(default)s)")
+    node.add_argument("--cpus", type=int, default=1, metavar="N", help="its CPUs (default: %(default)s)")
+    node.add_argument("--nic", default="virtio-net-pci", help="its network card (default: %(default)s)")
+    node.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="what runs the guest")
+    node.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether it may reach out")
+    node.add_argument("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    node.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    return node
+
+
 # Each command imports what it needs by itself: none waits for another's.
 
 
@@ -157,7 +177,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from harness import doctor
 
     lacking = False
-    for finding in doctor.examine(options.qemu, options.image_cache):
+    for finding in doctor.examine(_wanted(options)):
         _say(finding.line())
         lacking = lacking or bool(finding.cure)
     return int(lacking)
@@ -166,7 +186,26 @@ def _doctor(options: argparse.Namespace) -> int:
 def _boot(options: argparse.Namespace) -> int:
     from harness import by_hand
 
-    return by_hand.boot(options.qemu, options.image_cache, options.kios_image, options.manifest or [])
+    return by_hand.boot(_wanted(options), options.manifest or [])
+
+
+def _wanted(options: argparse.Namespace) -> "Wanted":
+    from harness.lab.wanted import Wanted
+
+    return Wanted(
+        image=options.kios_image,
+        efi=options.kios_efi,
+        modules=options.kios_modules,
+        containers=tuple(options.container),
+        disk_size=options.disk_size,
+        memory=options.memory,
+        cpus=options.cpus,
+        nic=options.nic,
+        network=options.network,
+        accelerator=options.accelerator,
+        qemu=options.qemu,
+        cache=options.image_cache,
+    )
 
 
 def _qualify(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.lab import builder, capacity, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
+from harness.lab.wanted import Wanted
 from harness.vm import accelerator, firmware, qemu
 
 _GIB = 1 << 30
@@ -36,28 +37,41 @@ class Condition:
         return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {words}" + (f"  ->  {self.cure}" if self.cure else "")
 
 
-def examine(program: str | None, cache: Path | None) -> Iterator[Condition]:
-    """Yields a finding for each thing that a node needs, as it is looked at."""
+def examine(wanted: Wanted) -> Iterator[Condition]:
+    """Yields a finding for each thing that such a node needs, as it is looked at."""
+    yield from _under_test(wanted)
     yield from (_tool(name, question) for name, question in _TOOLS.items())
     yield _memory()
     try:
-        folder = cache_place.folder(cache)
+        folder = cache_place.folder(wanted.cache)
     except HarnessError as lacking:
         yield Condition("cache", str(lacking), "name one with --image-cache DIR")
         return
     yield _disk(folder)
     try:
-        found = qemu.find(program, host.unpacked_qemu(folder))
+        found = qemu.find(wanted.qemu, host.unpacked_qemu(folder))
         freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
         yield Condition("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
         code = firmware.find(first=found.firmware)
         yield Condition("firmware", str(code.code))
         with scratch("kios-e2e-doctor-") as place:
-            chosen = accelerator.choose("auto", found.path, code, folder / "accelerators.json", place)
+            chosen = accelerator.choose(wanted.accelerator, found.path, code, folder / "accelerators.json", place)
         yield Condition("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
     except (HarnessError, OSError) as lacking:
         yield Condition("QEMU and firmware", str(lacking), "setup/debian.sh run")
     yield _image(folder)
+
+
+def _under_test(wanted: Wanted) -> Iterator[Condition]:
+    """Nothing while there is nothing to say: the reference image has a line of its own."""
+    named = wanted.image or wanted.efi
+    try:
+        wanted.check()
+    except HarnessError as unfit:
+        yield Condition("what is to be tested", str(unfit), "name what a node can be made of")
+    else:
+        if named:
+            yield Condition("what is to be tested", str(named))
 
 
 def _tool(name: str, question: str) -> Condition:

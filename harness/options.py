@@ -1,20 +1,19 @@
 """The harness's options: declared, and refused before anything is collected where no node could be made from them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness import tools
 from harness.errors import HarnessError, InputError
-from harness.lab import brought, builder, cache, capacity
+from harness.lab import builder, cache, capacity
 from harness.lab.host import FIRMWARES
 from harness.lab.size import size_in_bytes
+from harness.lab.wanted import Wanted
 from harness.shard import Shard
-from harness.storage.disk import Disk
 from harness.vm.accelerator import WISHES
-from harness.vm.machine import EARLY_CONSOLE, NETWORKS, NICS, SECTOR_SIZES, Machine
+from harness.vm.machine import NETWORKS, NICS, SECTOR_SIZES
 
 _MEMORY = "1G"
 _DEFAULTS = {"memory": _MEMORY, "nic": NICS[0], "cpus": 1, "firmware": FIRMWARES[0]}
@@ -103,21 +102,12 @@ def add(parser: pytest.Parser) -> None:
 def check(config: pytest.Config) -> None:
     """Refuses options that no node could be made from: raises pytest.UsageError."""
     try:
-        if bool(config.getoption("kios_efi")) != bool(config.getoption("kios_modules")):
-            raise InputError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
-        if config.getoption("kios_efi") and config.getoption("kios_image"):
-            raise InputError("--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either.")
-        if config.getoption("kios_image"):
-            brought.check_file(config.getoption("kios_image"))
-        if config.getoption("kios_efi"):
-            brought.check_outputs(config.getoption("kios_efi"), config.getoption("kios_modules"))
-        for named in (*config.getoption("container"), *filter(None, [config.getoption("page")])):
-            if not named.is_file():
-                raise InputError(f"There is no file {named}.")
+        wanted(config).check()
+        page = config.getoption("page")
+        if page and not page.is_file():
+            raise InputError(f"There is no file {page}.")
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
-        memory = size_in_bytes(config.getoption("memory"))
-        Machine(size_in_bytes(config.getoption("disk_size") or "1G"), memory=memory, cpus=config.getoption("cpus"))
         if config.getoption("disk_size"):
             _refuse_less_than_the_image(config)
         # A project whose tests need no node may run where none fits.
@@ -136,25 +126,26 @@ def _refuse_less_than_the_image(config: pytest.Config) -> None:
     except HarnessError:
         return
     size = json.loads(tools.run("qemu-img", "info", "--output=json", named.absolute()).stdout)["virtual-size"]
-    if (wanted := config.getoption("disk_size")) and size_in_bytes(wanted) < size:
-        raise InputError(f"--disk-size {wanted} cannot hold {named}, which has {size >> 20} MiB.")
+    if (asked := config.getoption("disk_size")) and size_in_bytes(asked) < size:
+        raise InputError(f"--disk-size {asked} cannot hold {named}, which has {size >> 20} MiB.")
 
 
-def machine_of(config: pytest.Config) -> Callable[[Disk, int | None], Machine]:
-    """What a node's machine is, by its image and the disk size that the scenario asks for."""
-
-    def machine(image: Disk, disk_size: int | None) -> Machine:
-        return Machine(
-            disk_size=disk_size or _disk_size(config, image),
-            sector_size=image.table.sector_size,
-            memory=size_in_bytes(config.getoption("memory")),
-            cpus=config.getoption("cpus"),
-            nic=config.getoption("nic"),
-            network=config.getoption("network"),
-            kernel_arguments=EARLY_CONSOLE,
-        )
-
-    return machine
+def wanted(config: pytest.Config) -> Wanted:
+    """What the options want of nodes."""
+    return Wanted(
+        image=config.getoption("kios_image"),
+        efi=config.getoption("kios_efi"),
+        modules=config.getoption("kios_modules"),
+        containers=tuple(config.getoption("container")),
+        disk_size=config.getoption("disk_size"),
+        memory=config.getoption("memory"),
+        cpus=config.getoption("cpus"),
+        nic=config.getoption("nic"),
+        network=config.getoption("network"),
+        accelerator=config.getoption("accelerator"),
+        qemu=config.getoption("qemu"),
+        cache=config.getoption("image_cache"),
+    )
 
 
 def dimensions(config: pytest.Config) -> dict[str, str]:
@@ -168,8 +159,3 @@ def dimensions(config: pytest.Config) -> dict[str, str]:
 
 def cache_of(config: pytest.Config) -> Path:
     return cache.folder(config.getoption("image_cache"))
-
-
-def _disk_size(config: pytest.Config, image: Disk) -> int:
-    named = config.getoption("disk_size")
-    return size_in_bytes(named) if named else 2 * image.size

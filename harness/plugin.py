@@ -13,7 +13,6 @@ import pytest
 from harness import options, summary
 from harness.errors import HarnessError, InputError
 from harness.journal.entry import Fact, Figure
-from harness.lab import brought as brought_image
 from harness.lab import builder, cache
 from harness.lab import host as hosts
 from harness.lab import place as places
@@ -27,7 +26,7 @@ from harness.lab.node import Node, Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
-from harness.options import cache_of, machine_of
+from harness.options import cache_of, wanted
 from harness.progress import Progress, to_terminal
 from harness.scribe import Scribe
 from harness.shard import Shard
@@ -149,14 +148,9 @@ def node_image(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def brought(pytestconfig: pytest.Config) -> Brought | None:
     """What the user brought to test; None for the reference image."""
-    folder, named, efi = cache_of(pytestconfig), pytestconfig.getoption("kios_image"), pytestconfig.getoption("kios_efi")
-    if not (named or efi):
+    found = wanted(pytestconfig).bring(cache_of(pytestconfig))
+    if found is None:
         return None
-    found = (
-        brought_image.of_file(named, folder)
-        if named
-        else brought_image.of_outputs(efi, pytestconfig.getoption("kios_modules"), folder)
-    )
     for name, digest in found.digests.items():
         tell(pytestconfig, f"under test: {name}, sha256 {digest}")
         pytestconfig.stash[_SCRIBE].note(Fact("under test", name, digest))
@@ -228,7 +222,7 @@ def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config, artif
 @pytest.fixture
 def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
     """Container images at hand for nodes whose disk lacks them: the reference image's, and those named with --container."""
-    named = tuple(file.absolute() for file in pytestconfig.getoption("container"))
+    named = wanted(pytestconfig).archives
     return Stock(lambda: request.getfixturevalue("node_image"), named, cache_of(pytestconfig) / "stores")
 
 
@@ -256,7 +250,7 @@ def node_maker(
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)
-    maker = NodeMaker(host, run_folder, artifacts, machine_of(pytestconfig), stock, failed_boots)
+    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]

@@ -10,6 +10,7 @@ import pytest
 from harness import by_hand
 from harness.errors import HarnessError
 from harness.lab import builder, host
+from harness.lab.wanted import Wanted
 from harness.storage import disk
 
 
@@ -42,7 +43,7 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
 
     def booted(end: Callable[[], None]) -> int:
         monkeypatch.setattr(by_hand, "NodeMaker", lambda _host, _folder, artifacts, *_: Maker(artifacts, end))
-        return by_hand.boot(None, tmp_path, None, [])
+        return by_hand.boot(Wanted(cache=tmp_path), [])
 
     return booted
 

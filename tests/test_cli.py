@@ -12,6 +12,7 @@ from harness import by_hand, doctor
 from harness.cli import main
 from harness.doctor import Condition
 from harness.errors import HarnessError, NodeFailure
+from harness.lab.wanted import Wanted
 from harness.manifests import kubelet_rules
 
 PROJECT = Path(__file__).parents[1]
@@ -156,11 +157,16 @@ def test_an_error_in_the_harness_itself_is_not_hidden(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [
-        pytest.param([], (None, None, None, []), id="nothing"),
+        pytest.param([], (Wanted(), []), id="nothing"),
         pytest.param(
             ["--qemu", "q", "--image-cache", "c", "--kios-image", "i", "--manifest", "a", "--manifest", "b"],
-            ("q", Path("c"), Path("i"), [Path("a"), Path("b")]),
-            id="everything",
+            (Wanted(qemu="q", cache=Path("c"), image=Path("i")), [Path("a"), Path("b")]),
+            id="an image",
+        ),
+        pytest.param(
+            ["--kios-efi", "e", "--kios-modules", "m", "--container", "/c", "--memory", "2G", "--cpus", "2"],
+            (Wanted(efi=Path("e"), modules=Path("m"), containers=(Path("/c"),), memory="2G", cpus=2), []),
+            id="everything else",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from harness import doctor, tools
 from harness.doctor import Condition
 from harness.errors import HarnessError
 from harness.lab import admission, builder, capacity, host
+from harness.lab.wanted import Wanted
 from harness.vm import accelerator, firmware, qemu
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
@@ -74,7 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def examine(folder: Path, program: str | None = None) -> dict[str, Condition]:
-    return {finding.what: finding for finding in doctor.examine(program, folder)}
+    return {finding.what: finding for finding in doctor.examine(Wanted(qemu=program, cache=folder))}
 
 
 def lacking(findings: dict[str, Condition]) -> list[str]:
@@ -122,7 +123,7 @@ def test_the_cache_that_images_has_is_looked_at_unless_one_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    list(doctor.examine(None, None))
+    list(doctor.examine(Wanted()))
     assert asked["unpacked"] == tmp_path / "kios-e2e/qemu"
 
 
@@ -206,7 +207,7 @@ def test_a_cache_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, folder: 
 def test_without_a_home_the_cache_is_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/no/such/home")
-    assert lacking({found.what: found for found in doctor.examine(None, None)}) == ["cache"]
+    assert lacking({found.what: found for found in doctor.examine(Wanted())}) == ["cache"]
 
 
 @pytest.mark.parametrize("reader", ["exec head -c 1", "exec true", "closed"])

@@ -1,0 +1,68 @@
+"""What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.lab import brought
+from harness.lab.brought import Brought
+from harness.lab.size import size_in_bytes
+from harness.storage.disk import Disk
+from harness.vm.machine import EARLY_CONSOLE, Machine
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was named, and None for what was not; sizes as people write them."""
+
+    image: Path | None = None
+    efi: Path | None = None
+    modules: Path | None = None
+    containers: tuple[Path, ...] = ()
+    disk_size: str | None = None
+    memory: str = "1G"
+    cpus: int = 1
+    nic: str = "virtio-net-pci"
+    network: str = "restricted"
+    accelerator: str = "auto"
+    qemu: str | None = None
+    cache: Path | None = None
+
+    @property
+    def archives(self) -> tuple[Path, ...]:
+        """The OCI archives, for whoever is elsewhere."""
+        return tuple(file.absolute() for file in self.containers)
+
+    def check(self) -> None:
+        """Raises InputError for what no node could be made of, as far as can be seen before one is."""
+        if bool(self.efi) != bool(self.modules):
+            raise InputError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
+        if self.efi and self.image:
+            raise InputError("--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either.")
+        if self.image:
+            brought.check_file(self.image)
+        if self.efi and self.modules:
+            brought.check_outputs(self.efi, self.modules)
+        for named in self.containers:
+            if not named.is_file():
+                raise InputError(f"There is no file {named}.")
+        Machine(size_in_bytes(self.disk_size or "1G"), memory=size_in_bytes(self.memory), cpus=self.cpus)
+
+    def bring(self, cache: Path) -> Brought | None:
+        """What was brought to test, unpacked in the cache where it has to be; None for the reference image."""
+        if self.image:
+            return brought.of_file(self.image, cache)
+        return brought.of_outputs(self.efi, self.modules, cache) if self.efi and self.modules else None
+
+    def machine(self, image: Disk, disk_size: int | None) -> Machine:
+        """The machine of a node of an image; its disk is twice as large where neither a scenario nor its user names a size."""
+        named = size_in_bytes(self.disk_size) if self.disk_size else 2 * image.size
+        return Machine(
+            disk_size=disk_size or named,
+            sector_size=image.table.sector_size,
+            memory=size_in_bytes(self.memory),
+            cpus=self.cpus,
+            nic=self.nic,
+            network=self.network,
+            kernel_arguments=EARLY_CONSOLE,
+        )
