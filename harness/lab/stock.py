@@ -44,16 +44,17 @@ class Stock:
     cache: Path
 
     def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Supplies:
-        """Returns what a node on a disk needs to have the images `names`; nothing for a disk that has them.
+        """Returns what a node on a disk needs to have the images `names`.
 
         Those that the disk lacks are put on it. What its data partition has no room for comes from a registry, which is served
-        until `served` ends, and so does all else that is at hand: pods may be handed to the node later. Raises InputError for
-        an image that is neither on the disk nor at hand.
+        until `served` ends, and so does all else that is at hand: pods may be handed to the node later. The reference image's
+        archives are at hand for a disk that lacks an image only. Raises InputError for an image that is neither on the disk
+        nor at hand.
         """
         lacking = preload.missing(disk, [PAUSE, *names])
-        if not lacking:
+        if not lacking and not self.named:
             return Supplies({})
-        images = self._images()
+        images = self._images() if lacking else self._named_images()
         wanted = [_called(name, images) for name in lacking]
         if unknown := [name for name, image in zip(lacking, wanted, strict=True) if image is None]:
             at_hand = sorted(str(name) for image in images for name in image.names)
@@ -75,6 +76,12 @@ class Stock:
 
     def _images(self) -> Sequence[ArchivedImage]:
         """All that is at hand; one that was named goes before one of the reference image's with a name of its own."""
+        images = self._named_images()
+        taken = {name for image in images for name in image.names}
+        at_hand = _in(sorted((self.reference() / "containers").glob("*.tar")))
+        return [*images, *(image for image in at_hand if not set(image.names) <= taken)]
+
+    def _named_images(self) -> Sequence[ArchivedImage]:
         images: list[ArchivedImage] = []
         for image in _in(self.named):
             for other in images:
@@ -83,9 +90,7 @@ class Stock:
                         f"{other.archive} and {image.archive} hold different images of one name: give one of them."
                     )
             images.append(image)
-        taken = {name for image in images for name in image.names}
-        at_hand = _in(sorted((self.reference() / "containers").glob("*.tar")))
-        return [*images, *(image for image in at_hand if not set(image.names) <= taken)]
+        return images
 
     def _store(self, archives: Sequence[Path], used: ExitStack) -> Path:
         key = hashlib.sha256("".join(digest.of(archive) for archive in archives).encode()).hexdigest()[:16]

@@ -254,6 +254,20 @@ def test_a_changed_archive_is_read_again(tmp_path: Path, reference: Path, asked:
             assert stock.supply(disk, [name], served).files
 
 
+def test_what_was_named_is_at_hand_where_a_disk_lacks_nothing_yet(
+    tmp_path: Path, archives: dict[str, Path], asked: list[list[str]]
+) -> None:
+    def build() -> Path:
+        raise AssertionError("a reference image is built that nobody needs")
+
+    mine = make_archive(tmp_path / "mine.tar", "docker.io/a/x:1")
+    disk = make_disk(tmp_path, [archives["pause"]])
+    with ExitStack() as served:
+        supplies = Stock(build, (mine,), tmp_path / "stores").supply(disk, [], served)
+        assert status_of(supplies.registry, configured(supplies.files)["docker.io/a/x"], "1") == 200
+    assert not asked
+
+
 def test_two_archives_of_one_name_are_refused(tmp_path: Path, reference: Path, asked: list[list[str]]) -> None:
     mine = tuple(make_archive(tmp_path / f"{name}.tar", "docker.io/a/x:1", name.encode()) for name in ("a", "b"))
     with ExitStack() as served, pytest.raises(InputError, match=r"a\.tar and .*b\.tar hold different images of one name"):
