@@ -58,7 +58,7 @@ def run(chosen: Mapping[str, Break], options: Sequence[str], results: Path | Non
 
     def tell(name: str, caught: bool, words: str) -> None:
         if results:
-            told.append(Canary(name, chosen[name].scenario, chosen[name].how.told(), caught, words))
+            told.append(Canary(name, chosen[name].scenario, chosen[name].how.described(), caught, words))
             results.write_text(json.dumps([asdict(each) for each in told], indent=1) + "\n")
 
     wrong = caught = 0
@@ -96,8 +96,8 @@ def table() -> str:
     """The breaks as a table in Markdown."""
     rows = ["| scenario | what is broken | its failure says |", "|---|---|---|"]
     for each in BREAKS.values():
-        told, words = (text.replace("|", "\\|") for text in (each.how.told(), each.words))
-        rows.append(f"| `{each.scenario}` | {told} | `{words}` |")
+        damage, words = (text.replace("|", "\\|") for text in (each.how.described(), each.words))
+        rows.append(f"| `{each.scenario}` | {damage} | `{words}` |")
     return "\n".join(rows)
 
 
@@ -105,9 +105,11 @@ def _ending_of(scenario: str, environment: Mapping[str, str], options: Iterable[
     """Runs one scenario in a pytest of its own."""
     with tempfile.TemporaryDirectory(prefix="kios-e2e-break-") as folder:
         report = Path(folder) / "junit.xml"
-        argv = [sys.executable, "-m", "pytest", "-p", "breaks.plugin", f"scenarios/{scenario}"]
+        argv = [sys.executable, "-m", "pytest", f"scenarios/{scenario}"]
         argv += ["--junitxml", str(report), "--artifacts", f"{folder}/artifacts", *options]
-        done = subprocess.run(argv, cwd=_ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+        # By the environment: a scenario may start a pytest of its own.
+        plugged = {**os.environ, "PYTEST_PLUGINS": "breaks.plugin", **environment}
+        done = subprocess.run(argv, cwd=_ROOT, env=plugged, capture_output=True, text=True, check=False)
         if not report.exists():
             return Ending("nothing", f"pytest ended with status {done.returncode}: {(done.stdout + done.stderr)[-600:]}")
         return ending_in(report.read_text())

@@ -22,7 +22,7 @@ from harness.storage.disk import Disk, open_image
 class Sabotage(Protocol):
     """A way to break something: in words, and done to the harness of this process."""
 
-    def told(self) -> str: ...
+    def described(self) -> str: ...
     def apply(self, patch: pytest.MonkeyPatch) -> None: ...
 
 
@@ -32,7 +32,7 @@ class Command:
 
     command: str
 
-    def told(self) -> str:
+    def described(self) -> str:
         return f"in the node: `{self.command}`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ class Edit:
     old: str
     new: str
 
-    def told(self) -> str:
+    def described(self) -> str:
         return f"in the manifest: {_shown(self.new)} for {_shown(self.old)}"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ class PageEdit:
     old: str
     new: str
 
-    def told(self) -> str:
+    def described(self) -> str:
         return f"on the page: {_shown(self.new)} for {_shown(self.old)}"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ class PageEdit:
 class NoLoader:
     """An image without its EFI binary."""
 
-    def told(self) -> str:
+    def described(self) -> str:
         return "an image without `EFI/Boot/Bootx64.efi`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ class OnTheDisk:
     path: str
     content: str
 
-    def told(self) -> str:
+    def described(self) -> str:
         return f"on the data partition: {self.path} with `{self.content}`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ class OnTheDisk:
 class OneForAll:
     """Every clone is the same node."""
 
-    def told(self) -> str:
+    def described(self) -> str:
         return "every clone is one and the same node"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ class OneForAll:
 class OpenNetwork:
     """Nodes on a network that is not confined."""
 
-    def told(self) -> str:
+    def described(self) -> str:
         return "a network that reaches the host"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ class OpenNetwork:
 class NothingToGrow:
     """A disk that the image fills already."""
 
-    def told(self) -> str:
+    def described(self) -> str:
         return "a disk of the image's own size"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def examine(wanted: Wanted) -> Iterator[Condition]:
             chosen = accelerator.choose(wanted.accelerator, found.path, code, folder / "accelerators.json", place)
         yield Condition("accelerator", f"{chosen.name}, {chosen.reason}; deadlines x {chosen.slowness:.2f}")
     except (HarnessError, OSError) as lacking:
-        yield Condition("QEMU and firmware", str(lacking), "setup/debian.sh run")
+        yield Condition("QEMU and firmware", str(lacking), "setup/debian.sh run, in a checkout of the harness")
     yield _image(folder)
 
 
@@ -111,4 +111,4 @@ def _image(folder: Path) -> Condition:
     try:
         return Condition("reference image", builder.ask("find", "--cache", folder))
     except HarnessError as lacking:
-        return Condition("reference image", str(lacking), "make image")
+        return Condition("reference image", str(lacking), "python -m images build")

@@ -107,7 +107,7 @@ def _report(item: pytest.Item, made: pytest.TestReport, node: Node) -> None:
 
 @pytest.fixture(scope="session")
 def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
-    """A folder for all that a run makes and nobody needs behind it; it goes even when pytest is killed."""
+    """A scratch folder of the run; it is removed even if pytest is killed."""
     if hasattr(pytestconfig, "workerinput"):
         end_with_parent()
     place = places.choose(
@@ -262,7 +262,7 @@ def node_maker(
 
 
 def _keep(maker: NodeMaker, config: pytest.Config) -> None:
-    """Has whoever sits at the terminal visit the nodes that run; then, and where nobody does, their disks are kept."""
+    """Gives the consoles of the nodes that run to the terminal, if there is one; then keeps their disks."""
     from harness import by_hand
 
     seat, capture = _seat(config), config.pluginmanager.get_plugin("capturemanager")

@@ -18,12 +18,12 @@ NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
     """A clone's clock, pods and network are today's; if not, scenarios judge a node as it once was."""
     node = ready_node(image, [NODE_POD])
-    before, clock, after = time.time(), int(node.run("clock").text) / 1e9, time.time()
+    before, clock, after = time.time(), int(node.succeed("clock")) / 1e9, time.time()
     assert before - 0.5 < clock < after + 0.5, f"the node's clock is off by {clock - (before + after) / 2:.1f} s"
     states = {f"{state.pod}/{state.container}": state.state for state in node.boot.kubelet.states()}
     assert {states[name] for name in ("node/crio", "node/kubelet", "kios-e2e/console")} == {"running"}
-    assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
-    assert node.run("(echo from the node | nc -l -p 7000) > /dev/null 2>&1 &").status == 0
+    assert "inet 10.0.2.15/24" in node.succeed("ip -4 address show eth0")
+    node.succeed("(echo from the node | nc -l -p 7000) > /dev/null 2>&1 &")
     port = node.forward(7000)
     node.until(lambda: said_on(port) == b"from the node\n", "the node's words on its port 7000")
 
@@ -36,7 +36,7 @@ def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image
     node = ready_node(image, [NODE_POD])
     lease = node.lease()
     [resolver] = lease.dns_servers
-    node.run(f"nslookup restored.kios.test {resolver} > /dev/null 2>&1 &")
+    node.succeed(f"nslookup restored.kios.test {resolver} > /dev/null 2>&1 &")
 
     def asked() -> bool:
         questions = [sent for sent in datagrams(node.boot.capture) if sent.source == lease.address.ip]
@@ -61,21 +61,21 @@ def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Dis
 def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
     """What one scenario does on its clone is not seen by another; if it is, verdicts depend on the order of tests."""
     one, other = (ready_node(image, [NODE_POD]) for _ in range(2))
-    assert one.run("echo mine > /host/var/log/mine && echo mine > /host/run/mine && sync").status == 0
-    for place in ("/host/var/log/mine", "/host/run/mine"):
-        other.fail(f"test -e {place}")
+    for place in ("/var/log/mine", "/run/mine"):
+        one.write(place, b"mine")
+        other.fail(f"test -e /host{place}")
 
 
 def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Disk) -> None:
     """A clone powers off in order and boots again; if not, scenarios about power cannot start from a node that is up."""
     node = ready_node(image, [NODE_POD])
-    assert node.run("echo kept > /host/var/log/kept").status == 0
+    node.write("/var/log/kept", b"kept")
     disk = node.power_off()
     assert disk.superblock().clean
     disk.check_filesystem()
     node.start()
     node.wait_until_ready()
-    assert node.run("cat /host/var/log/kept").text == "kept\n"
+    assert node.read("/var/log/kept") == b"kept"
 
 
 def said_on(port: int) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest import crilog
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.storage.disk import Disk
@@ -25,8 +24,8 @@ def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemo
     """The mirrored log has every line in order; if not, it has holes just where the trouble is."""
     node = ready_node(image, [NODE_POD])
     write_marks(node, daemon)
-    node.until(lambda: marks_in(mirrored(node, daemon)) == [*LINES], f"the lines written to {daemon}.log in {daemon}'s log")
-    on_disk = mirrored(node, daemon)
+    node.until(lambda: marks_in(node.logs("node", daemon)) == [*LINES], f"the lines written to {daemon}.log in {daemon}'s log")
+    on_disk = node.logs("node", daemon)
     assert node.boot.kubelet.logs("kube-system", "node", daemon).startswith(on_disk), "the endpoint reads otherwise"
 
 
@@ -36,16 +35,16 @@ def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk
     write_marks(node, "crio")
     node.add(NODE_POD)
     node.wait_until_ready()
-    node.until(lambda: marks_in(mirrored(node, "crio")) == [*LINES], "the lines written to crio.log before")
-    node.until(lambda: GREETING in mirrored(node, "kubelet"), "the kubelet's first words")
+    node.until(lambda: marks_in(node.logs("node", "crio")) == [*LINES], "the lines written to crio.log before")
+    node.until(lambda: GREETING in node.logs("node", "kubelet"), "the kubelet's first words")
 
 
 def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image: Disk) -> None:
     """The mirror goes on over a restart of the kubelet; if not, the reason for the restart is lost."""
     node = ready_node(image, [NODE_POD])
-    node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 1, "the kubelet's first words")
+    node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 1, "the kubelet's first words")
     node.succeed("kill $(pidof kubelet)")
-    node.until(lambda: mirrored(node, "kubelet").count(GREETING) == 2, "the first words of another kubelet")
+    node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 2, "the first words of another kubelet")
 
 
 def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
@@ -63,12 +62,7 @@ def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
 def write_marks(node: Node, daemon: str) -> None:
     """Writes numbered lines to where the daemon's own go: 12 KiB, which the kernel holds until they are read."""
     loop = f"for i in $(seq {LINES.start} {LINES.stop - 1}); do echo mark $i; done"
-    assert node.run(f"{loop} > /host/var/run/{daemon}.log").status == 0
-
-
-def mirrored(node: Node, daemon: str) -> str:
-    """The container's log on the data partition."""
-    return crilog.text_of(node.run(f"cat /host/var/log/pods/kube-system_node_*/{daemon}/0.log").text)
+    node.succeed(f"{loop} > /host/var/run/{daemon}.log")
 
 
 def marks_in(text: str) -> list[int]:

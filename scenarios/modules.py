@@ -26,15 +26,14 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
     node.boot.press_power_button()
     with fails_with("power-off by the guest: it did not happen within"):
         node.boot.wait_for_power_off(within=3)
-    assert node.run("true").status == 0
+    node.succeed("true")
 
 
 def test_script_executes(ready_node: NewNode, image: Disk) -> None:
     """A script executes once `binfmt_script` is loaded; if not, containers fail with `exec format error`."""
     node = ready_node(image, [NODE_POD])
-    loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
-    assert {"tiny_power_button", "binfmt_script"} <= loaded
-    assert node.run(SCRIPT).text == "#!/bin/cat\necho run by a shell\n"
+    assert {"tiny_power_button", "binfmt_script"} <= node.modules()
+    assert node.succeed(SCRIPT) == "#!/bin/cat\necho run by a shell\n"
 
 
 def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -> None:

@@ -19,9 +19,8 @@ def test_the_page_runs(new_node: NewNode, image: Disk, page: Path) -> None:
     node = new_node(image, [completed(read(page), COMPLETION)], disk_size=4 * image.size)
     node.start()
     node.wait_until_ready()
-    assert "inet 10.0.2.15/24" in node.run("ip -4 address show eth0").text
-    loaded = {line.split()[0] for line in node.run("cat /proc/modules").text.splitlines()}
-    assert {"tiny_power_button", "binfmt_script"} <= loaded
+    assert "inet 10.0.2.15/24" in node.succeed("ip -4 address show eth0")
+    assert {"tiny_power_button", "binfmt_script"} <= node.modules()
     # How the lines of each daemon are marked.
     assert_log_is_read(node, "crio", "level=")
     assert_log_is_read(node, "kubelet", ".go:")

@@ -137,13 +137,14 @@ def assert_grown_to_the_whole_disk(disk: Disk, image: Disk) -> None:
 
 def assert_kernel_sees_a_full_disk(node: Node) -> None:
     """From inside: the running kernel's sizes of the disk, of p2 and of the mounted filesystem."""
-    sectors = node.run("cat /sys/class/block/nvme0n1/size /sys/class/block/nvme0n1p2/start /sys/class/block/nvme0n1p2/size")
-    disk, start, size = (512 * int(word) for word in sectors.text.split())
+    block = "/sys/class/block"
+    sectors = node.succeed(f"cat {block}/nvme0n1/size {block}/nvme0n1p2/start {block}/nvme0n1p2/size")
+    disk, start, size = (512 * int(word) for word in sectors.split())
     assert disk == node.order.machine.disk_size, f"the kernel sees a disk of {disk} bytes"
     assert disk - (start + size) < 1 << 20, (
         f"the kernel sees partition 2 end {disk - (start + size)} bytes before the disk's end"
     )
-    blocks, block_size = map(int, node.run("stat -f -c '%b %S' /host/var/log").text.split())
+    blocks, block_size = map(int, node.succeed("stat -f -c '%b %S' /host/var/log").split())
     # What ext4 takes for itself is not counted: the journal, and the inode tables of at most 1/16.
     assert blocks * block_size + JOURNAL > 0.93 * size, (
         f"the kernel sees {blocks * block_size} bytes of filesystem in {size} of partition"

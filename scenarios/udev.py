@@ -23,7 +23,7 @@ def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> N
     node.wait_until_ready()
     node.wire.insert_card(DRIVER, MAC)
     node.wait(f"{DRIVER} .*eth1")
-    shown = node.run("readlink /sys/class/net/eth1/device/driver; cat /sys/class/net/eth1/address").text.splitlines()
+    shown = node.succeed("readlink /sys/class/net/eth1/device/driver && cat /sys/class/net/eth1/address").splitlines()
     assert (shown[0].rpartition("/")[2], shown[1]) == (DRIVER, MAC)
 
 
@@ -33,4 +33,4 @@ def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
     node.wire.insert_card(DRIVER, MAC)
     with fails_with("did not happen within"):
         node.wait(f"{DRIVER} .*eth1", within=5)
-    assert "0x8086" in node.run("cat /sys/bus/pci/devices/0000:01:00.0/vendor").text, "the card was not seen at all"
+    assert b"0x8086" in node.read("/sys/bus/pci/devices/0000:01:00.0/vendor"), "the card was not seen at all"

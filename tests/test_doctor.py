@@ -176,13 +176,16 @@ def test_what_a_node_runs_on_lacks_and_the_rest_is_looked_at(
     monkeypatch.setattr(part, name, failing("there is none"))
     findings = examine(tmp_path)
     assert list(findings) == [*_WHAT[:7], *before, "QEMU and firmware", "reference image"]
-    assert findings["QEMU and firmware"].line() == "LACKS  QEMU and firmware: there is none  ->  setup/debian.sh run"
+    assert (
+        findings["QEMU and firmware"].line()
+        == "LACKS  QEMU and firmware: there is none  ->  setup/debian.sh run, in a checkout of the harness"
+    )
     assert lacking(findings) == ["QEMU and firmware"]
 
 
 def test_a_reference_image_that_is_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(builder, "ask", failing("none is built"))
-    assert examine(tmp_path)["reference image"] == Condition("reference image", "none is built", "make image")
+    assert examine(tmp_path)["reference image"] == Condition("reference image", "none is built", "python -m images build")
 
 
 def test_a_tool_that_does_not_run_is_lacking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

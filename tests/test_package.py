@@ -69,7 +69,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the Python in a folder, with a cache of its own: nodes of other runs on this host are none of its business."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
+    clean["XDG_CACHE_HOME"] = str(folder.parent / "cache")
     return subprocess.run([python, *words], cwd=folder, env=clean, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -91,6 +93,24 @@ def test_the_command_runs_from_the_installed_package(python: Path, tmp_path: Pat
     manifest = _ROOT / "scenarios/manifests/node.yaml"
     done = run(python, tmp_path, "-m", "harness", "check", str(manifest))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_doctor_examines_the_host_from_the_installed_package(python: Path, tmp_path: Path) -> None:
+    done = run(python, tmp_path, "-m", "harness", "doctor")
+    found = {line[7:].partition(":")[0]: line for line in done.stdout.splitlines()}
+    assert {"qemu-img", "disk", "memory and CPUs", "reference image"} <= found.keys(), done.stdout + done.stderr
+    assert found["reference image"].startswith("LACKS")
+    assert done.stdout.endswith("->  python -m images build\n")
+    assert done.returncode == 1
+
+
+def test_boot_says_what_is_wrong_with_an_image(python: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.img").write_bytes(bytes(1 << 20))
+    done = run(python, tmp_path, "-m", "harness", "boot", "--kios-image", "no.img")
+    assert done.returncode == 1
+    assert done.stderr.startswith("kios-e2e: ")
+    assert "no.img" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unrelated_run_is_left_alone(python: Path, tmp_path: Path) -> None:
@@ -115,8 +135,6 @@ def test_a_users_own_repository_reaches_the_firmware(python: Path, tmp_path: Pat
     (tmp_path / "test_mine.py").write_text(_SCENARIO)
     if conftest:
         (tmp_path / "conftest.py").write_text(conftest)
-    # With a cache of its own, it waits for nobody else's nodes.
-    own = ("--kios-image", str(image), "--image-cache", str(tmp_path / "cache"))
-    done = run(python, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *own)
+    done = run(python, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--accelerator=tcg", f"--kios-image={image}")
     assert "the firmware found nothing to boot" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 1

@@ -58,8 +58,8 @@ class Admission:
             self._living()
 
     @contextlib.contextmanager
-    def held(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
-        """Waits until there is room beside the nodes that run, and keeps it; gives what lowers the CPUs that are kept.
+    def reserve(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
+        """Waits until there is room beside the nodes that run, and keeps it; yields a function that reduces the CPUs kept.
 
         A node is always let in where all others are of this very process: none of them could end while it waits.
 
@@ -73,12 +73,12 @@ class Admission:
         mine = self._folder / f"{uuid.uuid4().hex}.need"
         with self._wait(mine, need, within) as file:
 
-            def lower(cpus: float) -> None:
+            def reduce(cpus: float) -> None:
                 with self._gate():
                     _write(file, Need(need.memory, cpus))
 
             try:
-                yield lower
+                yield reduce
             finally:
                 mine.unlink(missing_ok=True)
 

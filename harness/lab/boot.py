@@ -330,7 +330,9 @@ class Boot:
         """The text on the machine's screen; raises HarnessError where it cannot be read."""
         font = self._font()
         if font is None:
-            raise HarnessError("The screen is read with the font of the reference image, which is not built: make image")
+            raise HarnessError(
+                "The screen is read with the font of the reference image, which is not built: python -m images build"
+            )
         picture = self.artifacts / "screen.ppm"
         self.qmp.execute("screendump", {"filename": str(picture)})
         return read(picture.read_bytes(), font).text

@@ -24,8 +24,8 @@ def reference_image(cache: Path) -> Path:
 
 def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
     """What the reference image says is in it: the SHA-256 digests of its files, and the versions of its parts."""
-    told = json.loads((image / "manifest.json").read_text())
-    return told["sha256"], {part: told[part] for part in ("kernel", "kubelet", "crio")}
+    manifest = json.loads((image / "manifest.json").read_text())
+    return manifest["sha256"], {part: manifest[part] for part in ("kernel", "kubelet", "crio")}
 
 
 def ask(command: str, *arguments: str | Path) -> str:

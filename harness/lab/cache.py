@@ -20,7 +20,7 @@ from harness.errors import HarnessError, InputError
 # A template of a node with 1 GiB of memory takes half of it on the disk.
 LIMIT = 8 << 30
 _KEPT = ("templates", "stores", "images")
-_LOCK, _MAKING = ".lock", ".making"
+_LOCK, _PARTIAL = ".lock", ".partial"
 # Between the making and the use, another run may make room.
 _TRIES = 5
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
@@ -114,8 +114,8 @@ def make_room(root: Path, limit: int, newest: Path | None = None) -> None:
 
     What is in use stays, and so does `newest`.
     """
-    for left in [left for kind in _KEPT for left in (root / kind).glob(f"*{_MAKING}")]:
-        _remove_unused(left.with_name(left.name.removesuffix(_MAKING)), left)
+    for left in [left for kind in _KEPT for left in (root / kind).glob(f"*{_PARTIAL}")]:
+        _remove_unused(left.with_name(left.name.removesuffix(_PARTIAL)), left)
     total = 0
     for place in sorted(_things(root), key=_used, reverse=True):
         total += _bytes_of(place)
@@ -135,14 +135,14 @@ def _told_if_it_takes_long(words: str, say: Callable[[str], None]) -> Iterator[N
 
 def _make(place: Path, make: Callable[[Path], None]) -> None:
     """For whoever has the lock."""
-    making = place.with_name(place.name + _MAKING)
-    for left in (making, place):
+    partial = place.with_name(place.name + _PARTIAL)
+    for left in (partial, place):
         _remove(left)
     try:
-        make(making)
-        making.rename(place)
+        make(partial)
+        partial.rename(place)
     except BaseException:
-        _remove(making)
+        _remove(partial)
         raise
 
 
@@ -151,7 +151,7 @@ def _things(root: Path) -> list[Path]:
         thing
         for kind in _KEPT
         for thing in (root / kind).glob("*")
-        if not thing.name.endswith((_LOCK, _MAKING)) and not thing.name.startswith(".")
+        if not thing.name.endswith((_LOCK, _PARTIAL)) and not thing.name.startswith(".")
     ]
 
 

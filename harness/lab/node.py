@@ -142,7 +142,7 @@ class Node(Questions):
         frozen, self._frozen, self._memory = self._frozen, None, None
 
         admitted = ExitStack()
-        self._lower_cpus = admitted.enter_context(self._host.admission.held(_need(self.order, frozen), _ADMISSION_WITHIN))
+        self._reduce_cpus = admitted.enter_context(self._host.admission.reserve(_need(self.order, frozen), _ADMISSION_WITHIN))
 
         mac = self.order.machine.mac
         address = Address(capture, mac)
@@ -258,7 +258,7 @@ class Node(Questions):
         # A container that may end has passed its milestone when it started; by now it may have failed.
         self.boot.check("the node's pods")
         if self.boot.pods:
-            self._lower_cpus(self.order.machine.cpus * _IDLE)
+            self._reduce_cpus(self.order.machine.cpus * _IDLE)
 
     def _did_not_come_up(self) -> bool:
         """Whether no manifest of the scenario's can be at fault: nothing ran, not even the harness's own pod."""
@@ -273,13 +273,6 @@ class Node(Questions):
         self._keep_manifest(added)
         self.boot.expect(added)
         return added
-
-    def write(self, path: PurePosixPath, content: bytes) -> None:
-        """Writes a file on the running node, which becomes visible only when it is whole."""
-        try:
-            self.boot.write_file(path, content)
-        except NodeFailure as refused:
-            raise NodeFailure(f"{path} cannot be written on the node: {refused}") from refused
 
     @property
     def slowness(self) -> float:

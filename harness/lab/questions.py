@@ -45,7 +45,7 @@ class Questions(ABC):
         __tracebackhide__ = True
         done = self.boot.run(command)
         if done.status:
-            raise NodeFailure(f"`{command}` ended with {_told(done)}")
+            raise NodeFailure(f"`{command}` ended with {_ending(done)}")
         return done.text
 
     def fail(self, command: str) -> str:
@@ -53,7 +53,7 @@ class Questions(ABC):
         __tracebackhide__ = True
         done = self.boot.run(command)
         if not done.status:
-            raise NodeFailure(f"`{command}` should have failed, but ended with {_told(done)}")
+            raise NodeFailure(f"`{command}` should have failed, but ended with {_ending(done)}")
         return done.text
 
     def exec(self, pod: str, container: str, *command: str, within: float = _WITHIN) -> Result:
@@ -72,12 +72,21 @@ class Questions(ABC):
     def read(self, path: PurePosixPath | str) -> bytes:
         """Returns a file of the node's; `path` is absolute, as on the node. Raises NodeFailure if it cannot be read."""
         __tracebackhide__ = True
-        if not PurePosixPath(path).is_absolute():
-            raise InputError(f"{path} is no absolute path on the node.")
         try:
-            return self.boot.read_file(PurePosixPath(path))
+            return self.boot.read_file(_absolute(path))
         except NodeFailure as refused:
             raise NodeFailure(f"{path} cannot be read on the node: {refused}") from refused
+
+    def write(self, path: PurePosixPath | str, content: bytes) -> None:
+        """Writes a file of the node's, and the folders above it; others see it once it is whole.
+
+        `path` is absolute, as on the node. Raises NodeFailure if it cannot be written.
+        """
+        __tracebackhide__ = True
+        try:
+            self.boot.write_file(_absolute(path), content)
+        except NodeFailure as refused:
+            raise NodeFailure(f"{path} cannot be written on the node: {refused}") from refused
 
     def modules(self) -> frozenset[str]:
         """Returns the names of the loaded modules, with underscores, as the kernel has them."""
@@ -186,7 +195,14 @@ class Questions(ABC):
             return ""
 
 
-def _told(done: Result) -> str:
+def _absolute(path: PurePosixPath | str) -> PurePosixPath:
+    """A file's path on the node."""
+    if not PurePosixPath(path).is_absolute() or not PurePosixPath(path).name:
+        raise InputError(f"{path} is no absolute path of a file on the node, such as /etc/hosts.")
+    return PurePosixPath(path)
+
+
+def _ending(done: Result) -> str:
     return f"status {done.status}: {done.text.strip()[-500:] or 'nothing was said'}"
 
 

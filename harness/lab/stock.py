@@ -96,8 +96,8 @@ class Stock:
         key = hashlib.sha256("".join(digest.of(archive) for archive in archives).encode()).hexdigest()[:16]
         store = self.cache / f"store-{key}"
 
-        def make(making: Path) -> None:
-            builder.ask("store", *archives, "--output", making)
+        def make(partial: Path) -> None:
+            builder.ask("store", *archives, "--output", partial)
 
         return used.enter_context(cache.kept(store, Path.exists, make))
 

@@ -1,7 +1,7 @@
 """Templates: nodes that were booted once, frozen at a milestone, and are cloned as often as wanted.
 
-A template is a folder in the cache, keyed by everything that it depends on. Its description, written last, holds what its
-files looked like then, and one that looks otherwise is not used.
+A template is a folder in the cache, keyed by everything that it depends on. Its description, written last, records its files'
+sizes and times; on a mismatch it is made again.
 """
 
 import contextlib
@@ -75,11 +75,11 @@ class Templates:
         own = self._run_folder / "templates" / key
 
         def make_own(place: Path) -> None:
-            making = Path(tempfile.mkdtemp(prefix="template-", dir=self._run_folder))
-            milestones = [asdict(entry) for entry in make(making, Credentials.make(making))]
-            description = {"facts": dict(facts), "milestones": milestones, "files": _looks_of(making)}
-            (making / "template.json").write_text(json.dumps(description, indent=1) + "\n")
-            making.rename(place)
+            partial = Path(tempfile.mkdtemp(prefix="template-", dir=self._run_folder))
+            milestones = [asdict(entry) for entry in make(partial, Credentials.make(partial))]
+            description = {"facts": dict(facts), "milestones": milestones, "files": _looks_of(partial)}
+            (partial / "template.json").write_text(json.dumps(description, indent=1) + "\n")
+            partial.rename(place)
 
         def make_shared(place: Path) -> None:
             own.parent.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ _HOLDER = """
 import sys
 from pathlib import Path
 from harness.lab.admission import Admission, Need
-with Admission(Path(sys.argv[1]), Need(1000, 2.0)).held(Need(600, 1.0), 5):
+with Admission(Path(sys.argv[1]), Need(1000, 2.0)).reserve(Need(600, 1.0), 5):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -34,7 +34,7 @@ def _holder(folder: Path) -> subprocess.Popen[bytes]:
 def test_what_fits_beside_another_process_is_let_in_at_once(tmp_path: Path) -> None:
     other = _holder(tmp_path)
     began = time.monotonic()
-    with Admission(tmp_path, _LIMIT).held(Need(400, 1.0), 5):
+    with Admission(tmp_path, _LIMIT).reserve(Need(400, 1.0), 5):
         assert time.monotonic() - began < 1
     other.communicate(b"")
 
@@ -42,7 +42,7 @@ def test_what_fits_beside_another_process_is_let_in_at_once(tmp_path: Path) -> N
 @pytest.mark.parametrize("need", [Need(401, 0.5), Need(100, 1.5)], ids=["memory", "cpus"])
 def test_what_does_not_fit_is_refused_after_its_time(tmp_path: Path, need: Need) -> None:
     other = _holder(tmp_path)
-    with pytest.raises(HarnessError, match="no room for one more"), Admission(tmp_path, _LIMIT).held(need, 0.3):
+    with pytest.raises(HarnessError, match="no room for one more"), Admission(tmp_path, _LIMIT).reserve(need, 0.3):
         pass
     other.communicate(b"")
 
@@ -55,7 +55,7 @@ def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path, monkeypatch:
         said.append(words)
         other.communicate(b"")
 
-    with Admission(tmp_path, _LIMIT, end_other).held(Need(900, 2.0), 5):
+    with Admission(tmp_path, _LIMIT, end_other).reserve(Need(900, 2.0), 5):
         pass
     assert len(said) == 1
     assert f"beside the nodes of process {other.pid}" in said[0]
@@ -65,13 +65,13 @@ def test_what_never_fits_is_refused_at_once(tmp_path: Path) -> None:
     gate = Admission(tmp_path, _LIMIT)
     assert gate.can_ever(Need(1000, 64.0))
     assert not gate.can_ever(Need(1001, 1.0))
-    with pytest.raises(InputError, match="never fits here"), gate.held(Need(1001, 1.0), 60):
+    with pytest.raises(InputError, match="never fits here"), gate.reserve(Need(1001, 1.0), 60):
         pass
 
 
 def test_a_node_of_more_cpus_than_there_are_is_let_in_beside_none(tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
-    with Admission(tmp_path, _LIMIT).held(Need(100, 64.0), 0.3):
+    with Admission(tmp_path, _LIMIT).reserve(Need(100, 64.0), 0.3):
         pass
 
 
@@ -79,28 +79,28 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     other = _holder(tmp_path)
     other.kill()
     other.wait()
-    with Admission(tmp_path, _LIMIT).held(Need(900, 2.0), 5):
+    with Admission(tmp_path, _LIMIT).reserve(Need(900, 2.0), 5):
         assert len(list(tmp_path.glob("*.need"))) == 1
     assert list(tmp_path.glob("*.need")) == []
 
 
 def test_nodes_of_one_process_do_not_wait_for_each_other(tmp_path: Path) -> None:
     gate = Admission(tmp_path, _LIMIT)
-    with gate.held(Need(900, 2.0), 5), gate.held(Need(900, 2.0), 0.3):
+    with gate.reserve(Need(900, 2.0), 5), gate.reserve(Need(900, 2.0), 0.3):
         assert len(list(tmp_path.glob("*.need"))) == 2
 
 
 def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
     other = _holder(tmp_path)
     gate = Admission(tmp_path, Need(memory=2000, cpus=2.0))
-    with gate.held(Need(400, 1.0), 5) as lower:
-        with pytest.raises(HarnessError, match="no room"), gate.held(Need(400, 0.8), 0.3):
+    with gate.reserve(Need(400, 1.0), 5) as reduce:
+        with pytest.raises(HarnessError, match="no room"), gate.reserve(Need(400, 0.8), 0.3):
             pass
-        lower(0.2)
-        with gate.held(Need(400, 0.8), 0.3):
+        reduce(0.2)
+        with gate.reserve(Need(400, 0.8), 0.3):
             pass
-        lower(1.0)
-        with pytest.raises(HarnessError, match="no room"), gate.held(Need(400, 0.8), 0.3):
+        reduce(1.0)
+        with pytest.raises(HarnessError, match="no room"), gate.reserve(Need(400, 0.8), 0.3):
             pass
     other.communicate(b"")
 

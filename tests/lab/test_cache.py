@@ -19,12 +19,12 @@ import sys, time
 from pathlib import Path
 from harness.lab import cache
 place, log, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-def make(making):
+def make(partial):
     with log.open("a") as lines:
         lines.write("made\\n")
-    making.mkdir()
+    partial.mkdir()
     time.sleep(pause)
-    (making / "part").write_text("whole")
+    (partial / "part").write_text("whole")
 with cache.kept(place, Path.exists, make) as found:
     assert (found / "part").read_text() == "whole"
 """
@@ -45,9 +45,9 @@ class Writer:
     def __init__(self, size: int) -> None:
         self.size, self.times = size, 0
 
-    def __call__(self, making: Path) -> None:
+    def __call__(self, partial: Path) -> None:
         self.times += 1
-        making.write_bytes(os.urandom(self.size))
+        partial.write_bytes(os.urandom(self.size))
 
 
 def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
@@ -60,10 +60,10 @@ def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_half_made_is_removed_by_the_next(tmp_path: Path) -> None:
     place, log = tmp_path / "stores/store-1", tmp_path / "log"
     with ask(place, log, 60) as process:
-        while not place.with_name("store-1.making").exists():
+        while not place.with_name("store-1.partial").exists():
             time.sleep(0.02)
         cache.make_room(tmp_path, 1 << 30)
-        assert place.with_name("store-1.making").exists(), "it was still being made"
+        assert place.with_name("store-1.partial").exists(), "it was still being made"
         process.kill()
     with cache.kept(tmp_path / "images/2.img", Path.exists, write()):
         pass
@@ -93,8 +93,8 @@ def test_what_is_in_use_stays_and_the_newest_does(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
-    def fail(making: Path) -> None:
-        making.mkdir()
+    def fail(partial: Path) -> None:
+        partial.mkdir()
         raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError), cache.kept(tmp_path / "stores/b", Path.exists, fail):

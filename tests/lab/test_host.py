@@ -13,7 +13,7 @@ from harness.lab.admission import Need
 def test_a_cache_that_cannot_be_written_has_the_users_own_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     said: list[str] = []
-    with host._gate(Path("/proc/kios-e2e"), said.append).held(Need(1, 0.1), 1):
+    with host._gate(Path("/proc/kios-e2e"), said.append).reserve(Need(1, 0.1), 1):
         (own,) = tmp_path.glob("kios-e2e-admission-*")
         assert list(own.glob("*.need"))
     assert len(said) == 1

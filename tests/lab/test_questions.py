@@ -69,6 +69,14 @@ class FakeBoot:
         except OSError as refused:
             raise NodeFailure(str(refused)) from refused
 
+    def write_file(self, path: PurePosixPath, content: bytes) -> None:
+        there = Path(f"{self.root}{path}")
+        try:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(content)
+        except OSError as refused:
+            raise NodeFailure(str(refused)) from refused
+
     def until(self, condition: Callable[[], T], what: str, within: float) -> T:
         if not (met := condition()):
             raise NodeFailure(f"{what}: it did not happen within {within:.0f} s")
@@ -112,10 +120,26 @@ def test_exec_asks_for_a_container_that_the_kubelet_has(tmp_path: Path) -> None:
         node.exec("node", "dhcpcd")
 
 
-@pytest.mark.parametrize("name", ["plain", "with a blank", "quo'te", "-dash"])
-def test_a_file_is_read_byte_for_byte(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(bytes(range(256)))
-    assert FakeNode(tmp_path).read(f"/{name}") == bytes(range(256))
+@pytest.mark.parametrize("name", ["plain", "with a blank", "quo'te", 'two"quotes', "-dash", "$(reboot)", "*"])
+def test_a_file_is_written_and_read_byte_for_byte(tmp_path: Path, name: str) -> None:
+    node = FakeNode(tmp_path)
+    for content in (b"", bytes(range(256)) * 100):
+        node.write(f"/a folder/{name}", content)
+        assert (tmp_path / "a folder" / name).read_bytes() == content
+        assert node.read(PurePosixPath("/a folder") / name) == content
+    assert [file.name for file in (tmp_path / "a folder").iterdir()] == [name]
+
+
+def test_a_file_that_cannot_be_written_is_the_nodes_failure(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in ("/file/below", "/folder"):
+        with pytest.raises(NodeFailure, match=f"{path} cannot be written on the node: "):
+            node.write(path, b"")
+    for path in ("etc/hosts", "/", ""):
+        with pytest.raises(InputError, match="no absolute path"):
+            node.write(path, b"")
 
 
 def test_a_file_that_is_not_there_is_the_nodes_failure(tmp_path: Path) -> None:

@@ -10,19 +10,25 @@ import pytest
 
 from harness.guest.remote_command import RemoteCommand
 from harness.lab.boot import Boot
+from harness.lab.node import Node
 from harness.lab.questions import Questions
 from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/writing-scenarios.md").read_text()
 SCENARIOS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ON_A_NODE = re.findall(r"^```python node\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 LEASE = Lease(IPv4Interface("10.0.2.15/24"), (), (), 86400, IPv4Address("10.0.2.2"))
+# Only scenarios/examples.py runs these.
+ON_A_MACHINE = re.findall(r"^```python machine\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+# What makes nodes and reports on them, and no scenario calls.
+OURS = {"prepare", "clone", "start_freezable", "freeze", "overlay", "variables", "boot", "boots", "name", "started", "awaited"}
+OURS |= {"was_started", "slowness", "timeline", "disk", "keep_disk", "close", "full_disk"}
 ANSWERS = {
     "uname": b"Linux\n",
-    "cat /host/etc/hosts": b"10.0.2.15\tkios-node\n",
+    "cat /host/var/log/a note.txt": b"kept",
     "cat /proc/modules": b"virtio_net 65536 0 - Live 0x0\n",
     "files=": b"2026-01-01T00:00:00.1Z stdout F Kubelet version v1\n",
     "grep -q ':280A ": b"",
@@ -62,6 +68,9 @@ class FakeBoot:
     def read_file(self, path: PurePosixPath) -> bytes:
         return self.run(f"cat /host{path}").output
 
+    def write_file(self, path: PurePosixPath, content: bytes) -> None:
+        assert (str(path), content) == ("/var/log/a note.txt", b"kept")
+
     def until(self, condition, what, within):  # type: ignore[no-untyped-def]
         met = condition()
         assert met, what
@@ -79,7 +88,7 @@ class FakeNode(Questions):
 def test_the_page_has_examples() -> None:
     assert SCENARIOS
     assert len(ON_A_NODE) >= 5
-    assert PAGE.count("```python") == len(SCENARIOS) + len(ON_A_NODE)
+    assert PAGE.count("```python") == len(SCENARIOS) + len(ON_A_NODE) + len(ON_A_MACHINE)
 
 
 @pytest.mark.parametrize("example", ON_A_NODE)
@@ -89,7 +98,7 @@ def test_an_example_holds(example: str) -> None:
 
 def test_the_examples_are_well_typed(tmp_path: Path) -> None:
     typed = "from harness.lab.node import Node\n\n"
-    for number, example in enumerate(ON_A_NODE):
+    for number, example in enumerate([*ON_A_NODE, *ON_A_MACHINE]):
         body = "".join(f"    {line}\n" for line in example.splitlines())
         typed += f"def example_{number}(node: Node) -> None:\n{body}\n"
     (tmp_path / "on_a_node.py").write_text(typed)
@@ -102,6 +111,7 @@ def test_the_examples_are_well_typed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_question_is_on_the_page() -> None:
-    public = [name for name in vars(Questions) if not name.startswith("_") and name != "boot"]
-    assert [name for name in public if f"node.{name}(" not in PAGE] == []
+def test_every_method_is_on_the_page() -> None:
+    public = {name for kind in (Questions, Node) for name in vars(kind) if not name.startswith("_")} - OURS
+    shown = "".join([*SCENARIOS, *ON_A_NODE, *ON_A_MACHINE])
+    assert sorted(name for name in public if not re.search(rf"node\.{name}[(.]", shown)) == []
