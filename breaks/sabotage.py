@@ -197,7 +197,7 @@ class OnVariant:
 
     name: str
 
-    def told(self) -> str:
+    def described(self) -> str:
         return f"the variant `{self.name}` of the reference image"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
