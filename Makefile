@@ -44,6 +44,9 @@ image: packages-image venv ## Build the reference image; what is built stays in 
 check-tool: packages-go venv ## Build the program that has the kubelet's rules for kios-e2e check, alone
 	$(BIN)/python -m images check-tool
 
+check-oracle: check-tool ## Hold the rules for manifests against the kubelet's own, on generated manifests
+	$(BIN)/python -m pytest tests/manifests/oracle.py -q -s $(PYTEST_FLAGS)
+
 test: packages-test qemu lint ## Check style and types, run the unit tests
 	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.guest import crilog, memory
+from harness.guest import crilog, memory, refusal
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
@@ -26,7 +26,7 @@ from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, PodState, QmpEvent, Restored, ShellAnswer
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
@@ -58,6 +58,10 @@ _QMP_WITHIN = 30.0
 _AGENT_WITHIN = 10.0
 _CLOCK_TRIES, _CLOCK_OFF = 5, 0.1
 _EXIT_WITHIN = 1.0
+# The kubelet lists a pod as soon as it has read its manifest. One that it has not is looked for in its log, now and again.
+_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 5.0
+# The container of kiOS's page that mirrors the kubelet's log.
+_MIRROR = "kubelet"
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Boot:
         self._judge = Judge(self.feed, self._waited_for_cpu)
         self._timeline = Timeline(self.feed, self.started)
         self._cursor = 0
+        self._looks: dict[str, float] = {}
         self._takes_commands = False
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._closing.callback(self._disks.close)
@@ -196,7 +201,9 @@ class Boot:
         if within is None:
             since = self._expected_since.get(goal.name.partition("/")[0], self.started)
             left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
-        outcome = self._judge.wait(_any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited())
+        outcome = self._judge.wait(
+            _any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._look_for_refusals
+        )
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
         if isinstance(outcome, TooLate):
@@ -425,6 +432,30 @@ class Boot:
         if milestone not in BOOT:
             return [milestone]
         return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in milestones_of(pod))]
+
+    def _look_for_refusals(self) -> bool:
+        """Publishes why the kubelet does not have a pod whose manifest it was given, if its log says so; meets no goal."""
+        now = time.monotonic()
+        unlisted = {(pod.namespace, pod.name) for pod in self._judge.unlisted(self._awaited())}
+        for pod in self._all_pods():
+            if (pod.namespace, pod.name) not in unlisted:
+                continue
+            look = self._looks.setdefault(pod.file, now + _LISTED_WITHIN * self._expectation.slowness)
+            if now >= look:
+                self._looks[pod.file] = now + _LOOK_AGAIN
+                if words := refusal.reason_in(self._kubelet_log_of(pod.file), pod.file):
+                    self.feed.publish(PodState(pod.name, "Failed", f"{pod.file}: {words}", pod.namespace))
+        return False
+
+    def _kubelet_log_of(self, file: str) -> str:
+        """The end of the kubelet's log, by the container that mirrors it, else what it says of a file by the console pod."""
+        try:
+            mirrors = [state for state in self.kubelet.states() if state.container == _MIRROR and state.state == "running"]
+            if mirrors:
+                return self.kubelet.logs(mirrors[0].namespace, mirrors[0].pod, _MIRROR)
+            return self.run(refusal.reading_command(file)).text if self._takes_commands or self.frozen else ""
+        except (OSError, HarnessError):
+            return ""
 
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)

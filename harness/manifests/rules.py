@@ -38,6 +38,9 @@ _REFERENCES = {
     ("VolumeProjection", "clusterTrustBundle"): "a ClusterTrustBundle",
     ("VolumeProjection", "podCertificate"): "a PodCertificateRequest",
 }
+# The claims of the pod's own resources: the kubelet looks at none of their values.
+_UNREAD = "spec.resources.claims["
+_NO_REFERENCE = "spec.resources.claims"
 # A source of these without a name refers to nothing: the kubelet takes it.
 _BY_NAME = {("EnvFromSource", "configMapRef"), ("EnvFromSource", "secretRef")}
 _INSTEAD = {
@@ -93,6 +96,8 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         return
     yield from _identity(root)
     for place in fields.places(root):
+        if place.path.startswith(_UNREAD):
+            continue
         yield from fields.findings(place)
         yield from _references(place)
         yield from _names(place)
@@ -144,7 +149,7 @@ def _identity(root: YamlNode) -> Iterator[Finding]:
 
 def _references(place: FieldPlace) -> Iterator[Finding]:
     node, of = place.node, (place.owner, place.name)
-    if node.value in ("", []) or place.path == "spec.resources.claims":
+    if node.value in ("", []) or place.path == _NO_REFERENCE:
         return
     referred = _REFERENCES.get(of)
     by_name = place.kind.endswith("LocalObjectReference") or of in _BY_NAME

@@ -69,6 +69,10 @@ class Judge:
         """Hears nothing of what was before a position."""
         self._heard = position
 
+    def unlisted(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """See `Situation.unlisted`."""
+        return self._situation.unlisted(pods)
+
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)

@@ -144,6 +144,10 @@ class Situation:
         of_pods = (self._verdict_on(pod) for pod in pods)
         return self._end or self._loop or next((outcome for outcome in of_pods if outcome), None)
 
+    def unlisted(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """Those of these pods that the kubelet has never told of, though it tells of others."""
+        return [pod for pod in pods if (pod.namespace, pod.name) not in self._pods] if self._pods else []
+
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """What the kubelet says of containers that neither run nor are done, in words: what was nearest when time was over."""
         names = {(pod.namespace, pod.name) for pod in pods}

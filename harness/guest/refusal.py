@@ -1,0 +1,38 @@
+"""Why the kubelet does not have a pod whose manifest is on the node: in the words of its log.
+
+It reads a manifest when it is written, and all of them every 20 s; of one that it cannot use it says so in its log, each time,
+and nowhere else (Kubernetes, pkg/kubelet/config/file.go).
+"""
+
+import json
+import re
+import shlex
+
+# A named pipe, for whoever mirrors the daemon's log (kiOS contract).
+_PIPE = "/host/var/run/kubelet.log"
+_SAID = re.compile(r'"(?:Could not process manifest file|Unable to process watch event)" err=(?P<error>"(?:[^"\\]|\\.)*")')
+_WHERE = re.compile(r"^can't process config file \"[^\"]*\": |^\S*: couldn't parse as pod\(|\), please check config file$")
+_LINES = 5
+
+
+def reason_in(log: str, file: str) -> str | None:
+    """What a log of the kubelet's says last against the manifest in a file of this name; None if it says nothing."""
+    about = [match for line in log.splitlines() if f"/{file}" in line and (match := _SAID.search(line))]
+    if not about:
+        return None
+    try:
+        words = str(json.loads(about[-1]["error"]))
+    except ValueError:
+        # Go quotes some characters otherwise than JSON does.
+        words = about[-1]["error"].strip('"')
+    return _WHERE.sub("", _WHERE.sub("", words))
+
+
+def reading_command(file: str) -> str:
+    """A command for the console pod that prints what the kubelet's log says of a file, where nobody mirrors that log.
+
+    What it reads goes back into the pipe, for the mirror that may come.
+    """
+    said = "printf '%s\\n' \"$log\""
+    back = f"{said} | timeout 1 sh -c 'cat > {_PIPE}'"
+    return f"log=$(timeout 1 cat {_PIPE}); {back}; {said} | grep -F {shlex.quote('/' + file)} | tail -n {_LINES}"

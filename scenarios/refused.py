@@ -1,0 +1,58 @@
+"""A node refuses what its kubelet cannot use, and says why (Kubernetes, static pods: the kubelet reads files in a folder)."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import fails_with
+from harness.lab.maker import NewNode
+from harness.lab.node import Node
+from harness.manifests.pods import StaticPod
+from harness.storage.disk import Disk
+
+NODE_POD = Path(__file__).parent / "manifests/node.yaml"
+MAIN = {"name": "main", "image": "docker.io/emilyls/tinycat:v1"}
+# Behind the time that the kubelet takes to read a file.
+WITHIN = 5.0
+
+
+def pod(spec: dict[str, object], labels: dict[str, str] | None = None) -> StaticPod:
+    """A pod that nobody checked; its container's image is on every node."""
+    metadata = {"name": "odd", "labels": labels or {}}
+    whole = {"hostNetwork": True, "containers": [MAIN], **spec}
+    return StaticPod("odd.yaml", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole})
+
+
+PORTS = pod({"containers": [{**MAIN, "ports": [{"containerPort": 80, "hostPort": 8080}]}]})
+REFUSED = {
+    "ports": (PORTS, "rejected pod odd: .*must match `containerPort` when `hostNetwork` is true"),
+    "label": (pod({}, {"note": "two words"}), "rejected pod odd: .*a valid label must be"),
+    "sysctl": (
+        pod({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+        "rejected pod odd: .*forbidden sysctl",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_manifest_is_named_with_the_reason(ready_node: NewNode, image: Disk, name: str) -> None:
+    """A manifest that the kubelet refuses ends the wait with its reason; if not, a user waits for a pod that never comes."""
+    node = ready_node(image, [NODE_POD])
+    odd, words = REFUSED[name]
+    refused_in_time(node, odd, words)
+
+
+def test_refusal_is_known_without_a_mirror(ready_node: NewNode, image: Disk) -> None:
+    """The reason is found where nobody mirrors the kubelet's log; if not, the first manifest of a node fails in silence."""
+    node = ready_node(image, [])
+    refused_in_time(node, *REFUSED["ports"])
+
+
+def refused_in_time(node: Node, odd: StaticPod, words: str) -> None:
+    """Hands a manifest to the node and holds that the wait for it ends so."""
+    node.add(odd)
+    began = time.monotonic()
+    with fails_with(words):
+        node.wait_until_ready()
+    assert time.monotonic() - began < WITHIN * node.slowness, "the refusal was known late"
