@@ -23,6 +23,7 @@ _ROOT = Path(__file__).parent.parent
 _SEEN = Path(__file__).with_name("seen.json")
 # Each boots a node at times: more at once only wait for each other.
 _AT_ONCE = 2
+_OUTPUTS = ("--kios-efi", "--kios-initrd", "--kios-modules")
 
 
 def main() -> int:
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--page", metavar="FILE", help="kiOS's page, for those that break it")
     parser.add_argument("--kios-image", metavar="FILE", help="the image that is broken (default: the reference image)")
     parser.add_argument("--results", type=Path, metavar="FILE", help="write what was caught there as JSON, not to seen.json")
+    for name in _OUTPUTS:
+        parser.add_argument(name, type=Path, metavar="PATH", help="what is to be broken, for scenarios of generation B")
     parser.add_argument("--table", action="store_true", help="print the list as a table, and run nothing")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - BREAKS.keys():
@@ -42,11 +45,18 @@ def main() -> int:
     if arguments.table:
         print(table())
         return 0
-    options = ["--page", str(Path(arguments.page).absolute())] if arguments.page else []
+    given = {name: getattr(arguments, name.lstrip("-").replace("-", "_")) for name in ("--page", *_OUTPUTS)}
+    options = [word for name, path in given.items() if path for word in (name, str(Path(path).absolute()))]
     options += ["--kios-image", str(Path(arguments.kios_image).absolute())] if arguments.kios_image else []
     names = arguments.names or (SHORT if arguments.short else list(BREAKS))
-    chosen = {name: BREAKS[name] for name in names if arguments.page or not BREAKS[name].scenario.startswith("page.py")}
+    chosen = {name: BREAKS[name] for name in names if not lacks(BREAKS[name].scenario, options)}
     return run(chosen, options, arguments.results)
+
+
+def lacks(scenario: str, options: Sequence[str]) -> bool:
+    """Whether a scenario would be skipped for want of an option."""
+    needed = {"page.py": "--page", "in_memory.py": "--kios-initrd"}.get(scenario.partition("::")[0])
+    return needed is not None and needed not in options
 
 
 def run(chosen: Mapping[str, Break], options: Sequence[str], results: Path | None = None) -> int:

@@ -70,6 +70,17 @@ BREAKS = {
         Command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"),
         "assert .*'sleep'",
     ),
+    "memory-grows": Break(
+        "in_memory.py::test_a_disk_that_was_never_mounted_grows", _SMALL, "partition 2 does not end at the last usable sector"
+    ),
+    "memory-cycle": Break(
+        "in_memory.py::test_power_cycle_forgets_everything", _NO_BUTTON, "power-off by the guest: it did not happen"
+    ),
+    "memory-farewell": Break(
+        "in_memory.py::test_pods_end_in_order_and_a_mounted_disk_grows_no_more",
+        Edit("sleep 1; echo stopped in order", "exit 1; echo"),
+        r"(?<!log)/farewell cannot be read",
+    ),
     "boot-bin": Break("boot.py::test_bin_holds_only_what_kios_has", Command("touch /host/bin/sh"), "there is also sh"),
     "boot-plugin": Break(
         "boot.py::test_kubelet_is_on_its_own",

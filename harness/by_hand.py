@@ -34,6 +34,7 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
             artifacts,
             wanted.machine,
             Stock(lambda: builder.reference_image(folder), wanted.archives, folder / "stores"),
+            initramfs=brought.initramfs if brought else None,
         )
         try:
             with closing(maker):

@@ -120,6 +120,8 @@ def _node_options() -> argparse.ArgumentParser:
     node.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
     node.add_argument("--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary")
     node.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
+    node.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, its user's initramfs")
+    node.add_argument("--generation", choices=("a", "b"), help="what that kiOS is")
     node.add_argument(
         "--container", type=Path, action="append", default=[], metavar="FILE", help="OCI archive of an image that it lacks"
     )
@@ -190,12 +192,15 @@ def _boot(options: argparse.Namespace) -> int:
 
 
 def _wanted(options: argparse.Namespace) -> "Wanted":
+    from harness.lab.generation import Generation
     from harness.lab.wanted import Wanted
 
     return Wanted(
         image=options.kios_image,
         efi=options.kios_efi,
         modules=options.kios_modules,
+        initrd=options.kios_initrd,
+        generation=Generation(options.generation) if options.generation else None,
         containers=tuple(options.container),
         disk_size=options.disk_size,
         memory=options.memory,

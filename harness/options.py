@@ -8,6 +8,7 @@ import pytest
 from harness import tools
 from harness.errors import HarnessError, InputError
 from harness.lab import builder, cache, capacity
+from harness.lab.generation import THE_REFERENCE, Belief, Generation
 from harness.lab.host import FIRMWARES
 from harness.lab.size import size_in_bytes
 from harness.lab.wanted import Wanted
@@ -33,6 +34,15 @@ def add(parser: pytest.Parser) -> None:
         "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"
     )
     group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made of both")
+    group.addoption(
+        "--kios-initrd", type=Path, metavar="FILE", help="for kiOS of generation B, its user's initramfs beside those two"
+    )
+    group.addoption(
+        "--generation",
+        type=Generation,
+        choices=[Generation.A, Generation.B],
+        help="what the kiOS under test is (default: what its modules tell)",
+    )
     group.addoption(
         "--container",
         type=Path,
@@ -117,6 +127,11 @@ def check(config: pytest.Config) -> None:
         raise pytest.UsageError(str(refused)) from refused
 
 
+def believed_generation(config: pytest.Config) -> Belief | None:
+    """What the options alone tell of the generation under test; None where a disk image has yet to be read."""
+    return None if config.getoption("kios_image") else wanted(config).belief() or THE_REFERENCE
+
+
 def _refuse_less_than_the_image(config: pytest.Config) -> None:
     """Raises InputError for a --disk-size that cannot hold the image; one that is yet to be made is not waited for."""
     if config.getoption("kios_efi"):
@@ -136,6 +151,8 @@ def wanted(config: pytest.Config) -> Wanted:
         image=config.getoption("kios_image"),
         efi=config.getoption("kios_efi"),
         modules=config.getoption("kios_modules"),
+        initrd=config.getoption("kios_initrd"),
+        generation=config.getoption("generation"),
         containers=tuple(config.getoption("container")),
         disk_size=config.getoption("disk_size"),
         memory=config.getoption("memory"),

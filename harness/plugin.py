@@ -19,6 +19,7 @@ from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.failed_boots import FailedBoots, Unnoted
+from harness.lab.generation import THE_REFERENCE
 from harness.lab.host import Host
 from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
@@ -48,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declares the marks, and refuses options that no node could be made from before anything is collected."""
     config.addinivalue_line("markers", "needs_module(*names): the image under test must have these kernel modules as modules")
+    config.addinivalue_line(
+        "markers", "generation(*names, cannot=): of which generations of kiOS it holds; what others cannot keep of it"
+    )
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     config.addinivalue_line(
         "markers",
@@ -151,6 +155,7 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
     found = wanted(pytestconfig).bring(cache_of(pytestconfig))
     if found is None:
         return None
+    tell(pytestconfig, found.belief.words())
     for name, digest in found.digests.items():
         tell(pytestconfig, f"under test: {name}, sha256 {digest}")
         pytestconfig.stash[_SCRIBE].note(Fact("under test", name, digest))
@@ -196,9 +201,18 @@ def page(pytestconfig: pytest.Config) -> Path:
 def _supported(request: pytest.FixtureRequest) -> None:
     """Skips what the image under test cannot support, with the reason."""
     for mark in request.node.iter_markers("needs_module"):
-        lacking = [name for name in mark.args if not request.getfixturevalue("image").has_module(name)]
+        under_test = request.getfixturevalue("brought") or request.getfixturevalue("image")
+        lacking = [name for name in mark.args if not under_test.has_module(name)]
         if lacking:
-            pytest.skip(f"the image under test has no module {', '.join(lacking)} on its data partition")
+            pytest.skip(f"the image under test has no module {', '.join(lacking)}")
+    for mark in request.node.iter_markers("generation"):
+        brought = request.getfixturevalue("brought")
+        is_of = brought.belief.generation if brought else THE_REFERENCE.generation
+        if is_of in mark.args:
+            continue
+        if cannot := mark.kwargs.get("cannot"):
+            tell(request.config, f"a promise that generation {is_of.upper()} cannot keep: {request.node.nodeid}: {cannot}")
+        pytest.skip(cannot or f"holds for generation {' and '.join(mark.args).upper()} only")
 
 
 @pytest.fixture(scope="session")
@@ -250,7 +264,8 @@ def node_maker(
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)
-    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots)
+    initramfs = brought.initramfs if brought else None
+    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots, initramfs)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 import pytest
 from _pytest.junitxml import xml_key
 
-from harness import space
+from harness import options, space
 from harness.errors import HarnessError, NodeFailure, Party
 from harness.escape import shown
 from harness.lab.failed_boots import Blocked
@@ -47,10 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_JUnit(config))
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Says what is under test, as far as the options do."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says what is under test, as far as the options do, and of which generation of kiOS it is taken to be."""
     under_test = config.getoption("kios_image") or config.getoption("kios_efi") or "the reference image"
-    return f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"
+    belief = options.believed_generation(config)
+    lines = [f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"]
+    return [*lines, f"kios-e2e: {belief.words()}"] if belief else lines
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 _PACKAGES = {
     "debugfs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
+    "mcopy": "mtools",
     "mke2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils",

@@ -15,7 +15,7 @@ ESP_TYPE = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 DATA_TYPE = uuid.UUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
 
 _KIB, _MIB = 1 << 10, 1 << 20
-_FIRST_PARTITION = 2048 * 512
+FIRST_PARTITION = 2048 * 512
 _ENTRIES, _ENTRY_SIZE = 128, 128
 _LARGEST = 1 << 30
 _DATA_OVER_CONTENT = 1.5
@@ -48,12 +48,15 @@ class Layout:
     tail: int
 
 
-def roomy(sector_size: int, spare: int = 0) -> Layout:
-    """Everything on whole MiB, and p2 half as large again as its contents, as kiOS makes it, with `spare` bytes more."""
+def roomy(sector_size: int, spare: int = 0, esp_spare: int = 0) -> Layout:
+    """Everything on whole MiB, and p2 half as large again as its contents, as kiOS makes it.
+
+    p2 has `spare` bytes more, p1 `esp_spare`.
+    """
     return Layout(
         sector_size,
         ("-b", "4096", "-m", "1"),
-        lambda efi: _round_up(efi.stat().st_size + 8 * _MIB),
+        lambda efi: _round_up(efi.stat().st_size + 8 * _MIB + esp_spare),
         lambda data: _round_up(int(_disk_usage(data) * _DATA_OVER_CONTENT) + _FILESYSTEM_ITSELF + spare),
         _MIB,
     )
@@ -75,8 +78,8 @@ def write(efi: Path, data: Path, image: Path, layout: Layout, log: Path) -> None
     """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1."""
     esp_size, data_size, sector_size = layout.esp_size(efi), layout.data_size(data), layout.sector_size
     extents = (
-        Extent(ESP_TYPE, "ESP", _FIRST_PARTITION, esp_size),
-        Extent(DATA_TYPE, "datapart", _FIRST_PARTITION + esp_size, data_size),
+        Extent(ESP_TYPE, "ESP", FIRST_PARTITION, esp_size),
+        Extent(DATA_TYPE, "datapart", FIRST_PARTITION + esp_size, data_size),
     )
     disk_size = extents[-1].start + data_size + layout.tail
     if disk_size >= _LARGEST:

@@ -3,16 +3,23 @@
 import shutil
 from pathlib import Path
 
-from images import disk, node
+from images import command, disk, node
 from images.cache import Cache, Part, digest_of
 
 _ROOM_FOR_CONTAINERS = 192 << 20
+_ROOM_FOR_INITRAMFS = 96 << 20
+_ROOM_ON_P2 = 64 << 20
 _SECTOR_SIZE = 512
 _CODE = tuple(Path(__file__).parent / name for name in ("outputs.py", "node.py", "disk.py", "storage.py"))
 
 
-def disk_of(efi: Path, modules: Path, cache: Cache) -> Path:
-    """Returns a raw disk image of an EFI binary and a folder of modules by version, made now if the cache has none."""
+def disk_of(efi: Path, modules: Path, cache: Cache, initramfs: Path | None = None) -> Path:
+    """Returns a raw disk image of an EFI binary and a folder of modules by version, made now if the cache has none.
+
+    One of generation B has its user's `initramfs` as `user` on p1, room for more of the kind, and nothing on p2.
+    """
+    if initramfs:
+        return _disk_in_memory(efi, initramfs, cache)
 
     def make(place: Path) -> None:
         data = place / "data"
@@ -21,4 +28,17 @@ def disk_of(efi: Path, modules: Path, cache: Cache) -> Path:
         shutil.rmtree(data)
 
     inputs = {"efi": digest_of(efi), "modules": digest_of(modules), "recipe": digest_of(*_CODE)}
+    return cache.get(Part("outputs", inputs, make)) / "kios.img"
+
+
+def _disk_in_memory(efi: Path, initramfs: Path, cache: Cache) -> Path:
+    def make(place: Path) -> None:
+        data, log = place / "data", cache.logs / "outputs.log"
+        data.mkdir()
+        room = initramfs.stat().st_size + _ROOM_FOR_INITRAMFS
+        disk.write(efi, data, place / "kios.img", disk.roomy(_SECTOR_SIZE, _ROOM_ON_P2, room), log)
+        data.rmdir()
+        command.run(["mcopy", "-i", f"{place / 'kios.img'}@@{disk.FIRST_PARTITION}", initramfs, "::user"], log=log)
+
+    inputs = {"efi": digest_of(efi), "initramfs": digest_of(initramfs), "recipe": digest_of(*_CODE)}
     return cache.get(Part("outputs", inputs, make)) / "kios.img"

@@ -66,6 +66,7 @@ def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
         other.fail(f"test -e /host{place}")
 
 
+@pytest.mark.generation("a", cannot="what is written on a node outlives its power-off")
 def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Disk) -> None:
     """A clone powers off in order and boots again; if not, scenarios about power cannot start from a node that is up."""
     node = ready_node(image, [NODE_POD])

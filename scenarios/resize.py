@@ -25,6 +25,7 @@ KEEPSAKES = {
 }
 
 
+@pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
 @pytest.mark.parametrize("times", [2, 4, 16])
 def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, times: int) -> None:
     """Partition 2 and its filesystem fill a larger disk; if not, the node runs full on a disk that is nearly empty."""
@@ -35,6 +36,7 @@ def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, time
     assert_grown_to_the_whole_disk(node.power_off(), image)
 
 
+@pytest.mark.generation("a", cannot="a disk that was mounted is checked and left alone: resize2fs wants e2fsck -f first")
 def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -> None:
     """A disk with nothing to grow is left alone; if not, a node on it never gets past its init containers."""
     node = new_node(image, [NODE_POD], disk_size=image.size, files=KEEPSAKES)
@@ -43,6 +45,7 @@ def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -
     assert_grown_to_the_whole_disk(node.power_off(), image)
 
 
+@pytest.mark.generation("a", cannot="a second boot runs the same pod: resize2fs wants e2fsck -f once a disk was mounted")
 def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None:
     """A second boot finds nothing to do; if not, a node comes up once and never again."""
     node = new_node(image, [NODE_POD], disk_size=4 * image.size, files=KEEPSAKES)
@@ -58,6 +61,7 @@ def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None
     assert_grown_to_the_whole_disk(again, image)
 
 
+@pytest.mark.generation("a", cannot="the running filesystem fills 2 TiB: nothing of the node is on it")
 def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
     """A disk of 2 TiB, past what a protective MBR counts, is filled too; if not, large volumes stay small."""
     node = new_node(image, [NODE_POD], disk_size=2 * TIB, files=KEEPSAKES)
@@ -67,6 +71,7 @@ def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
     assert_grown_to_the_whole_disk(node.power_off(), image)
 
 
+@pytest.mark.generation("a")
 def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
     """A disk of 4096-byte blocks is filled too; if not, nodes on such drives lose their partition table."""
     node = new_node(image_4k, [NODE_POD], disk_size=4 * image_4k.size, files=KEEPSAKES)
@@ -76,6 +81,7 @@ def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
     assert_grown_to_the_whole_disk(node.power_off(), image_4k)
 
 
+@pytest.mark.generation("a")
 def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk) -> None:
     """A pod without parted is told by the partition that stays small; if not, it passes for one that grows the disk."""
     node = ready_node(image, [])
@@ -88,6 +94,7 @@ def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk)
         assert_grown_to_the_whole_disk(disk, image)
 
 
+@pytest.mark.generation("a")
 def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: Disk) -> None:
     """A pod without resize2fs is told by the filesystem that stays small; if not, it passes for room that can be used."""
     node = ready_node(image, [])

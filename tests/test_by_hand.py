@@ -42,7 +42,7 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     monkeypatch.setattr(by_hand, "visit", nothing)
 
     def booted(end: Callable[[], None]) -> int:
-        monkeypatch.setattr(by_hand, "NodeMaker", lambda _host, _folder, artifacts, *_: Maker(artifacts, end))
+        monkeypatch.setattr(by_hand, "NodeMaker", lambda _host, _folder, artifacts, *_, **__: Maker(artifacts, end))
         return by_hand.boot(Wanted(cache=tmp_path), [])
 
     return booted

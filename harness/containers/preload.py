@@ -90,6 +90,11 @@ def files(disk: Disk, store: Path, names: Iterable[str]) -> Tree:
     return tree
 
 
+def whole(store: Path, at: PurePosixPath) -> Tree:
+    """Returns all of `store` as files at another place: a store by itself, to be named in storage.conf."""
+    return {at / path.relative_to(store).as_posix(): _entry(path) for path in sorted(store.rglob("*"))}
+
+
 def _merged(old: Sequence[_Record], new: Iterable[_Record]) -> Sequence[_Record]:
     """The `old` images and those of the `new` that have a name to themselves; images of one id become one with all names."""
     taken = {name for image in old for name in _names(image)}

@@ -11,9 +11,12 @@ from harness import tools
 from harness.errors import InputError
 from harness.lab import builder, compression, digest
 from harness.lab import cache as store
+from harness.lab.generation import Belief, Generation, believed, refuse_alphas
+from harness.lab.initramfs import Initramfs
 from harness.storage import disk, gpt
 from harness.storage.disk import Disk
 from harness.storage.gpt import GptError
+from harness.storage.modules import in_folder
 
 _QCOW2 = b"QFI\xfb"
 # Where the header of a GPT ends, in the larger of its two places.
@@ -39,10 +42,20 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Brought:
-    """What was brought, by the names and SHA-256 digests of its files, and the raw disk that nodes are made of."""
+    """What was brought, by the names and SHA-256 digests of its files, and the raw disk that nodes are made of.
+
+    `initramfs` is the user's, for what is believed to be of generation B; A has none.
+    """
 
     digests: dict[str, str]
     disk: Disk
+    belief: Belief
+    initramfs: Initramfs | None = None
+
+    def has_module(self, name: str) -> bool:
+        """Says whether its nodes have a kernel module of that name, with - or _ in it."""
+        there = self.initramfs.modules() if self.initramfs else self.disk.modules()
+        return any(name.replace("-", "_") in names for names in there.values())
 
 
 def check_file(file: Path) -> None:
@@ -63,15 +76,24 @@ def check_file(file: Path) -> None:
     _told_of(file, "check")
 
 
-def check_outputs(efi: Path, modules: Path) -> None:
-    """Raises InputError for an EFI binary or a folder of modules that is none."""
+def check_outputs(efi: Path, modules: Path, initrd: Path | None = None, overruled: Generation | None = None) -> Belief:
+    """Raises InputError for build outputs that no node could be made of; returns the generation that they are taken for."""
     if _head_of(efi)[:2] != b"MZ":
         raise InputError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
     if not list(modules.glob("*/modules.dep")):
         raise InputError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+    belief = believed(in_folder(modules), overruled)
+    refuse_alphas(belief, efi)
+    if belief.generation is Generation.B and initrd is None:
+        raise InputError(f"{efi} is of {belief.words()}. Its configuration is a second initramfs: give it, --kios-initrd FILE.")
+    if belief.generation is not Generation.B and initrd is not None:
+        raise InputError(f"--kios-initrd is for generation B, and {efi} is of {belief.words()}.")
+    if initrd is not None:
+        _head_of(initrd)
+    return belief
 
 
-def of_file(file: Path, cache: Path) -> Brought:
+def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Brought:
     """Opens a disk image; a qcow2 or compressed one is unpacked in the cache, once.
 
     Raises InputError for what no node could be made of.
@@ -80,7 +102,7 @@ def of_file(file: Path, cache: Path) -> Brought:
     key, head = digest.of(file), _head_of(file)
     packed = compression.is_compressed(head)
     if not packed and not head.startswith(_QCOW2):
-        return Brought({file.name: key}, disk.open_image(file))
+        return _of_disk(file, {file.name: key}, disk.open_image(file), overruled)
 
     def unpack(raw: Path) -> None:
         if packed:
@@ -93,16 +115,37 @@ def of_file(file: Path, cache: Path) -> Brought:
             # Its user knows it by the name that they gave.
             raise InputError(str(unfit).replace(str(raw), str(file))) from unfit
 
-    return Brought({file.name: key}, disk.open_image(_kept(cache, key, unpack)))
+    return _of_disk(file, {file.name: key}, disk.open_image(_kept(cache, key, unpack)), overruled)
 
 
-def of_outputs(efi: Path, modules: Path, cache: Path) -> Brought:
-    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it."""
-    check_outputs(efi, modules)
+def of_outputs(
+    efi: Path, modules: Path, cache: Path, initrd: Path | None = None, overruled: Generation | None = None
+) -> Brought:
+    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
+
+    One of generation B has the user's initramfs on its EFI System Partition, with room beside it.
+    """
+    belief = check_outputs(efi, modules, initrd, overruled)
     contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
-    words = ("--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute())
-    return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))))
+    words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
+    if initrd is None:
+        return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief)
+    initramfs = Initramfs.read(initrd)
+    words += ["--initramfs", initrd.absolute()]
+    made = disk.open_image(Path(builder.ask("disk", *words)))
+    return Brought({**digests, initrd.name: digest.of(initrd)}, made, belief, initramfs)
+
+
+def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Generation | None) -> Brought:
+    belief = believed(opened.modules(), overruled)
+    refuse_alphas(belief, file)
+    if belief.generation is Generation.B:
+        raise InputError(
+            f"{file} is a disk of {belief.words()}. No disk has the configuration of such a node: give --kios-efi, "
+            "--kios-initrd and --kios-modules in its place."
+        )
+    return Brought(digests, opened, belief)
 
 
 def _check_compressed(file: Path) -> None:
@@ -139,7 +182,7 @@ def _of_generation_a(file: Path) -> None:
     if not table.of_type(gpt.DATA_PARTITION):
         raise InputError(
             f"{file} has no data partition (type {gpt.DATA_PARTITION}). kiOS of generation B, since April 2025, is made so, "
-            "with its configuration in a second initramfs: that is not supported. Bring an image of generation A."
+            "with its configuration in a second initramfs: give --kios-efi, --kios-initrd and --kios-modules in its place."
         )
     disk.open_image(file)
 

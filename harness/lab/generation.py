@@ -31,6 +31,9 @@ class Belief:
         return f"generation {self.generation.upper() if len(self.generation) == 1 else self.generation}: {self.reason}"
 
 
+THE_REFERENCE = Belief(Generation.A, "the reference image is made so")
+
+
 def believed(modules: Modules, overruled: Generation | None = None) -> Belief:
     """Tells the generation by the kernel modules that come with it.
 

@@ -14,6 +14,7 @@ from harness.guest.credentials import Credentials
 from harness.lab import digest
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
+from harness.lab.initramfs import Initramfs
 from harness.lab.node import Folders, Node, Order
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
@@ -74,11 +75,15 @@ class NodeMaker:
         machine: Callable[[Disk, int | None], Machine],
         stock: Stock,
         failed_boots: FailedBoots | None = None,
+        initramfs: Initramfs | None = None,
     ) -> None:
-        """Without `failed_boots`, what did not come up for others is booted all the same."""
+        """Without `failed_boots`, what did not come up for others is booted all the same.
+
+        With the `initramfs` of its user, what is under test is of generation B.
+        """
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
-        self._stock = stock
+        self._stock, self._initramfs = stock, initramfs
         self._failed_boots = failed_boots or Unnoted()
         self._in_use = ExitStack()
 
@@ -91,8 +96,14 @@ class NodeMaker:
             console_pod = console_pod.with_args("console", ["agent"])
         all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
-        supplies = self._stock.supply(image, [name for pod in all_pods for name in pod.images], self._in_use)
-        return Order(image, machine, loaded, console_pod, {**supplies.files, **(files or {})}, supplies.registry)
+        names = [name for pod in all_pods for name in pod.images]
+        supplies = (
+            self._stock.supply_beside(self._initramfs, names, self._in_use)
+            if self._initramfs
+            else self._stock.supply(image, names, self._in_use)
+        )
+        given = {**supplies.files, **(files or {})}
+        return Order(image, machine, loaded, console_pod, given, supplies.registry, self._initramfs, supplies.archive)
 
     def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""

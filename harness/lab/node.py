@@ -16,10 +16,12 @@ from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
 from harness.lab.host import Host
+from harness.lab.initramfs import LOADED, OWN_FILE, Initramfs, on_node
+from harness.lab.own_files import Shipped
 from harness.lab.questions import Questions
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes
-from harness.storage import overlay
+from harness.storage import cpio, esp, overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 from harness.verdict.feed import Happening
@@ -49,6 +51,7 @@ class Order:
 
     `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
     `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
+    `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
     """
 
     image: Disk
@@ -57,6 +60,18 @@ class Order:
     console_pod: StaticPod
     files: Tree
     registry: int | None = None
+    initramfs: Initramfs | None = None
+    archive: Path | None = None
+
+    @property
+    def load_options(self) -> tuple[str, ...]:
+        """What its boot entry hands to the kernel's EFI stub; none for a node that the firmware starts by itself."""
+        return (*(LOADED if self.initramfs else ()), *self.machine.kernel_arguments)
+
+    @property
+    def shipped(self) -> Shipped:
+        """What its image has of its own."""
+        return self.initramfs or self.image
 
     @property
     def all_pods(self) -> Sequence[StaticPod]:
@@ -106,7 +121,7 @@ class Node(Questions):
         space.check(node._folder, image.path.stat().st_blocks * 512 + _WRITES, "preparing a node")
         overlay.create(image.path, node.overlay, order.machine.disk_size)
         node._inject()
-        variables.write(host.firmware.variables, node.variables, image.esp, order.machine.kernel_arguments)
+        variables.write(host.firmware.variables, node.variables, image.esp, order.load_options)
         return node
 
     @classmethod
@@ -336,24 +351,35 @@ class Node(Questions):
             boot.close()
 
     def _inject(self) -> None:
-        image = self.order.image
-        own_files.check_manifests(image, self.order.all_pods)
-        size = image.table.sector_size
+        shipped = self.order.shipped
+        own_files.check_manifests(shipped, self.order.all_pods)
         files: Tree = {
-            own_files.HOSTS: own_files.hosts(image),
+            own_files.HOSTS: own_files.hosts(shipped),
             **self.credentials.files(
-                image.file_if_there(KUBELET_CONFIG), lambda path: image.file_if_there(on_data_partition(path))
+                shipped.file_if_there(KUBELET_CONFIG), lambda path: shipped.file_if_there(on_data_partition(path))
             ),
             **{pod.place: pod.text() for pod in self.order.all_pods},
             **self.order.files,
         }
-        overlay.inject(
-            self.overlay, image.path, image.data.first * size, image.data.sectors * size, files, self._folder / "scratch"
-        )
+        self._put(files)
         for pod in self.order.all_pods:
             self._keep_manifest(pod)
         listed = {str(path): _described(entry) for path, entry in files.items()}
         (self.artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+    def _put(self, files: Tree) -> None:
+        """Puts files where the node has them: on its data partition, or in an initramfs over its user's."""
+        image, scratch = self.order.image, self._folder / "scratch"
+        part = image.esp if self.order.initramfs else image.data
+        start, size = (image.table.sector_size * sectors for sectors in (part.first, part.sectors))
+        if not self.order.initramfs:
+            overlay.inject(self.overlay, image.path, start, size, files, scratch)
+            return
+        # The EFI stub puts it directly behind the user's.
+        padding = bytes(-self.order.initramfs.path.stat().st_size % 4)
+        along = self.order.archive.read_bytes() if self.order.archive else b""
+        own = cpio.archive({on_node(path): entry for path, entry in files.items()})
+        esp.put(self.overlay, image.path, start, size, {OWN_FILE: padding + along + own}, scratch)
 
     def _keep_manifest(self, pod: StaticPod) -> None:
         manifests = self.artifacts / "manifests"
@@ -376,11 +402,6 @@ def _described(entry: Entry) -> object:
 def on_data_partition(path: PurePosixPath) -> PurePosixPath:
     """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
     return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
-
-
-def on_node(path: PurePosixPath) -> PurePosixPath:
-    """Where a file of the data partition is at run time (kiOS contract: /meta/etc is /etc)."""
-    return PurePosixPath("/etc") / path.relative_to("/meta/etc")
 
 
 def _need(order: Order, frozen: Frozen | None) -> Need:

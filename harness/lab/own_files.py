@@ -3,11 +3,11 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from harness.errors import InputError, NodeFailure
 from harness.manifests import manifest
 from harness.manifests.pods import MANIFESTS, StaticPod
-from harness.storage.disk import Disk
 
 HOSTS = PurePosixPath("/meta/etc/hosts")
 # The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
@@ -15,7 +15,16 @@ HOSTS = PurePosixPath("/meta/etc/hosts")
 _LINES = {b"localhost": b"127.0.0.1\tlocalhost\n", b"kios-node": b"10.0.2.15\tkios-node\n"}
 
 
-def hosts(image: Disk) -> bytes:
+class Shipped(Protocol):
+    """What an image has of its own: a disk's data partition or its user's initramfs, by the paths of the former."""
+
+    @property
+    def path(self) -> Path: ...
+    def file_if_there(self, path: PurePosixPath) -> bytes | None: ...
+    def folder(self, path: PurePosixPath) -> list[str]: ...
+
+
+def hosts(image: Shipped) -> bytes:
     """The image's own /etc/hosts, if it has one, with lines for the names that it lacks."""
     own = image.file_if_there(HOSTS) or b""
     if own and not own.endswith(b"\n"):
@@ -24,7 +33,7 @@ def hosts(image: Disk) -> bytes:
     return own + b"".join(line for name, line in _LINES.items() if name not in known)
 
 
-def check_manifests(image: Disk, pods: Iterable[StaticPod]) -> None:
+def check_manifests(image: Shipped, pods: Iterable[StaticPod]) -> None:
     """Raises InputError for a pod that the image has in another file; warns of a file of the image's that is replaced."""
     given = {pod.file: pod for pod in pods}
     by_name = {f"{pod.namespace}/{pod.name}": pod for pod in given.values()}
@@ -41,7 +50,7 @@ def check_manifests(image: Disk, pods: Iterable[StaticPod]) -> None:
                 )
 
 
-def _own(image: Disk) -> list[str]:
+def _own(image: Shipped) -> list[str]:
     """The names of the image's manifests: those that begin with a dot are none to the kubelet (its file source)."""
     try:
         return [name for name in image.folder(MANIFESTS) if not name.startswith(".")]

@@ -14,6 +14,8 @@ from harness.containers.registry import CONFIGURATION, Registry
 from harness.errors import InputError
 from harness.lab import builder, cache, digest
 from harness.lab.digest import Stamp
+from harness.lab.initramfs import OWN_STORE, STORAGE_CONF, Initramfs
+from harness.storage import cpio
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Tree
 from harness.vm.machine import REGISTRY
@@ -26,10 +28,14 @@ _STAYS_FREE = 0.2
 
 @dataclass(frozen=True)
 class Supplies:
-    """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1."""
+    """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1.
+
+    `archive` is a store as a part of an initramfs, for a node that has no data partition.
+    """
 
     files: Tree
     registry: int | None = None
+    archive: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,7 @@ class Stock:
             return Supplies({})
         images = self._images() if lacking else self._named_images()
         wanted = [_called(name, images) for name in lacking]
-        if unknown := [name for name, image in zip(lacking, wanted, strict=True) if image is None]:
-            at_hand = sorted(str(name) for image in images for name in image.names)
-            raise InputError(
-                f"{', '.join(unknown)}: no such image is in the store of {disk.path} or among the archives at hand "
-                f"({', '.join(at_hand)}). Give its OCI archive: --container FILE (skopeo copy ... oci-archive:FILE)."
-            )
+        _refuse_unknown(lacking, images, f"the store of {disk.path}")
         stored = _with_room(disk, lacking, [image for image in wanted if image])
         archives = list(dict.fromkeys(image.archive for image in stored))
         tree: dict[PurePosixPath, Entry] = dict(preload.files(disk, self._store(archives, served), lacking)) if archives else {}
@@ -73,6 +74,27 @@ class Stock:
         registry = served.enter_context(Registry.serve(rest))
         tree[CONFIGURATION] = File(Registry.configuration("{}:{}".format(*REGISTRY), prefixes))
         return Supplies(tree, registry.port)
+
+    def supply_beside(self, initramfs: Initramfs, names: Iterable[str], served: ExitStack) -> Supplies:
+        """Returns what a node of generation B needs beside its user's initramfs: all that is at hand and not in that.
+
+        Raises InputError for an image of `names` that is in neither.
+        """
+        there = {str(reference.parse(name)) for name in initramfs.image_names()}
+        lacking = [name for name in (PAUSE, *names) if str(reference.parse(name)) not in there]
+        if not lacking:
+            return Supplies({})
+        images = self._images()
+        _refuse_unknown(lacking, images, f"a store of {initramfs.path}")
+        beside = [image.archive for image in images if not {str(name) for name in image.names} <= there]
+        store = self._store(list(dict.fromkeys(beside)), served)
+
+        def pack(making: Path) -> None:
+            making.mkdir()
+            (making / "store").write_bytes(cpio.archive(preload.whole(store, OWN_STORE)))
+
+        packed = served.enter_context(cache.kept(store.with_name(f"archive-of-{store.name}"), Path.exists, pack))
+        return Supplies({STORAGE_CONF: initramfs.storage_conf()}, archive=packed / "store")
 
     def _images(self) -> Sequence[ArchivedImage]:
         """All that is at hand; one that was named goes before one of the reference image's with a name of its own."""
@@ -114,6 +136,15 @@ def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]
             room -= image.unpacked
             stored.append(image)
     return stored
+
+
+def _refuse_unknown(names: Iterable[str], images: Sequence[ArchivedImage], where: str) -> None:
+    if unknown := [name for name in names if _called(name, images) is None]:
+        at_hand = sorted(str(name) for image in images for name in image.names)
+        raise InputError(
+            f"{', '.join(unknown)}: no such image is in {where} or among the archives at hand "
+            f"({', '.join(at_hand)}). Give its OCI archive: --container FILE (skopeo copy ... oci-archive:FILE)."
+        )
 
 
 def _called(name: str, images: Iterable[ArchivedImage]) -> ArchivedImage | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.errors import InputError
 from harness.lab import brought
 from harness.lab.brought import Brought
+from harness.lab.generation import Belief, Generation
 from harness.lab.size import size_in_bytes
 from harness.storage.disk import Disk
 from harness.vm.machine import EARLY_CONSOLE, Machine
@@ -18,6 +19,8 @@ class Wanted:
     image: Path | None = None
     efi: Path | None = None
     modules: Path | None = None
+    initrd: Path | None = None
+    generation: Generation | None = None
     containers: tuple[Path, ...] = ()
     disk_size: str | None = None
     memory: str = "1G"
@@ -41,8 +44,9 @@ class Wanted:
             raise InputError("--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either.")
         if self.image:
             brought.check_file(self.image)
-        if self.efi and self.modules:
-            brought.check_outputs(self.efi, self.modules)
+        if self.initrd and not self.efi:
+            raise InputError("--kios-initrd goes with --kios-efi and --kios-modules.")
+        self.belief()
         for named in self.containers:
             if not named.is_file():
                 raise InputError(f"There is no file {named}.")
@@ -51,8 +55,16 @@ class Wanted:
     def bring(self, cache: Path) -> Brought | None:
         """What was brought to test, unpacked in the cache where it has to be; None for the reference image."""
         if self.image:
-            return brought.of_file(self.image, cache)
-        return brought.of_outputs(self.efi, self.modules, cache) if self.efi and self.modules else None
+            return brought.of_file(self.image, cache, self.generation)
+        if self.efi and self.modules:
+            return brought.of_outputs(self.efi, self.modules, cache, self.initrd, self.generation)
+        return None
+
+    def belief(self) -> Belief | None:
+        """The generation that build outputs are taken for; None where none were named. Raises InputError for bad ones."""
+        if self.efi and self.modules:
+            return brought.check_outputs(self.efi, self.modules, self.initrd, self.generation)
+        return None
 
     def machine(self, image: Disk, disk_size: int | None) -> Machine:
         """The machine of a node of an image; its disk is twice as large where neither a scenario nor its user names a size."""

@@ -43,9 +43,15 @@ def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixP
         raise InputError(f"{file} is no initramfs that kiOS's kernel can unpack: {unfit}.") from unfit
 
 
-def packed(files: Tree) -> bytes:
-    """Returns an LZMA archive of files, which all belong to root, and the folders that they need."""
-    return lzma.compress(_archive(files), format=lzma.FORMAT_ALONE, preset=1)
+def archive(files: Tree) -> bytes:
+    """Returns a plain archive of files, which all belong to root, and the folders that they need.
+
+    The kernel takes it where it begins at a multiple of 4 bytes, behind zeros as well (init/initramfs.c).
+    """
+    folders = dict.fromkeys(folder for path in files for folder in reversed(path.parents) if folder.name)
+    tree = {**{folder: Folder() for folder in folders}, **files}
+    parts = [_entry(number, path, entry) for number, (path, entry) in enumerate(tree.items(), start=1)]
+    return b"".join([*parts, _newc(0, 0, _TRAILER, b"")])
 
 
 class _UnfitError(Exception):
@@ -150,13 +156,6 @@ def _exactly(stream: io.BufferedReader, size: int) -> bytes:
 def _leave_out(stream: io.BufferedReader, size: int) -> None:
     while size:
         size -= len(_exactly(stream, min(size, _CHUNK)))
-
-
-def _archive(files: Tree) -> bytes:
-    folders = dict.fromkeys(folder for path in files for folder in reversed(path.parents) if folder.name)
-    tree = {**{folder: Folder() for folder in folders}, **files}
-    parts = [_entry(number, path, entry) for number, (path, entry) in enumerate(tree.items(), start=1)]
-    return b"".join([*parts, _newc(0, 0, _TRAILER, b"")])
 
 
 def _entry(number: int, path: PurePosixPath, entry: Entry) -> bytes:

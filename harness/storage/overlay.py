@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -90,6 +90,26 @@ def inject(
     """
     for path in files:
         _check_path(path)
+
+    def write(partition: Path) -> None:
+        _recover(partition)
+        _write_files(partition, files)
+
+    change(overlay, base, partition_offset, partition_size, write, scratch)
+
+
+def change(
+    overlay: Path,
+    base: Path,
+    partition_offset: int,
+    partition_size: int,
+    edit: Callable[[Path], None],
+    scratch: Path,
+) -> None:
+    """Has `edit` change a copy of a partition of `base`, alone in a folder, and puts what differs on `overlay`.
+
+    As with `inject`: from `base` alone, and once for each partition. HarnessError if `base` ends before the partition.
+    """
     if base.stat().st_size < partition_offset + partition_size:
         raise HarnessError(f"{base} ends before its partition of {partition_size} bytes at {partition_offset}")
     try:
@@ -104,8 +124,7 @@ def inject(
             partition.open("w+b", buffering=0) as copy,
         ):
             _copy(source.fileno(), partition_offset, partition_size, copy.fileno())
-            _recover(partition)
-            _write_files(partition, files)
+            edit(partition)
             changed = list(_changed(source.fileno(), partition_offset, copy.fileno(), partition_size))
             _patch(overlay, partition_offset, copy.fileno(), changed, scratch)
     finally:

@@ -21,18 +21,22 @@ TREE: Tree = {
 }
 
 
+def packed(files: Tree) -> bytes:
+    return lzma.compress(cpio.archive(files), format=lzma.FORMAT_ALONE)
+
+
 def everything(_: PurePosixPath) -> bool:
     return True
 
 
 def test_what_is_packed_is_read(tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(cpio.packed(TREE))
+    (tmp_path / "one").write_bytes(packed(TREE))
     assert cpio.read(tmp_path / "one", everything) == {CONFIG: TREE[CONFIG], PurePosixPath("/etc/key"): b"secret"}
 
 
 def test_later_archives_win_and_zeros_lie_between_them(tmp_path: Path) -> None:
-    plain = lzma.decompress(cpio.packed({CONFIG: b"plain"}))
-    parts = [cpio.packed({CONFIG: b"first"}), plain + bytes(512), cpio.packed({CONFIG: b"last"})]
+    plain = cpio.archive({CONFIG: b"plain"})
+    parts = [packed({CONFIG: b"first"}), plain + bytes(512), packed({CONFIG: b"last"})]
     (tmp_path / "joined").write_bytes(b"".join(parts))
     assert cpio.read(tmp_path / "joined", everything) == {CONFIG: b"last"}
     (tmp_path / "joined").write_bytes(b"".join(reversed(parts[:2])))
@@ -43,7 +47,7 @@ def test_later_archives_win_and_zeros_lie_between_them(tmp_path: Path) -> None:
 def test_cpio_itself_takes_what_is_packed(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    archive = lzma.decompress(cpio.packed(TREE))
+    archive = cpio.archive(TREE)
     subprocess.run(["cpio", "-idm", "--quiet"], cwd=there, input=archive, check=True)
     assert (there / "etc/link").read_bytes() == b"secret"
     assert (there / "etc/key").stat().st_mode & 0o777 == 0o600
@@ -56,9 +60,9 @@ def test_cpio_itself_takes_what_is_packed(tmp_path: Path) -> None:
         (b"\x1f\x8b" + bytes(100), "it is gzip, not LZMA"),
         (b"\xfd7zXZ\0", "it is xz, not LZMA"),
         (b"MZ nonsense", "begins with b'MZ non'"),
-        (cpio.packed(TREE)[:60], "ends in the middle"),
-        (lzma.decompress(cpio.packed(TREE))[:-60], "ends in the middle"),
-        (lzma.decompress(cpio.packed({CONFIG: bytes(cpio.MOST_OF_A_FILE + 1)})), "no more than"),
+        (packed(TREE)[:60], "ends in the middle"),
+        (cpio.archive(TREE)[:-60], "ends in the middle"),
+        (cpio.archive({CONFIG: bytes(cpio.MOST_OF_A_FILE + 1)}), "no more than"),
         (b"070701" + b"x" * 200, "a header of its archive is damaged"),
         (b"070701" + b"f" * 104, "a name in its archive has 4294967295 bytes"),
     ],
@@ -71,14 +75,14 @@ def test_what_the_kernel_cannot_unpack_is_named(tmp_path: Path, content: bytes, 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpio, "MOST_UNPACKED", 1 << 20)
-    (tmp_path / "bomb").write_bytes(cpio.packed({CONFIG: bytes(2 << 20)}))
+    (tmp_path / "bomb").write_bytes(packed({CONFIG: bytes(2 << 20)}))
     with pytest.raises(InputError, match="it unpacks to more than"):
         cpio.read(tmp_path / "bomb", lambda _: False)
 
 
 def test_damage_of_any_kind_ends_in_words(tmp_path: Path) -> None:
     chance = random.Random(10)
-    for sound in (cpio.packed(TREE), lzma.decompress(cpio.packed(TREE))):
+    for sound in (packed(TREE), cpio.archive(TREE)):
         for _ in range(300):
             damaged = bytearray(sound)
             for _ in range(chance.randint(1, 4)):

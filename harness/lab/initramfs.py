@@ -1,0 +1,125 @@
+"""The second initramfs of a node of generation B: the user's, whose bytes stay, and what the harness has unpacked over it."""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from harness.errors import InputError
+from harness.storage import cpio, modules
+from harness.storage.modules import Modules
+
+LOADED = ("initrd=\\user", "initrd=\\e2e")
+"""Load options by which the EFI stub joins the user's initramfs and the harness's, both files on the ESP."""
+OWN_FILE = "e2e"
+"""The harness's on the ESP; the user's is `user`."""
+STORAGE_CONF = PurePosixPath("/etc/containers/storage.conf")
+OWN_STORE = PurePosixPath("/var/lib/kios-e2e/containers")
+"""Where the container images are that the harness brings along."""
+
+_IMAGES = PurePosixPath("overlay-images/images.json")
+_MODULES = PurePosixPath("/lib/modules")
+_STORES = re.compile(r"^(\s*additionalimagestores\s*=\s*\[)", re.MULTILINE)
+_OPTIONS = re.compile(r"^\[storage\.options\][ \t]*$", re.MULTILINE)
+_BARE = '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
+# Where files of the data partition of generation A are on a node at run time (kiOS contract): a node of B has them there.
+_LAYOUT = {
+    "/meta/etc": "/etc",
+    "/meta/log": "/var/log",
+    "/data/oci": "/var/lib/containers/storage",
+    "/data/pods": "/var/lib/kubelet/pods",
+    "/modules": "/lib/modules",
+}
+
+
+@dataclass(frozen=True)
+class Initramfs:
+    """The user's: where it is, and those of its files that a node's configuration hangs on."""
+
+    path: Path
+    files: Mapping[PurePosixPath, bytes]
+
+    @classmethod
+    def read(cls, path: Path) -> "Initramfs":
+        """Reads it; raises InputError for what kiOS's kernel cannot unpack."""
+        return cls(path, cpio.read(path, _is_wanted))
+
+    def file_if_there(self, path: PurePosixPath) -> bytes | None:
+        """A file by its path on the data partition of generation A, None if there is none."""
+        return self.files.get(on_node(path))
+
+    def folder(self, path: PurePosixPath) -> list[str]:
+        """The names in a folder by its path on the data partition, sorted, as far as files of them are known."""
+        return sorted(file.name for file in self.files if file.parent == on_node(path))
+
+    def modules(self) -> Modules:
+        """The kernel modules in it."""
+        listed = {path.parent.name: text for path, text in self.files.items() if _is_modules_dep(path)}
+        return {version: modules.names_in(text) for version, text in listed.items()}
+
+    def image_names(self) -> frozenset[str]:
+        """The names of the container images in the stores that its `storage.conf` names; InputError for a broken list."""
+        names: set[str] = set()
+        for store in self._stores():
+            text = self.files.get(store / _IMAGES, b"[]")
+            try:
+                names.update(name for record in json.loads(text) for name in record.get("names") or ())
+            except (ValueError, AttributeError, TypeError) as broken:
+                raise InputError(f"{self.path}: {store / _IMAGES} is no list of container images.") from broken
+        return frozenset(names)
+
+    def storage_conf(self) -> bytes:
+        """Its `storage.conf`, with the harness's store named in it before its own."""
+        text = self.files.get(STORAGE_CONF, _BARE.encode()).decode(errors="replace")
+        own = f'"{OWN_STORE}"'
+        if _STORES.search(text):
+            merged = _STORES.sub(lambda found: f"{found[1]}{own}, ", text, count=1)
+        elif _OPTIONS.search(text):
+            merged = _OPTIONS.sub(f"[storage.options]\nadditionalimagestores = [{own}]", text, count=1)
+        else:
+            merged = f"{text.rstrip()}\n\n[storage.options]\nadditionalimagestores = [{own}]\n"
+        stores = self._stores()
+        try:
+            added = list(_stores_in(merged)) == [OWN_STORE, *stores]
+        except ValueError:
+            added = False
+        if not added:
+            raise InputError(f"{self.path}: a store cannot be added to its {STORAGE_CONF}: write [storage.options] as a table.")
+        return merged.encode()
+
+    def _stores(self) -> Sequence[PurePosixPath]:
+        try:
+            return _stores_in(self.files.get(STORAGE_CONF, b"").decode(errors="replace"))
+        except ValueError as broken:
+            raise InputError(f"{self.path}: its {STORAGE_CONF} cannot be read: {broken}.") from broken
+
+
+def on_node(path: PurePosixPath) -> PurePosixPath:
+    """Where a file of the data partition is at run time; any other path stays as it is."""
+    for there, here in _LAYOUT.items():
+        if path.is_relative_to(there):
+            return PurePosixPath(here) / path.relative_to(there)
+    return path
+
+
+def _stores_in(storage_conf: str) -> list[PurePosixPath]:
+    """The additional stores that it names; ValueError for what is no storage.conf."""
+    options: object = tomllib.loads(storage_conf)
+    for table in ("storage", "options"):
+        options = options.get(table, {}) if isinstance(options, dict) else None
+    stores = options.get("additionalimagestores", []) if isinstance(options, dict) else None
+    if not isinstance(stores, list) or not all(isinstance(store, str) for store in stores):
+        raise ValueError("its additionalimagestores are no list of paths")
+    return list(map(PurePosixPath, stores))
+
+
+def _is_wanted(path: PurePosixPath) -> bool:
+    if path.is_relative_to("/etc"):
+        return path in (STORAGE_CONF, PurePosixPath("/etc/hosts")) or path.is_relative_to("/etc/kubernetes")
+    return _is_modules_dep(path) or path.parts[-2:] == _IMAGES.parts
+
+
+def _is_modules_dep(path: PurePosixPath) -> bool:
+    return path.name == "modules.dep" and path.parent.parent == _MODULES
