@@ -58,5 +58,5 @@ def test_pods_end_in_order_and_a_mounted_disk_grows_no_more(ready_node: NewNode,
     assert disk.superblock().clean, "the pod's disk was not unmounted"
     disk.check_filesystem()
     node.start()
-    with fails_with(r"container resize2fs of pod node ended with status 1: .*e2fsck -f"):
+    with fails_with(r"(?s)container resize2fs of pod node ended with status 1: .*e2fsck -f"):
         node.wait_until_ready()
