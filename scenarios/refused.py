@@ -43,12 +43,6 @@ def test_refused_manifest_is_named_with_the_reason(ready_node: NewNode, image: D
     refused_in_time(node, odd, words)
 
 
-def test_refusal_is_known_without_a_mirror(ready_node: NewNode, image: Disk) -> None:
-    """The reason is found where nobody mirrors the kubelet's log; if not, the first manifest of a node fails in silence."""
-    node = ready_node(image, [])
-    refused_in_time(node, *REFUSED["ports"])
-
-
 def refused_in_time(node: Node, odd: StaticPod, words: str) -> None:
     """Hands a manifest to the node and holds that the wait for it ends so."""
     node.add(odd)
