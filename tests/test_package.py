@@ -91,7 +91,7 @@ def test_images_is_a_program_of_the_installed_package(python: Path, tmp_path: Pa
 
 def test_the_command_runs_from_the_installed_package(python: Path, tmp_path: Path) -> None:
     manifest = _ROOT / "scenarios/manifests/node.yaml"
-    done = run(python, tmp_path, "-m", "harness", "check", str(manifest))
+    done = run(python, tmp_path, "-m", "harness", "check", "--no-build", str(manifest))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
