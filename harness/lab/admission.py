@@ -1,7 +1,7 @@
 """How many nodes run at once on this host: as many as its memory and its CPUs carry, whoever starts them.
 
-Each running node holds a file with what it needs; the file's lock, which the kernel drops with its process, says that the node
-lives. So a killed run reserves nothing.
+Each running node holds a file with what it needs, and each that waits a file with its turn; the file's lock, which the kernel
+drops with its process, says that the node lives. So a killed run reserves nothing.
 """
 
 import contextlib
@@ -87,19 +87,36 @@ class Admission:
         return need.memory <= self._limit.memory
 
     def _wait(self, mine: Path, need: Need, within: float) -> IO[str]:
-        deadline, pause = time.monotonic() + within, threading.Event()
-        quiet_until = time.monotonic() + _QUIET_SECONDS
-        while True:
+        began, pause = time.monotonic(), threading.Event()
+        quiet_until = began + _QUIET_SECONDS
+        # Its name is its place in the queue: the clock is the same for all processes.
+        turn = self._folder / f"{int(began * 1e9):020}-{uuid.uuid4().hex}.turn"
+        with contextlib.ExitStack() as waiting:
             with self._gate():
-                living = self._living()
-                if self._fits(living, need):
-                    return _write_locked(mine, need)
-            if time.monotonic() >= quiet_until:
-                self._say(self._what_lacks(living, need))
-                quiet_until = math.inf
-            if time.monotonic() >= deadline:
-                raise HarnessError(f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s.")
-            pause.wait(_LOOK_AGAIN_SECONDS)
+                fcntl.flock(waiting.enter_context(turn.open("x")), fcntl.LOCK_EX)
+            waiting.callback(turn.unlink, missing_ok=True)
+            while True:
+                with self._gate():
+                    living = self._living()
+                    if self._fits(living, need) and not self._must_queue(living, turn):
+                        return _write_locked(mine, need)
+                if time.monotonic() >= quiet_until:
+                    self._say(self._what_lacks(living, need))
+                    quiet_until = math.inf
+                if time.monotonic() >= began + within:
+                    raise HarnessError(
+                        f"Other nodes leave no room for one more on this host; none ended within {within:.0f} s."
+                    )
+                pause.wait(_LOOK_AGAIN_SECONDS)
+
+    def _must_queue(self, living: list[_Held], turn: Path) -> bool:
+        """Whether another has waited longer: a large node would never be let in while small ones come and go.
+
+        A process with a node that runs goes ahead: the one before it may wait for that node's end.
+        """
+        if any(held.pid == os.getpid() for held in living):
+            return False
+        return any(other.name < turn.name for other in self._folder.glob("*.turn") if _is_locked(other))
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
@@ -128,18 +145,25 @@ class Admission:
         """The needs of nodes that live; files of dead ones are removed."""
         needs = []
         for file in self._folder.glob("*.need"):
-            with contextlib.suppress(FileNotFoundError), file.open() as content:
-                try:
-                    fcntl.flock(content, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    needs.append(_Held(**json.loads(content.read())))
-                else:
-                    file.unlink(missing_ok=True)
+            if _is_locked(file):
+                with contextlib.suppress(FileNotFoundError):
+                    needs.append(_Held(**json.loads(file.read_text())))
         return needs
 
 
 def _gib(memory: int) -> str:
     return f"{memory / (1 << 30):.1f} GiB"
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether the process that made a file lives; the file of a dead one is removed. For whoever holds the gate."""
+    with contextlib.suppress(FileNotFoundError), file.open() as content:
+        try:
+            fcntl.flock(content, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        file.unlink(missing_ok=True)
+    return False
 
 
 def _write_locked(mine: Path, need: Need) -> IO[str]:

@@ -119,3 +119,59 @@ def test_what_killed_runs_left_goes_with_the_next_run(tmp_path: Path) -> None:
     other.communicate()
     Admission(tmp_path, _LIMIT)
     assert list(tmp_path.glob("*.need")) == []
+
+
+_WAITER = """
+import sys
+from pathlib import Path
+from harness.lab import admission
+from harness.lab.admission import Admission, Need
+admission._QUIET_SECONDS = 0.0
+with Admission(Path(sys.argv[1]), Need(1000, 2.0), lambda words: print("waits", flush=True)).reserve(Need(100, 2.0), 20):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_large_node_has_its_turn_before_small_ones_that_come_later(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    argv = [sys.executable, "-c", _WAITER, str(tmp_path)]
+    waiter = subprocess.Popen(argv, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert waiter.stdout is not None
+    assert waiter.stdout.readline() == b"waits\n"
+    with pytest.raises(HarnessError, match="no room"), Admission(tmp_path, _LIMIT).reserve(Need(100, 0.5), 0.5):
+        pass
+    other.communicate(b"")
+    assert waiter.stdout.readline() == b"in\n"
+    waiter.kill()
+    waiter.communicate()
+    with Admission(tmp_path, _LIMIT).reserve(Need(100, 0.5), 1):
+        pass
+
+
+def test_a_process_with_a_node_waits_behind_nobody(tmp_path: Path) -> None:
+    """Else it and a large node could wait for each other."""
+    gate = Admission(tmp_path, _LIMIT)
+    with gate.reserve(Need(100, 0.5), 1):
+        other = _holder(tmp_path)
+        waiter = subprocess.Popen([sys.executable, "-c", _WAITER, str(tmp_path)], cwd=_ROOT, stdin=subprocess.PIPE)
+        while not list(tmp_path.glob("*.turn")):
+            time.sleep(0.01)
+        with gate.reserve(Need(100, 0.5), 1):
+            pass
+        waiter.kill()
+        waiter.communicate()
+        other.communicate(b"")
+
+
+def test_the_turn_of_a_killed_process_is_nobodys(tmp_path: Path) -> None:
+    other = _holder(tmp_path)
+    waiter = subprocess.Popen([sys.executable, "-c", _WAITER, str(tmp_path)], cwd=_ROOT, stdin=subprocess.PIPE)
+    while not list(tmp_path.glob("*.turn")):
+        time.sleep(0.01)
+    waiter.kill()
+    waiter.communicate()
+    with Admission(tmp_path, _LIMIT).reserve(Need(100, 0.5), 1):
+        pass
+    assert list(tmp_path.glob("*.turn")) == []
+    other.communicate(b"")
