@@ -346,6 +346,11 @@ BREAKS = {
         _STEAL_KUBELET,
         "milestone odd/main: (nothing was heard|it did not happen)",
     ),
+    "refused-unmirrored": Break(
+        "refused.py::test_refusal_is_known_where_nobody_mirrors_the_log",
+        _STEAL_KUBELET,
+        "milestone odd/main: (nothing was heard|it did not happen)",
+    ),
     "page-interface": Break(
         "page.py::test_the_page_runs", PageEdit("  - eth0\n", "  - eth9\n"), "container dhcpcd of pod node ended.*eth9"
     ),

@@ -8,7 +8,7 @@ import pytest
 from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
-from harness.manifests.pods import StaticPod
+from harness.manifests.pods import StaticPod, load
 from harness.storage.disk import Disk
 
 NODE_POD = Path(__file__).parent / "manifests/node.yaml"
@@ -39,8 +39,13 @@ REFUSED = {
 def test_refused_manifest_is_named_with_the_reason(ready_node: NewNode, image: Disk, name: str) -> None:
     """A manifest that the kubelet refuses ends the wait with its reason; if not, a user waits for a pod that never comes."""
     node = ready_node(image, [NODE_POD])
-    odd, words = REFUSED[name]
-    refused_in_time(node, odd, words)
+    refused_in_time(node, *REFUSED[name])
+
+
+def test_refusal_is_known_where_nobody_mirrors_the_log(ready_node: NewNode, image: Disk) -> None:
+    """The reason comes out of the kubelet's own log where no pod mirrors it; if not, only users who mirror it learn why."""
+    node = ready_node(image, [load(NODE_POD).without("kubelet")])
+    refused_in_time(node, *REFUSED["ports"])
 
 
 def refused_in_time(node: Node, odd: StaticPod, words: str) -> None:

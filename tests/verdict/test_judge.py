@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import HarnessError, NodeFailure, Party
 from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, QemuExit, QmpEvent, Restored
+from harness.verdict.goal import LineMatching
 from harness.verdict.judge import Judge, Patience, wait
 from harness.verdict.outcome import (
     Contradicted,
@@ -419,3 +420,31 @@ def test_memory_without_space_under_it_is_named() -> None:
     words = cause(QemuDied(-signal.SIGBUS, "qemu: a warning\n"))
     assert words == "QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: qemu: a warning"
     assert party(QemuDied(-signal.SIGBUS, "")) is Party.HOST
+
+
+def at_once(*lines: str) -> Feed:
+    """Lines that the serial port brought in one piece."""
+    feed = Feed()
+    feed.publish_text("\n".join(lines), at=1.0)
+    return feed
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["news", "heard by a wait before"])
+def test_a_goal_is_found_among_lines_that_came_at_once(heard: bool) -> None:
+    judge = Judge(at_once("quiet", "the goal", "quiet", "the goal"))
+    if heard:
+        assert judge.verdict() is None
+    assert judge.wait(LineMatching("^the goal$"), _NOW, since=0) == Met(ConsoleLine("the goal", at=1.0), 2)
+    assert judge.wait(LineMatching("^the goal$"), _NOW, since=2) == Met(ConsoleLine("the goal", at=1.0), 4)
+    assert judge.wait(LineMatching("^the goal$"), _NOW, since=4) == TooLate(0)
+
+
+@pytest.mark.parametrize("behind", ["quiet", "the goal"])
+def test_a_death_is_found_among_lines_that_came_at_once(behind: str) -> None:
+    outcome = Judge(at_once("quiet", _PANIC, behind)).wait(LineMatching("^the goal$"), _LONG)
+    assert outcome == GuestDied(_PANIC)
+
+
+def test_of_a_goal_and_a_death_that_came_at_once_the_first_is_true() -> None:
+    outcome = Judge(at_once("the goal", _PANIC)).wait(LineMatching("^the goal$"), _LONG)
+    assert outcome == Met(ConsoleLine("the goal", at=1.0), 1)
