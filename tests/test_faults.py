@@ -116,7 +116,7 @@ _START = "new_node(image, []).start(); begun()"
 _START_FREEZABLE = 'new_node(image, []).start_freezable(run_folder / "memory"); begun()'
 # The way of every scenario to its clone, stopped where QEMU writes or reads the state of the machine.
 _FREEZE = 'monkeypatch.setattr(migration, "_wait_until_completed", begun); ready_node(image, [])'
-_CLONE = 'monkeypatch.setattr(boot.Boot, "_set_clock", begun); ready_node(image, [])'
+_CLONE = 'monkeypatch.setattr(boot.clock, "set_to_hosts", begun); ready_node(image, [])'
 _INNER = """
 import time
 from pathlib import Path

@@ -11,22 +11,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import HarnessError
 from harness.escape import shown
-from harness.guest import crilog, memory, refusal
+from harness.guest import clock
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
+from harness.lab import evidence
 from harness.lab.disk_watch import DiskWatch
 from harness.lab.expectation import Expectation, awaited, milestones_of
+from harness.lab.refusals import Refusals
 from harness.manifests.pods import StaticPod
 from harness.serial import agent, console_pod
 from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, PodState, QmpEvent, Restored, ShellAnswer
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
@@ -56,12 +58,7 @@ _MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
 _AGENT_WITHIN = 10.0
-_CLOCK_TRIES, _CLOCK_OFF = 5, 0.1
 _EXIT_WITHIN = 1.0
-# The kubelet lists a pod as soon as it has read its manifest. One that it has not is looked for in its log, now and again.
-_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 5.0
-# The container of kiOS's page that mirrors the kubelet's log.
-_MIRROR = "kubelet"
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,6 @@ class Boot:
         self._judge = Judge(self.feed, self._waited_for_cpu)
         self._timeline = Timeline(self.feed, self.started)
         self._cursor = 0
-        self._looks: dict[str, float] = {}
         self._takes_commands = False
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._closing.callback(self._disks.close)
@@ -129,6 +125,7 @@ class Boot:
             self._ports = self._connect()
             self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
             self._closing.callback(self.kubelet.close)
+            self._refusals = Refusals(self.kubelet, self._output_of, self.feed, expectation.slowness)
             self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token))
             if frozen:
                 self._thaw(frozen)
@@ -140,7 +137,8 @@ class Boot:
             self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
             self._closing.callback(self._watch.close)
             if frozen:
-                self._set_clock()
+                # Certificates and logs need today's time.
+                clock.set_to_hosts(self.run)
         except BaseException:
             self.close()
             raise
@@ -202,7 +200,7 @@ class Boot:
             since = self._expected_since.get(goal.name.partition("/")[0], self.started)
             left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
         outcome = self._judge.wait(
-            _any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._look_for_refusals
+            _any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._hears_of_refusals
         )
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
@@ -408,54 +406,20 @@ class Boot:
         migration.restore(self.qmp, self.feed, frozen.state)
         self.feed.publish(Restored(tuple(entry.name for entry in frozen.milestones)))
 
-    def _set_clock(self) -> None:
-        """A restored guest goes on from the time at which it was frozen: certificates and logs need today's."""
-        ahead = self._clock_ahead("clock")
-        for _ in range(_CLOCK_TRIES):
-            ahead = self._clock_ahead(f"clock {-ahead * 1e9:.0f}")
-            if abs(ahead) < _CLOCK_OFF:
-                return
-        raise HarnessError(
-            f"The node's clock cannot be set: it is {ahead:.1f} s ahead of this host's after {_CLOCK_TRIES} tries."
-        )
-
-    def _clock_ahead(self, command: str) -> float:
-        """By how many seconds the clock that a command prints is ahead of this host's in the middle of the question."""
-        before = time.time()
-        said = self.run(command)
-        if said.status:
-            raise HarnessError(f"The node's clock cannot be set: {said.text.strip()}")
-        return int(said.text) / 1e9 - (before + time.time()) / 2
-
     def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:
         """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
         if milestone not in BOOT:
             return [milestone]
         return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in milestones_of(pod))]
 
-    def _look_for_refusals(self) -> bool:
-        """Publishes why the kubelet does not have a pod whose manifest it was given, if its log says so; meets no goal."""
-        now = time.monotonic()
+    def _hears_of_refusals(self) -> bool:
+        """Meets no goal: what it hears is in the feed."""
         unlisted = {(pod.namespace, pod.name) for pod in self._judge.unlisted(self._awaited())}
-        for pod in self._all_pods():
-            if (pod.namespace, pod.name) not in unlisted:
-                continue
-            look = self._looks.setdefault(pod.file, now + _LISTED_WITHIN * self._expectation.slowness)
-            if now >= look:
-                self._looks[pod.file] = now + _LOOK_AGAIN
-                if words := refusal.reason_in(self._kubelet_log_of(pod.file), pod.file):
-                    self.feed.publish(PodState(pod.name, "Failed", f"{pod.file}: {words}", pod.namespace))
+        self._refusals.look([pod for pod in self._all_pods() if (pod.namespace, pod.name) in unlisted])
         return False
 
-    def _kubelet_log_of(self, file: str) -> str:
-        """The end of the kubelet's log, by the container that mirrors it, else what it says of a file by the console pod."""
-        try:
-            mirrors = [state for state in self.kubelet.states() if state.container == _MIRROR and state.state == "running"]
-            if mirrors:
-                return self.kubelet.logs(mirrors[0].namespace, mirrors[0].pod, _MIRROR)
-            return self.run(refusal.reading_command(file)).text if self._takes_commands or self.frozen else ""
-        except (OSError, HarnessError):
-            return ""
+    def _output_of(self, command: str) -> str:
+        return self.run(command).text if self._takes_commands or self._frozen else ""
 
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
@@ -484,58 +448,13 @@ class Boot:
         reached = [f"{entry.name} (before it was frozen)" if entry.frozen else entry.name for entry in self.timeline()]
         words = [explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached)]
         if isinstance(outcome, Contradicted) and outcome.container:
-            words += self._last_words_of(*outcome.container)
+            words += evidence.of_container(*outcome.container, self.kubelet, self.agent)
         if isinstance(outcome, Contradicted) and outcome.daemon:
-            words += self._reason_of(outcome.daemon)
+            words += evidence.of_daemon(outcome.daemon, self.qmp, self.artifacts / "memory")
         if isinstance(outcome, TooLate | Stalled):
             words += map(shown, self._judge.nearest(self._awaited()))
-        words += [f"{self._last_words_on_screen()}artifacts: {self.artifacts}"]
+        words += [f"{evidence.on_screen(self.screen)}artifacts: {self.artifacts}"]
         return error(outcome, "\n".join(words))
-
-    def _last_words_of(self, namespace: str, pod: str, container: str) -> list[str]:
-        """The end of a container's log: by the kubelet's word, else from its files; nothing where neither can be asked."""
-        try:
-            log = self.kubelet.logs(namespace, pod, container)
-        except (OSError, HarnessError):
-            log = self._log_in_files(namespace, pod, container)
-        lines = [line for line in log.splitlines() if line.strip()]
-        return (
-            [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LAST_LINES:])] if lines else []
-        )
-
-    def _log_in_files(self, namespace: str, pod: str, container: str) -> str:
-        """For a node that is not on the network: the files of all its runs, where CRI-O has them written."""
-        if not self.agent.answers:
-            return ""
-        files = f"/host/var/log/pods/{namespace}_{pod}_*/{container}/*.log"
-        try:
-            return crilog.text_of(self.agent.run(f"tail -qn {_LAST_LINES} {files}", _COMMAND_WITHIN).text)
-        except (HarnessError, NodeFailure):
-            return ""
-
-    def _reason_of(self, daemon: str) -> list[str]:
-        """Why a daemon does not stay up, in its own words: nobody reads its log there, but the guest's memory has it."""
-
-        def save(start: int, length: int, file: Path) -> None:
-            self.qmp.execute("pmemsave", {"val": start, "size": length, "filename": str(file)}, _QMP_WITHIN)
-
-        try:
-            size = self.qmp.execute("query-memory-size-summary")
-            assert isinstance(size, dict)
-            reason = memory.reason(daemon, int(size["base-memory"]), save, self.artifacts / "memory")
-        except (HarnessError, OSError) as unread:
-            return [f"{daemon}'s own words could not be read in the guest's memory: {shown(str(unread))}"]
-        return [f"{daemon}'s own words, in the guest's memory: {shown(reason) or 'none'}"]
-
-    def _last_words_on_screen(self) -> str:
-        """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""
-        try:
-            # A firmware's picture reads as nothing but characters that the font does not have.
-            legible = [line for line in self.screen().splitlines() if any(map(str.isalnum, line))]
-            lines = legible[-_LAST_LINES:]
-        except (HarnessError, OSError):
-            return ""
-        return "".join(["last words on the screen:\n", *(f"  | {shown(line)}\n" for line in lines)]) if lines else ""
 
 
 def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:
