@@ -71,8 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     boot.set_defaults(run=_boot)
 
+    compared = argparse.ArgumentParser(add_help=False)
+    compared.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
+    compared.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
+    compared.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
+
     qualify = commands.add_parser(
         "qualify",
+        parents=[compared],
         help="say whether an image may go out",
         description="Runs the scenarios on a matrix of machines, and canaries that show that the harness can fail. Ends with "
         "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
@@ -82,27 +88,22 @@ def _parser() -> argparse.ArgumentParser:
     qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is left of the runs, and the report")
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
     qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
-    qualify.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
-    qualify.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
     qualify.add_argument("--budget", type=float, metavar="MINUTES", help="what would take longer is left out, and said")
     qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
     qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
-    qualify.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
     qualify.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     qualify.add_argument("options", nargs="*", metavar="-- OPTION", help="for every run of pytest")
     qualify.set_defaults(run=_qualify)
 
     report = commands.add_parser(
         "report",
+        parents=[compared],
         help="put runs together to one report",
         description="Puts the runs in some folders of artifacts together: one HTML page, and the same as JSON. Exit status 0 "
         "if what was tested is qualified, 1 if it is not, 2 if that could not be told.",
     )
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of a run or of many")
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report is written")
-    report.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
-    report.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
-    report.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
     report.set_defaults(run=_report)
 
     history = commands.add_parser("history", help="keep a line of each night", description="Keeps what each night came to.")
