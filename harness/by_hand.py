@@ -70,4 +70,6 @@ def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
     ]
     screen.write("".join(f"{line}\r\n" for line in lines).encode())
     screen.flush()
+    # Where it took commands, for want of a second port, it would show its user no prompt.
+    node.boot.shell.leave()
     terminal.interact(node.boot.console, lambda: not node.boot.process.running(), keyboard, screen)

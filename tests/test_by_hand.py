@@ -75,3 +75,14 @@ def test_a_node_that_cannot_be_made_leaves_nothing(
     with pytest.raises(HarnessError, match="a disk is full"):
         boot(lambda: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shell_that_took_commands_prompts_again_for_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(by_hand.terminal, "interact", lambda *_: done.append("sits down"))
+    shell = SimpleNamespace(leave=lambda: done.append("prompts"))
+    boot = SimpleNamespace(kubelet=SimpleNamespace(port=1), ssh_port=2, shell=shell, console=None, process=None)
+    node: Any = SimpleNamespace(credentials=SimpleNamespace(client="c", ssh_user="u"), boot=boot)
+    with (tmp_path / "screen").open("wb") as screen:
+        by_hand.visit(node, screen, screen)
+    assert done == ["prompts", "sits down"]
