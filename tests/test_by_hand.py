@@ -11,6 +11,7 @@ from harness import by_hand
 from harness.errors import HarnessError
 from harness.lab import builder, host
 from harness.lab.wanted import Wanted
+from harness.serial import terminal
 from harness.storage import disk
 
 
@@ -79,7 +80,7 @@ def test_a_node_that_cannot_be_made_leaves_nothing(
 
 def test_a_shell_that_took_commands_prompts_again_for_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr(by_hand.terminal, "interact", lambda *_: done.append("sits down"))
+    monkeypatch.setattr(terminal, "interact", lambda *_: done.append("sits down"))
     shell = SimpleNamespace(leave=lambda: done.append("prompts"))
     boot = SimpleNamespace(kubelet=SimpleNamespace(port=1), ssh_port=2, shell=shell, console=None, process=None)
     node: Any = SimpleNamespace(credentials=SimpleNamespace(client="c", ssh_user="u"), boot=boot)
