@@ -1,5 +1,7 @@
 """A node for a person: booted, its addresses shown, its console on this terminal, and gone when they leave."""
 
+import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -15,8 +17,10 @@ from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
 from harness.lab.stock import Stock
 from harness.lab.wanted import Wanted
-from harness.serial import terminal
+from harness.serial import console_pod, terminal
 from harness.storage import disk
+
+_RESIZE_WITHIN = 5.0
 
 
 def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
@@ -72,4 +76,15 @@ def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
     screen.flush()
     # Where it took commands, for want of a second port, it would show its user no prompt.
     node.boot.shell.leave()
-    terminal.interact(node.boot.console, lambda: not node.boot.process.running(), keyboard, screen)
+
+    def resize(window: os.terminal_size) -> bool:
+        # The size is a comfort: a node that is in trouble is left alone with it.
+        with contextlib.suppress(HarnessError, NodeFailure):
+            return node.boot.agent.answers and node.boot.agent.run(_resized_to(window), _RESIZE_WITHIN) is not None
+        return True
+
+    terminal.interact(node.boot.console, lambda: not node.boot.process.running(), keyboard, screen, resize)
+
+
+def _resized_to(window: os.terminal_size) -> str:
+    return f"stty -F /host/dev/{console_pod.PORT} cols {window.columns} rows {window.lines}"

@@ -1,5 +1,6 @@
 """A node that a person boots by hand: its logs stay where it failed, and so says the exit status."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,3 +88,28 @@ def test_a_shell_that_took_commands_prompts_again_for_its_user(tmp_path: Path, m
     with (tmp_path / "screen").open("wb") as screen:
         by_hand.visit(node, screen, screen)
     assert done == ["prompts", "sits down"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_window_is_set_once_the_agent_answers(answers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    window = os.terminal_size((132, 40))
+    monkeypatch.setattr(terminal, "interact", lambda *told: done.append(told[-1](window)))
+
+    def run(command: str, _: float) -> str:
+        done.append(command)
+        return "a result"
+
+    agent = SimpleNamespace(answers=answers, run=run)
+    boot = SimpleNamespace(
+        kubelet=SimpleNamespace(port=1),
+        ssh_port=2,
+        shell=SimpleNamespace(leave=lambda: None),
+        agent=agent,
+        console=None,
+        process=None,
+    )
+    node: Any = SimpleNamespace(credentials=SimpleNamespace(client="c", ssh_user="u"), boot=boot)
+    with (tmp_path / "screen").open("wb") as screen:
+        by_hand.visit(node, screen, screen)
+    assert done == (["stty -F /host/dev/ttyS0 cols 132 rows 40", True] if answers else [False])

@@ -1,4 +1,7 @@
-"""A person at the node's serial console: what is typed goes there, what comes is shown, Ctrl-] leaves."""
+"""A person at the node's serial console: what is typed goes there, what comes is shown, Ctrl-] leaves.
+
+A serial port does not carry the size of the window: who has another way to the node tells it.
+"""
 
 import contextlib
 import os
@@ -26,12 +29,24 @@ LEAVE = b"\x1d"
 _LOOK_SECONDS = 0.05
 
 
-def interact(console: Console, over: Callable[[], bool], keyboard: Seat, screen: Seat) -> None:
-    """Connects a keyboard and a screen to the console until Ctrl-] is typed, keyboard or console end, or `over` says so."""
+def interact(
+    console: Console,
+    over: Callable[[], bool],
+    keyboard: Seat,
+    screen: Seat,
+    resize: Callable[[os.terminal_size], bool] = lambda _: True,
+) -> None:
+    """Connects a keyboard and a screen to the console until Ctrl-] is typed, keyboard or console end, or `over` says so.
+
+    `resize` is given the window's size, at first and whenever that changes, again and again until it returns that it was told.
+    """
+    told: os.terminal_size | None = None
     # The guest's side hangs up before `over` can tell that QEMU has ended.
     with _raw(keyboard), console.attach() as attachment, contextlib.suppress(pexpect.EOF):
         console.send(b"\n")
         while not over():
+            if (size := _size_of(keyboard)) != told and size and resize(size):
+                told = size
             with contextlib.suppress(pexpect.TIMEOUT):
                 screen.write(attachment.read_nonblocking(65536, _LOOK_SECONDS).encode())
                 screen.flush()
@@ -43,6 +58,13 @@ def interact(console: Console, over: Callable[[], bool], keyboard: Seat, screen:
                 console.send(before)
             if left or not typed:
                 return
+
+
+def _size_of(seat: Seat) -> os.terminal_size | None:
+    try:
+        return os.get_terminal_size(seat.fileno()) if seat.isatty() else None
+    except OSError:  # The terminal may have been closed.
+        return None
 
 
 @contextlib.contextmanager

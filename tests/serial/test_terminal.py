@@ -248,6 +248,24 @@ def test_a_terminal_is_as_before_when_the_node_is_gone_already(at_a_terminal: De
     assert settings(at_a_terminal) == before
 
 
+def test_the_window_is_told_until_it_is_taken_and_when_it_changes(at_a_terminal: Desk, pool: ThreadPoolExecutor) -> None:
+    told: list[tuple[int, int]] = []
+
+    def resize(window: os.terminal_size) -> bool:
+        told.append((window.columns, window.lines))
+        return len(told) > 1
+
+    termios.tcsetwinsize(at_a_terminal.keyboard.fileno(), (40, 132))
+    desk = at_a_terminal
+    session = pool.submit(terminal.interact, desk.console, desk.over, desk.keyboard, desk.screen, resize)
+    assert _becomes_true(lambda: len(told) == 2)
+    termios.tcsetwinsize(at_a_terminal.keyboard.fileno(), (50, 200))
+    assert _becomes_true(lambda: len(told) == 3)
+    at_a_terminal.type(terminal.LEAVE)
+    session.result(_SECONDS)
+    assert told == [(132, 40), (132, 40), (200, 50)]
+
+
 def test_a_console_that_was_left_is_not_listened_to_any_more(
     desk: Desk, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,7 +280,12 @@ def test_a_console_that_was_left_is_not_listened_to_any_more(
 
 def test_a_visitor_is_told_the_ways_in_before_the_console(desk: Desk, pool: ThreadPoolExecutor, tmp_path: Path) -> None:
     process = SimpleNamespace(running=lambda: not desk.over())
-    ways_in = {"kubelet": SimpleNamespace(port=40250), "ssh_port": 40022, "shell": Shell(desk.console)}
+    ways_in = {
+        "kubelet": SimpleNamespace(port=40250),
+        "ssh_port": 40022,
+        "shell": Shell(desk.console),
+        "agent": SimpleNamespace(answers=False),
+    }
     boot = SimpleNamespace(console=desk.console, process=process, **ways_in)
     node = cast("Node", SimpleNamespace(credentials=Credentials(tmp_path), boot=boot))
     visit = pool.submit(by_hand.visit, node, desk.keyboard, desk.screen)
