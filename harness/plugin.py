@@ -29,7 +29,7 @@ from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
 from harness.progress import Progress, to_terminal
-from harness.scribe import Scribe
+from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
 from harness.storage import disk
 from harness.storage.disk import Disk
@@ -212,6 +212,7 @@ def _supported(request: pytest.FixtureRequest) -> None:
             continue
         if cannot := mark.kwargs.get("cannot"):
             tell(request.config, f"a promise that generation {is_of.upper()} cannot keep: {request.node.nodeid}: {cannot}")
+        request.node.stash[NEVER_PROMISED] = "known" if cannot else "elsewhere"
         pytest.skip(cannot or f"holds for generation {' and '.join(mark.args).upper()} only")
 
 

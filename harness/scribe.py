@@ -21,6 +21,7 @@ from harness.journal.entry import Began, Booted, Ended, Entry, Finished, Planned
 from harness.journal.journal import Journal
 from harness.lab.artifacts import taken
 from harness.lab.boot import Boot
+from harness.lab.failed_boots import Blocked
 from harness.lab.node import Node
 from harness.summary import party_of
 from harness.verdict.feed import QemuExit
@@ -31,6 +32,8 @@ _WITH_ARTIFACTS = "artifacts_root"
 _MOST_WORDS = 20_000
 _ROOT = Path(__file__).parent.parent
 _TEMPLATE = "template"
+# The verdict on a test that its image's generation is not held to: `known` or `elsewhere`.
+NEVER_PROMISED = pytest.StashKey[str]()
 
 
 class Scribe:
@@ -110,7 +113,7 @@ class Scribe:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Takes what one phase of a test came to."""
         report = yield
-        self._tests.setdefault(item.nodeid, _Test()).take(report, call)
+        self._tests.setdefault(item.nodeid, _Test()).take(report, call, item.stash.get(NEVER_PROMISED, "skipped"))
         return report
 
     @pytest.hookimpl
@@ -170,16 +173,19 @@ class _Test:
         self._seconds: dict[str, float] = {}
         self._verdict, self._party, self._words = "passed", "", ""
 
-    def take(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-        """Takes what a phase came to; the first that went wrong counts."""
+    def take(self, report: pytest.TestReport, call: pytest.CallInfo[None], skipped: str) -> None:
+        """Takes what a phase came to; the first that went wrong counts. `skipped` is the verdict if it is skipped."""
         self._seconds[report.when] = round(report.duration, 3)
         if self._verdict != "passed" or report.passed:
             return
+        raised = call.excinfo.value if call.excinfo else None
         if report.skipped:
-            skipped = report.longrepr
-            self._verdict, self._words = "skipped", str(skipped[2] if isinstance(skipped, tuple) else skipped)
+            reason = report.longrepr
+            self._words = str(reason[2] if isinstance(reason, tuple) else reason)
+            self._verdict = "blocked" if isinstance(raised, Blocked) else skipped
+            if hasattr(report, "wasxfail"):
+                self._verdict, self._words = "known", report.wasxfail
         else:
-            raised = call.excinfo.value if call.excinfo else None
             party = _party(raised, report.when)
             self._verdict, self._party = ("failed" if party is Party.NODE else "error"), party
             self._words = (

@@ -10,7 +10,7 @@ from rich.status import Status
 from harness.escape import shown
 from harness.journal.entry import Ended
 
-_WORDS = {"passed": "passed", "failed": "FAILED", "error": "COULD NOT TELL", "skipped": "skipped"}
+_WORDS = {"failed": "FAILED", "error": "COULD NOT TELL", "known": "known not to hold", "elsewhere": "of another generation"}
 
 
 class Watch:

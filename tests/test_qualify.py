@@ -41,7 +41,7 @@ def _journal(place: Path) -> list[str]:
 
 def test_what_holds_everywhere_is_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(place)) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("qualified: 1 promises hold on 2 machines")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("qualified: 1 promise proven on 2 machines")
     report = content.read(place / "out/report")
     assert report["machines"] == ["as the scenario has it", "nic e1000e"]
     assert (place / "out/report/report.html").exists()

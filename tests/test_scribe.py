@@ -21,6 +21,8 @@ _TESTS = '''
 import pytest
 
 from harness.errors import HarnessError, InputError, NodeFailure
+from harness.lab.failed_boots import Blocked
+from harness.scribe import NEVER_PROMISED
 
 
 def test_good(artifacts):
@@ -53,6 +55,25 @@ def test_skipped(artifacts):
     pass
 
 
+@pytest.mark.xfail(raises=AssertionError, reason="kiOS is known not to")
+def test_known(artifacts):
+    assert False, "there is no way"
+
+
+def test_limit(artifacts, request):
+    request.node.stash[NEVER_PROMISED] = "known"
+    pytest.skip("no disk")
+
+
+def test_elsewhere(artifacts, request):
+    request.node.stash[NEVER_PROMISED] = "elsewhere"
+    pytest.skip("holds for generation B only")
+
+
+def test_blocked(artifacts):
+    raise Blocked("kios.img did not come up: a panic")
+
+
 @pytest.fixture
 def broken():
     raise NodeFailure("it never came up")
@@ -69,6 +90,10 @@ _PARTIES = {
     "input": ("error", "test", "no such pod"),
     "own": ("error", "test", "KeyError: 'key'"),
     "skipped": ("skipped", "", "it lacks a module"),
+    "known": ("known", "", "kiOS is known not to"),
+    "limit": ("known", "", "no disk"),
+    "elsewhere": ("elsewhere", "", "holds for generation B only"),
+    "blocked": ("blocked", "", "blocked: kios.img did not come up: a panic"),
     "setup": ("failed", "node", "it never came up"),
 }
 

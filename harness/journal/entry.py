@@ -67,6 +67,8 @@ class Started:
 class Ended:
     """A test ended: `verdict` is `passed`, `failed` (the node), `error` (the harness could not tell) or `skipped`.
 
+    Or it is `blocked`, for which an earlier failure is the reason, `known`, which kiOS is known not to keep, or `elsewhere`,
+    which is promised of another generation.
     `party` is who is at fault, `sentence` the judge's, `words` all that was said, `seconds` what each phase took.
     `artifacts` is the folder of what is left of it.
     """

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatch
 
@@ -23,12 +23,16 @@ _STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
 
 @dataclass(frozen=True)
 class Answer:
-    """The word, why in a sentence, and every single reason. `unproven` has the promises that nothing proved."""
+    """The word, why in a sentence, and every single reason.
+
+    `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason.
+    """
 
     word: Word
     why: str
     reasons: Sequence[str] = ()
-    unproven: Sequence[str] = field(default=())
+    unproven: Sequence[str] = ()
+    known: Sequence[str] = ()
 
     @property
     def status(self) -> int:
@@ -39,23 +43,36 @@ class Answer:
 def decide(gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "") -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
 
-    A failure of the node outranks all that could not be told: it is known.
+    A failure of the node outranks all that could not be told. What kiOS is known not to keep is said, and decides nothing.
     """
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
-    unproven = _unproven(gathering, list(excused))
+    unproven, known = _unproven(gathering, list(excused)), _known(gathering)
     if failures:
-        reasons = [_told(attempt) for attempt in failures]
-        tests = len({attempt.ended.test for attempt in failures})
-        more = f", and {tests - 1} more promises failed" if tests > 1 else ""
-        return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven)
+        reasons = _by_cause(failures)
+        more = f" (and {_counted(len(reasons) - 1, 'more cause')})" if len(reasons) > 1 else ""
+        return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven, known)
     reasons = [*_doubts(gathering, cut_short), *_about(canaries), *(f"nothing proved {test}" for test in unproven)]
     if reasons:
-        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
-        return Answer(Word.COULD_NOT_TELL, f"{reasons[0]}{more}", reasons, unproven)
+        more = f" (and {_counted(len(reasons) - 1, 'more reason')})" if len(reasons) > 1 else ""
+        return Answer(Word.COULD_NOT_TELL, f"{reasons[0]}{more}", reasons, unproven, known)
     proved = len({attempt.ended.test for attempt in gathering.attempts if attempt.ended.verdict == "passed"})
     cells = len({run.cell for run in gathering.runs})
-    machines = "one machine" if cells == 1 else f"{cells} machines"
-    return Answer(Word.QUALIFIED, f"{proved} promises hold on {machines}, and {len(canaries)} canaries of as many were caught")
+    limits = f"; known not to hold: {len(known)}" if known else ""
+    held = f"{_counted(proved, 'promise')} proven on {_counted(cells, 'machine')}"
+    why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
+    return Answer(Word.QUALIFIED, why, known=known)
+
+
+def _by_cause(failures: Iterable[Attempt]) -> list[str]:
+    """The failures, those together that say the same: an image that does not boot fails in many tests for one reason."""
+    tests: dict[str, list[str]] = defaultdict(list)
+    for attempt in failures:
+        if attempt.ended.test not in tests[attempt.ended.sentence]:
+            tests[attempt.ended.sentence].append(attempt.ended.test)
+    return [
+        f"{found[0] if len(found) == 1 else f'{len(found)} promises'}: {sentence or 'failed'}"
+        for sentence, found in sorted(tests.items(), key=lambda each: -len(each[1]))
+    ]
 
 
 def _doubts(gathering: Gathering, cut_short: str) -> list[str]:
@@ -85,15 +102,26 @@ def _about(canaries: Sequence[Canary]) -> list[str]:
 
 
 def _unproven(gathering: Gathering, excused: Sequence[str]) -> list[str]:
-    """The promises that no attempt proved; those that failed or could not be told are reasons of their own."""
+    """The promises that no attempt proved; those that failed or could not be told are reasons of their own.
+
+    What is promised of another generation alone is none of this image's promises.
+    """
     verdicts: dict[str, set[str]] = {test: set() for test in gathering.planned}
     for attempt in gathering.attempts:
         verdicts.setdefault(attempt.ended.test, set()).add(attempt.ended.verdict)
     return [
         test
         for test, found in verdicts.items()
-        if not found - {"skipped"} and not any(fnmatch(test, f"*{pattern}*") for pattern in excused)
+        if found <= {"skipped", "blocked"} and not any(fnmatch(test, f"*{pattern}*") for pattern in excused)
     ]
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or f'{one}s'}"
+
+
+def _known(gathering: Gathering) -> Sequence[str]:
+    return tuple(dict.fromkeys(_told(attempt) for attempt in gathering.attempts if attempt.ended.verdict == "known"))
 
 
 def _verdicts(gathering: Gathering) -> dict[tuple[str, str], set[str]]:

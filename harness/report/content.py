@@ -25,12 +25,13 @@ _MOST_EVIDENCE = 20
 _SMALLEST_CHANGE = 0.02
 _SIGNIFICANT = 0.05
 _MOST_CURVES = 12
-_WORST = ("failed", "error", "undone", "passed", "skipped")
+_UNASKED = ("blocked", "skipped", "elsewhere")
+_WORST = ("failed", "error", "undone", "known", "passed", *_UNASKED)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A promise on a machine: `passed`, `failed`, `error`, `skipped`, `flaky` or `undone`, and the median of its seconds."""
+    """A promise on a machine: a verdict as a test's, `flaky` or `undone`, and the median of its seconds."""
 
     verdict: str
     seconds: float
@@ -188,7 +189,7 @@ def compose(
     figures = _figures(gathering)
     return Content(
         made_at=made_at,
-        answer={"word": answer.word, "why": answer.why, "reasons": answer.reasons, "unproven": answer.unproven},
+        answer=asdict(answer),
         commands=list(dict.fromkeys(run.began.command for run in gathering.runs)),
         harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
         facts=gathering.facts,
@@ -292,8 +293,9 @@ def _failure(attempt: Attempt, root: Path, in_full: bool) -> Failure:
 def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
     reasons: dict[str, list[str]] = defaultdict(list)
     for attempt in gathering.attempts:
-        if attempt.ended.verdict == "skipped" and attempt.ended.test not in reasons[attempt.ended.sentence]:
-            reasons[attempt.ended.sentence].append(attempt.ended.test)
+        ended = attempt.ended
+        if ended.verdict in _UNASKED and ended.test not in reasons[ended.sentence]:
+            reasons[ended.sentence].append(ended.test)
     return list(reasons.items())
 
 

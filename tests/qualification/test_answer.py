@@ -21,7 +21,7 @@ def gathering(*ends: tuple[str, str], undone: tuple[str, ...] = (), missing: tup
 
 def test_all_that_was_promised_holds() -> None:
     assert decide(gathering(("a", "passed"), ("b", "passed")), [CAUGHT]) == Answer(
-        Word.QUALIFIED, "2 promises hold on one machine, and 1 canaries of as many were caught"
+        Word.QUALIFIED, "2 promises proven on 1 machine; 1 of 1 canary caught"
     )
 
 
@@ -49,6 +49,30 @@ def test_anything_else_says_why(found: Gathering, canaries: list[Canary], word: 
     answer = decide(found, canaries)
     assert answer.word is word
     assert why in answer.why
+
+
+def test_failures_of_one_cause_are_said_once() -> None:
+    ends = [
+        Ended(test, "failed", 1.0, sentence=why)
+        for test, why in (("a", "a lone one"), ("b", "no EFI binary"), ("c", "no EFI binary"))
+    ]
+    found = Gathering(attempts=[Attempt("r", "plain", each, Path()) for each in [*ends, *ends]])
+    answer = decide(found, [CAUGHT])
+    assert answer.reasons == ["2 promises: no EFI binary", "a: a lone one"]
+    assert answer.why == "2 promises: no EFI binary (and 1 more cause)"
+
+
+def test_what_is_known_not_to_hold_is_said_and_decides_nothing() -> None:
+    answer = decide(gathering(("a", "passed"), ("b", "known"), ("c", "elsewhere")), [CAUGHT])
+    assert answer.word is Word.QUALIFIED
+    assert answer.why == "1 promise proven on 1 machine; known not to hold: 1; 1 of 1 canary caught"
+    assert answer.known == ("b: b said so",)
+    assert answer.unproven == ()
+
+
+@pytest.mark.parametrize("verdict", ["skipped", "blocked"])
+def test_what_nothing_proved_is_not_qualified(verdict: str) -> None:
+    assert decide(gathering(("a", "passed"), ("b", verdict)), [CAUGHT]).unproven == ["b"]
 
 
 def test_what_could_not_be_told_and_then_was_is_told() -> None:
