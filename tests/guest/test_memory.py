@@ -32,6 +32,12 @@ def test_what_is_no_whole_line_of_the_kubelets_is_none(tmp_path: Path, other: by
     assert found("kubelet", other, tmp_path) == ""
 
 
+def test_words_of_several_lines_are_whole(tmp_path: Path) -> None:
+    lines = NEW.partition(b'err="')[0] + b"err=<\n\tunknown labels: [a]\n\t--node-labels must be: b\n >\n"
+    assert found("kubelet", OLD + b"\0" + lines + b"\0", tmp_path) == "unknown labels: [a] --node-labels must be: b"
+    assert found("kubelet", lines[:-3], tmp_path) == ""
+
+
 def test_memory_is_read_piece_by_piece_and_the_newest_of_all_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PIECE", 256)
     assert found("kubelet", NEW.ljust(256, b"\0") + OLD.ljust(300, b"\0"), tmp_path).startswith("failed to load")
