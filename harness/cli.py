@@ -13,6 +13,7 @@ from harness.escape import shown
 
 if TYPE_CHECKING:
     from harness.lab.wanted import Wanted
+    from harness.qualification.answer import Answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,15 +238,21 @@ def _qualify(options: argparse.Namespace) -> int:
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
     )
     answer = qualify(wish, Watch())
-    _say(f"{options.out / 'report/report.html'}\n{answer.word}: {answer.why}")
-    return answer.status
+    return _told(answer, options.out / "report/report.html")
 
 
 def _report(options: argparse.Namespace) -> int:
     from harness.report import binder, page
 
     answer = binder.bind(options.folders, options.out, against=options.against, history=options.history, excused=options.excuse)
-    _say(f"{options.out / page.NAME}\n{answer.word}: {answer.why}")
+    return _told(answer, options.out / page.NAME)
+
+
+def _told(answer: "Answer", page: Path) -> int:
+    _say(str(page))
+    if answer.changes:
+        _say(f"changed since the earlier report: {'; '.join(answer.changes)}")
+    _say(f"{answer.word}: {answer.why}")
     return answer.status
 
 

@@ -25,7 +25,8 @@ _STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
 class Answer:
     """The word, why in a sentence, and every single reason.
 
-    `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason.
+    `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason. `changes` is
+    what takes another time than in an earlier report, as `kernel +17 s, p = 0.007`; it decides nothing.
     """
 
     word: Word
@@ -33,6 +34,7 @@ class Answer:
     reasons: Sequence[str] = ()
     unproven: Sequence[str] = ()
     known: Sequence[str] = ()
+    changes: Sequence[str] = ()
 
     @property
     def status(self) -> int:

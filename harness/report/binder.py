@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import InputError
@@ -42,7 +43,7 @@ def bind(
         _write(out / page.NAME, page.render(composed, before))
     except OSError as refused:
         raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
-    return decided
+    return replace(decided, changes=composed.answer["changes"])
 
 
 def _write(file: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -108,7 +108,7 @@ class Difference:
     @property
     def words(self) -> str:
         """As `kernel +1.9 s, p = 0.003`."""
-        said = f"{self.name} {self.shift:+.4g} {self.unit}".rstrip()
+        said = f"{self.name} {self.shift:+.3g} {self.unit}".rstrip()
         return said if self.p is None else f"{said}, p = {self.p:.2g}"
 
 
@@ -187,9 +187,10 @@ def compose(
     boots = [_bar(each.booted, each.cell) for each in gathering.boots]
     spreads = _spreads(boots)
     figures = _figures(gathering)
+    differences = _differences(spreads, figures, beside.earlier)
     return Content(
         made_at=made_at,
-        answer=asdict(answer),
+        answer=asdict(replace(answer, changes=[each.words for each in differences if each.significant and each.p is not None])),
         commands=list(dict.fromkeys(run.began.command for run in gathering.runs)),
         harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
         facts=gathering.facts,
@@ -227,7 +228,7 @@ def compose(
         spreads=spreads,
         figures=figures,
         against=beside.name,
-        differences=_differences(spreads, figures, beside.earlier),
+        differences=differences,
         nights=beside.nights,
         curves=_curves(beside.nights),
     )

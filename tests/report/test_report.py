@@ -69,7 +69,8 @@ def test_a_slower_kernel_is_named_with_its_change_and_p(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", "b", boots=6, failures=False)
     after = write_run(tmp_path / "after", "a", boots=6, failures=False, slow=1.9)
     binder.bind([before], tmp_path / "old")
-    binder.bind([after], tmp_path / "new", against=tmp_path / "old")
+    answer = binder.bind([after], tmp_path / "new", against=tmp_path / "old")
+    assert any(each.startswith("kernel +1.71 s, p = 0.0") for each in answer.changes)
     changed = [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
     assert {each["name"] for each in changed} == {"kernel", "in all", "firmware"}
     kernel = next(each for each in changed if each["name"] == "kernel")
@@ -81,7 +82,7 @@ def test_the_same_boots_are_no_change(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_run(tmp_path / name, name, boots=6, failures=False)
     binder.bind([tmp_path / "a"], tmp_path / "old")
-    binder.bind([tmp_path / "b"], tmp_path / "new", against=tmp_path / "old")
+    assert not binder.bind([tmp_path / "b"], tmp_path / "new", against=tmp_path / "old").changes
     assert not [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
 
 
