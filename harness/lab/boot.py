@@ -54,6 +54,7 @@ _KEPT_CAPTURE = "wire.pcapng"
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _LAST_LINES = 8
+_TROUBLES = 3
 _MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
@@ -281,7 +282,7 @@ class Boot:
     def lease(self) -> Lease:
         """The lease that eth0 holds by what went over its wire, before a freeze too; raises NodeFailure if it holds none."""
         __tracebackhide__ = True
-        return dhcp.lease([*([self._frozen.dhcp] if self._frozen else []), self.capture], self._expectation.mac)
+        return dhcp.lease(self._captures(), self._expectation.mac)
 
     def wait_for_shell(self) -> None:
         """Waits until the harness's console pod takes commands; raises NodeFailure if it does not.
@@ -446,15 +447,32 @@ class Boot:
         if self.full_disk:
             outcome = NoSpace(self.full_disk)
         reached = [f"{entry.name} (before it was frozen)" if entry.frozen else entry.name for entry in self.timeline()]
-        words = [explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached)]
+        words: list[str] = []
+        signs: list[str] = []
         if isinstance(outcome, Contradicted) and outcome.container:
             words += evidence.of_container(*outcome.container, self.kubelet, self.agent)
         if isinstance(outcome, Contradicted) and outcome.daemon:
-            words += evidence.of_daemon(outcome.daemon, self.qmp, self.artifacts / "memory")
+            said = evidence.of_daemon(outcome.daemon, self.qmp, self.artifacts / "memory")
+            outcome = replace(outcome, by=f"{outcome.by}; {said}")
         if isinstance(outcome, TooLate | Stalled):
             words += map(shown, self._judge.nearest(self._awaited()))
+            signs = self._signs_of_life()
+        before = [trouble.cause for trouble in self._judge.troubles()[-_TROUBLES:]]
+        words.insert(0, explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached, signs, list(dict.fromkeys(before))))
         words += [f"{evidence.on_screen(self.screen)}artifacts: {self.artifacts}"]
         return error(outcome, "\n".join(words))
+
+    def _signs_of_life(self) -> list[str]:
+        """What the node can still be asked for where something did not come: where it hangs."""
+        signs = [self._judge.awaits(), evidence.of_cpu(self.qmp)]
+        if API.name in [entry.name for entry in self.timeline()]:
+            signs += [evidence.of_api(self.kubelet), evidence.of_daemons(self.agent)]
+        else:
+            signs.append(evidence.of_lease(self._captures(), self._expectation.mac))
+        return [sign for sign in signs if sign]
+
+    def _captures(self) -> list[Path]:
+        return [*([self._frozen.dhcp] if self._frozen else []), self.capture]
 
 
 def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:

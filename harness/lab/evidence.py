@@ -1,6 +1,9 @@
 """What a node that failed can still be asked for: the last words of containers, of daemons, and on the screen."""
 
-from collections.abc import Callable
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
@@ -9,10 +12,25 @@ from harness.guest import crilog, memory
 from harness.guest.kubelet import KubeletApi
 from harness.serial.agent import Agent
 from harness.vm.qmp import Qmp
+from harness.wire import dhcp
 
 _LINES = 8
 _COMMAND_WITHIN = 60.0
 _QMP_WITHIN = 30.0
+_SIGN_WITHIN = 5.0
+_LOOKS, _LOOK_SECONDS = 4, 0.05
+_DAEMONS = """for each in crio kubelet; do
+  pid=$(pidof $each) && sed -n "s/^State:[[:space:]]*\\(.\\).*/$each \\1/p" /proc/${pid%% *}/status || echo $each none
+done"""
+# proc_pid_status(5).
+_STATES = {
+    "none": "does not run",
+    "T": "is stopped",
+    "t": "is stopped",
+    "Z": "has ended",
+    "D": "waits for a disk",
+}
+_REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P<hlt>\d)")
 
 
 def of_container(namespace: str, pod: str, container: str, kubelet: KubeletApi, agent: Agent) -> list[str]:
@@ -25,7 +43,7 @@ def of_container(namespace: str, pod: str, container: str, kubelet: KubeletApi, 
     return [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LINES:])] if lines else []
 
 
-def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> list[str]:
+def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
     """Why a daemon does not stay up, in its own words: nobody reads its log there, but the guest's memory has it.
 
     `copy` is a file for the time of the search.
@@ -40,8 +58,71 @@ def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> list[str]:
             raise HarnessError(f"QEMU tells the size of its memory as {size!r}")
         reason = memory.reason(daemon, int(size["base-memory"]), save, copy)
     except (HarnessError, OSError) as unread:
-        return [f"{daemon}'s own words could not be read in the guest's memory: {shown(str(unread))}"]
-    return [f"{daemon}'s own words, in the guest's memory: {shown(reason) or 'none'}"]
+        return f"{daemon}'s own words could not be read in the guest's memory: {unread}"
+    return f"{daemon}'s own words: {reason}" if reason else f"{daemon}'s own words are not in the guest's memory"
+
+
+def of_api(kubelet: KubeletApi) -> str:
+    """Why the kubelet cannot be asked; empty if it can."""
+    try:
+        kubelet.pods()
+    except TimeoutError:
+        return "the kubelet's API takes connections and does not answer"
+    except (OSError, HarnessError) as refused:
+        return f"the kubelet's API cannot be asked: {refused}"
+    return ""
+
+
+def of_daemons(agent: Agent) -> str:
+    """Which of the daemons do not run, or are stopped; empty if both are well, or the node cannot be asked."""
+    if not agent.answers:
+        return ""
+    try:
+        told = agent.run(_DAEMONS, _SIGN_WITHIN).text.split()
+    except (HarnessError, NodeFailure):
+        return ""
+    known = dict(zip(told[::2], told[1::2], strict=False))
+    return ", ".join(f"{daemon} {_STATES[state]}" for daemon, state in known.items() if state in _STATES)
+
+
+def of_cpu(qmp: Qmp) -> str:
+    """Where the machine's CPUs are, by some looks at their registers; empty where QEMU does not tell."""
+    seen: Counter[str] = Counter()
+    for _ in range(_LOOKS):
+        time.sleep(_LOOK_SECONDS)
+        try:
+            told = qmp.execute("human-monitor-command", {"command-line": "info registers -a"}, _SIGN_WITHIN)
+        except HarnessError:
+            return ""
+        seen.update(map(_place_of, _REGISTERS.finditer(str(told))))
+    return f"the CPU was in {' and '.join(place for place, _ in seen.most_common(2))}" if seen else ""
+
+
+def _place_of(registers: re.Match[str]) -> str:
+    """By the rules of x86-64: a program's code has CPL 3, the kernel's half of the addresses is the upper one."""
+    if registers["hlt"] == "1":
+        return "its idle loop"
+    if registers["cpl"] == "3":
+        return "a program"
+    at = registers["rip"]
+    return f"the kernel at {at}" if int(at, 16) >> 47 else f"the firmware or the EFI binary at {at}"
+
+
+def of_lease(captures: Sequence[Path], mac: str) -> str:
+    """What became of eth0's lease, by its wire; empty if it has one."""
+    try:
+        dhcp.lease(captures, mac)
+    except NodeFailure:
+        sent = [message for capture in captures for message in dhcp.messages(capture) if message.client_mac == mac.lower()]
+        asked = sum(message.kind in (dhcp.Kind.DISCOVER, dhcp.Kind.REQUEST) for message in sent)
+        if not asked:
+            return "eth0 never asked for a lease"
+        if asked == len(sent):
+            return f"eth0 asked {asked} times for a lease, and nobody answered"
+        return f"eth0 has no lease, though it was answered: {dhcp.summary(sent)}"
+    except OSError:
+        return ""
+    return ""
 
 
 def on_screen(screen: Callable[[], str]) -> str:

@@ -9,6 +9,7 @@ from harness.verdict.feed import ConsoleText, Entry, Feed, Happening
 from harness.verdict.goal import may_meet
 from harness.verdict.outcome import Met, Outcome, Stalled, TooLate
 from harness.verdict.situation import Awaited, Situation, tells
+from harness.verdict.trouble import Trouble
 
 # How often a condition is asked for, and the host's load is looked at.
 _LOOK_SECONDS = 0.3
@@ -76,6 +77,14 @@ class Judge:
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)
+
+    def troubles(self) -> list[Trouble]:
+        """See `Situation.troubles`."""
+        return self._situation.troubles()
+
+    def awaits(self) -> str:
+        """See `Situation.awaits`."""
+        return self._situation.awaits()
 
     def _hear(
         self, goal: Callable[[Happening], bool], since: int, pods: Sequence[Awaited], clock: "_Clock | None"

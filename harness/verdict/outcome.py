@@ -124,11 +124,22 @@ def cause(outcome: Outcome) -> str:
             return f"it did not happen within {within:.0f} s{_busy(within, lost)}"
 
 
-def explain(outcome: Outcome, what: str, last_lines: Sequence[str], reached: Sequence[str]) -> str:
-    """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words."""
+def explain(
+    outcome: Outcome,
+    what: str,
+    last_lines: Sequence[str],
+    reached: Sequence[str],
+    signs: Sequence[str] = (),
+    before: Sequence[str] = (),
+) -> str:
+    """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words.
+
+    `signs` say where the node was then, `before` what had gone wrong by then and may be the reason.
+    """
     stage = f"reached: {', '.join(reached)}" if reached else "reached: nothing, not even the firmware's first words"
     words = [f"  | {shown(line)}" for line in last_lines]
-    return "\n".join([shown(f"{what}: {cause(outcome)}"), stage, "last words on the console:", *words])
+    said = "; ".join([f"{what}: {cause(outcome)}", *signs, *([f"before that: {', '.join(before)}"] if before else [])])
+    return "\n".join([shown(said), stage, "last words on the console:", *words])
 
 
 def _starved(seconds: float, lost: float) -> bool:

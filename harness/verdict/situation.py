@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from harness.verdict import trouble
 from harness.verdict.feed import ConsoleLine, ContainerState, DiskFull, Happening, PodState, QemuExit, QmpEvent, Restored
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, NoSpace, Outcome, QemuDied
+from harness.verdict.trouble import Trouble
 
 # What the kubelet does not get past by itself, or not in the time of a test.
 _WORST_WAITING = frozenset(
@@ -27,31 +29,12 @@ _WORST_WAITING = frozenset(
 )
 # What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
 _NO_NETWORK_YET = "network is unreachable"
-# A kernel's own line: printk's stamp stands before it, with the caller's id if the kernel has that. A shell's echo has none.
-_STAMP = r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
-_FATAL = re.compile(
-    _STAMP + r"(?:.*: )?(?:Kernel panic - not syncing|Oops: |BUG: (?:unable to handle|soft lockup)|.*Unable to mount root fs|"
-    r"Out of memory: Killed process|kiOS: cannot mount the data partition)"
-)
-_KERNEL = re.compile(_STAMP)
-_NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000)")
+_KERNEL = re.compile(trouble.STAMP)
 # init's words for a daemon that it starts again at once, for ever; a scenario that restarts daemons does it far more seldom.
-_EXITED = re.compile(_STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
+_EXITED = re.compile(trouble.STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
 _EXITS, _EXITS_WITHIN = 4, 60.0
 # Most lines tell nothing of all this, nor of the way up: none of these words is in them.
-_WORDS = (
-    "panic",
-    "Oops",
-    "BUG:",
-    "mount root",
-    "Out of memory",
-    "kiOS: ",
-    "UEFI Inter",
-    "Shell>",
-    "BdsDxe",
-    "0.000000]",
-    "/init as",
-)
+_WORDS = (*trouble.WORDS, "kiOS: ", "0.000000]", "/init as")
 # The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
 _HOST_REASONS = {
     "host-error": "an error of QEMU's",
@@ -61,6 +44,10 @@ _HOST_REASONS = {
     "host-ui": "somebody closed its window",
 }
 _INIT_FAILURES, _FAILURES = 2, 3
+_MOST_TROUBLES = 20
+# init looks for its data partition between these words and the next (kiOS, main.c).
+_GREETING, _FOUND = "kiOS: kiOS Init", "kiOS: Using Datapart:"
+_SEARCH = "init said nothing behind its greeting: one that looks for a data partition has not found it"
 
 
 @dataclass(frozen=True)
@@ -111,6 +98,8 @@ class Situation:
     _loop: Contradicted | None = None
     _io_error: str = ""
     _kernel_runs: bool = False
+    _looks_for_data: bool = False
+    _troubles: "deque[Trouble]" = field(default_factory=lambda: deque(maxlen=_MOST_TROUBLES))
     _exits: dict[str, "deque[float]"] = field(default_factory=dict)
     _containers: dict[tuple[str, str, str], _Container] = field(default_factory=dict)
     _pods: dict[tuple[str, str], PodState] = field(default_factory=dict)
@@ -159,13 +148,24 @@ class Situation:
             and state.reason not in ("", "PodInitializing")
         ]
 
+    def troubles(self) -> list[Trouble]:
+        """What the node survived so far, the newest last; of many the newest."""
+        return list(self._troubles)
+
+    def awaits(self) -> str:
+        """What init waits for, in words, as far as that can be seen from outside; empty if for nothing."""
+        return _SEARCH if self._looks_for_data and not self._pods else ""
+
     def _hear_line(self, line: ConsoleLine) -> None:
         text = line.text
         self._kernel_runs = self._kernel_runs or bool(_KERNEL.match(text))
-        if _FATAL.match(text):
-            self._end = self._end or GuestDied(text.strip())
-        elif not self._kernel_runs and _NO_SYSTEM.match(text):
-            self._end = self._end or GuestDied(f"the firmware found nothing to boot: {text.strip()}")
+        if _KERNEL.match(text) and (_GREETING in text or _FOUND in text):
+            self._looks_for_data = _GREETING in text
+        found = trouble.of_kernel(text, line.at) if self._kernel_runs else trouble.of_firmware(text, line.at)
+        if found and found.is_end:
+            self._end = self._end or GuestDied(found.cause)
+        elif found:
+            self._troubles.append(found)
         elif exited := _EXITED.match(text):
             exits = self._exits.setdefault(exited["daemon"], deque(maxlen=_EXITS))
             exits.append(line.at)
@@ -215,7 +215,8 @@ class Situation:
     def _verdict_on(self, pod: Awaited) -> Outcome | None:
         told = self._pods.get((pod.namespace, pod.name))
         if told and told.phase == "Failed" and told.reason:
-            return Contradicted(f"the kubelet rejected pod {pod.name}: {told.reason}")
+            verb = "evicted" if told.reason.startswith("Evicted") else "rejected"
+            return Contradicted(f"the kubelet {verb} pod {pod.name}: {told.reason}")
         for (namespace, name, container), known in self._containers.items():
             if (namespace, name) == (pod.namespace, pod.name) and pod.is_final(known.state, known.failures):
                 return Contradicted(_fate(known), (namespace, name, container))

@@ -119,7 +119,7 @@ def exchange(capture: Path, mac: str) -> Lease:
     try:
         return _lease(_acknowledgement(ours))
     except NodeFailure as failure:
-        raise NodeFailure(f"{failure}; seen of {mac}: {_summary(ours)}") from None
+        raise NodeFailure(f"{failure}; seen of {mac}: {summary(ours)}") from None
 
 
 def lease(captures: Iterable[Path], mac: str) -> Lease:
@@ -142,7 +142,7 @@ def lease(captures: Iterable[Path], mac: str) -> Lease:
             case Kind.DISCOVER | Kind.DECLINE | Kind.RELEASE:
                 held = None
     if held is None:
-        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {_summary(ours) or 'no DHCP message'}")
+        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {summary(ours) or 'no DHCP message'}")
     return _lease(held)
 
 
@@ -224,7 +224,8 @@ def _times(sent: Sequence[Message]) -> str:
     return "once" if len(sent) == 1 else f"{len(sent)} times"
 
 
-def _summary(given: Sequence[Message]) -> str:
+def summary(given: Sequence[Message]) -> str:
+    """Which messages these are, in their order."""
     runs = ((kind, len(list(run))) for kind, run in itertools.groupby(message.kind for message in given))
     return ", ".join(kind.name if length == 1 else f"{length} x {kind.name}" for kind, length in runs)
 

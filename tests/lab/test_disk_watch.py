@@ -49,6 +49,6 @@ def test_what_the_node_died_of_came_of_it() -> None:
     feed = Feed()
     judge = Judge(feed)
     feed.publish_all([_PANIC, QemuExit(-7, "")])
-    assert judge.verdict() == GuestDied(_PANIC.text)
+    assert judge.verdict() == GuestDied("kernel panic: write error")
     feed.publish(DiskFull("/tmp/run"))
     assert judge.verdict() == NoSpace("/tmp/run")
