@@ -446,7 +446,10 @@ class Boot:
     def _failure(self, outcome: Outcome, what: str) -> Exception:
         if self.full_disk:
             outcome = NoSpace(self.full_disk)
-        reached = [f"{entry.name} (before it was frozen)" if entry.frozen else entry.name for entry in self.timeline()]
+        passed = self.timeline()
+        frozen = [entry.name for entry in passed if entry.frozen]
+        reached = [f"{frozen[0]} to {frozen[-1]} (before it was frozen)"] if frozen else []
+        reached += [entry.name for entry in passed if not entry.frozen]
         words: list[str] = []
         signs: list[str] = []
         if isinstance(outcome, Contradicted) and outcome.container:
