@@ -59,10 +59,10 @@ format: venv ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
-# The stamp is written last, so an interrupted install is started again. Remade when the lock changes or its interpreter is
-# gone. Wheels only: what a source would need for its build has no hash in the lock.
+# The stamp is written last, so an interrupted install is started again. Remade when the lock or what the project declares
+# (its entry points) changes, or its interpreter is gone. Wheels only: what a source would need for its build has no hash in the lock.
 define install
-	@if [ "$$(cat $(1)/lock.sha256 2>/dev/null)" = "$$(sha256sum <$(2))" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
+	@if [ "$$(cat $(1)/lock.sha256 2>/dev/null)" = "$$(cat $(2) pyproject.toml | sha256sum)" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'make: $(PYTHON) is older than 3.11; name another: make PYTHON=...' >&2; exit 1; }; \
 	echo 'venv: installing $(2)'; \
@@ -70,7 +70,7 @@ define install
 	$(PYTHON) -m venv $(1); \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r $(2); \
 	$(3) \
-	sha256sum <$(2) >$(1)/lock.sha256; \
+	cat $(2) pyproject.toml | sha256sum >$(1)/lock.sha256; \
 	echo 'venv: done'
 endef
 

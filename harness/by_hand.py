@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
+from harness.escape import shown
 from harness.lab import builder, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
@@ -18,7 +19,6 @@ from harness.lab.node import Node
 from harness.lab.stock import Stock
 from harness.lab.wanted import Wanted
 from harness.serial import console_pod, terminal
-from harness.storage import disk
 
 _RESIZE_WITHIN = 5.0
 
@@ -29,11 +29,11 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
     folder = cache_place.folder(wanted.cache)
     cache_place.announce_to(_say)
     brought = wanted.bring(folder)
-    tested = brought.disk if brought else disk.open_image(builder.reference_image(folder) / "kios.img")
+    tested = wanted.tested(brought, lambda: builder.reference_image(folder))
     with scratch("kios-e2e-") as run_folder:
         artifacts = run_folder / "artifacts"
         maker = NodeMaker(
-            host.find(wanted.qemu, wanted.accelerator, folder, run_folder, _say),
+            host.find(wanted.qemu, wanted.accelerator, folder, run_folder, _say, wanted.firmware),
             run_folder,
             artifacts,
             wanted.machine,
@@ -63,11 +63,15 @@ def _say(words: str) -> None:
     print(f"kios-e2e: {words}", file=sys.stderr)
 
 
-def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
-    """Shows how a running node is entered, and connects a keyboard and a screen to its console until its user leaves."""
+def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat, why: str = "") -> None:
+    """Shows how a running node is entered, and connects a keyboard and a screen to its console until its user leaves.
+
+    `why` is what they came for, in a line.
+    """
     keys, port = node.credentials, node.boot.kubelet.port
     trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     lines = [
+        *([shown(why)] if why else []),
         f"kubelet API, once the node has its lease: curl -k --cert {keys.client} https://127.0.0.1:{port}/pods",
         f"SSH, with a pod that runs sshd: ssh -i {keys.ssh_user} -p {node.boot.ssh_port} {trust} root@127.0.0.1",
         "This terminal is the node's serial console; a shell that is left comes back in some seconds. Ctrl-] ends the node.",

@@ -129,8 +129,12 @@ def _node_options() -> argparse.ArgumentParser:
     )
     node.add_argument("--disk-size", metavar="SIZE", help="size of the node's disk (default: twice the image)")
     node.add_argument("--memory", default="1G", metavar="SIZE", help="memory of the node (default: %(default)s)")
+    node.add_argument(
+        "--sector-size", type=int, choices=(512, 4096), help="bytes in a block of its disk (default: the image's)"
+    )
     node.add_argument("--cpus", type=int, default=1, metavar="N", help="its CPUs (default: %(default)s)")
     node.add_argument("--nic", default="virtio-net-pci", help="its network card (default: %(default)s)")
+    node.add_argument("--firmware", choices=("newest", "system"), default="newest", help="as for pytest (default: %(default)s)")
     node.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="what runs the guest")
     node.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether it may reach out")
     node.add_argument("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
@@ -206,8 +210,10 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
         containers=tuple(options.container),
         disk_size=options.disk_size,
         memory=options.memory,
+        sector_size=options.sector_size,
         cpus=options.cpus,
         nic=options.nic,
+        firmware=options.firmware,
         network=options.network,
         accelerator=options.accelerator,
         qemu=options.qemu,

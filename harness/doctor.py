@@ -12,7 +12,7 @@ from harness.lab import builder, capacity, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
 from harness.lab.wanted import Wanted
-from harness.vm import accelerator, firmware, qemu
+from harness.vm import accelerator, qemu
 
 _GIB = 1 << 30
 # A first build and the frozen nodes.
@@ -52,7 +52,7 @@ def examine(wanted: Wanted) -> Iterator[Condition]:
         found = qemu.find(wanted.qemu, host.unpacked_qemu(folder))
         freezes = "nodes can be cloned" if found.can_freeze else "every node is booted: setup/qemu.sh brings one that clones"
         yield Condition("QEMU", f"{found.path} {'.'.join(map(str, found.version))}; {freezes}")
-        code = firmware.find(first=found.firmware)
+        code = host.firmware_of(found, wanted.firmware)
         yield Condition("firmware", str(code.code))
         with scratch("kios-e2e-doctor-") as place:
             chosen = accelerator.choose(wanted.accelerator, found.path, code, folder / "accelerators.json", place)

@@ -37,7 +37,8 @@ from harness.summary import describe, tell
 
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
-_FAILED = pytest.StashKey[bool]()
+# What failed, in a line.
+_FAILED = pytest.StashKey[str]()
 _SCRIBE = pytest.StashKey[Scribe]()
 
 
@@ -76,11 +77,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Notes a failure for the fixtures' end, and puts what the test's nodes did and left into its report."""
     made = yield
     if made.failed:
-        item.stash[_FAILED] = True
+        said = str(call.excinfo.value).strip() if call.excinfo else ""
+        item.stash[_FAILED] = f"{item.nodeid}: {said.partition(chr(10))[0] or 'it failed'}"
     if made.when == "call":
         for node in item.stash.get(_NODES, []):
             if made.failed and node.started is not None:
@@ -165,11 +169,12 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
-    blocks = request.config.getoption("sector_size")
+    wishes = wanted(request.config)
     if brought:
-        if blocks not in (None, brought.disk.table.sector_size):
-            pytest.skip(f"what is under test is not made for blocks of {blocks} bytes")
-        return brought.disk
+        try:
+            return wishes.tested(brought, Path)
+        except InputError as unfit:
+            pytest.skip(str(unfit))
     folder: Path = request.getfixturevalue("node_image")
     digests, versions = builder.contents_of(folder)
     scribe = request.config.stash[_SCRIBE]
@@ -177,7 +182,7 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
         scribe.note(Fact("under test", name, digest))
     for part, version in versions.items():
         scribe.note(Fact("inside", part, version))
-    return disk.open_image(folder / ("kios-4k.img" if blocks == 4096 else "kios.img"))
+    return wishes.tested(None, lambda: folder)
 
 
 @pytest.fixture(scope="session")
@@ -273,11 +278,14 @@ def node_maker(
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
-        if request.node.stash.get(_FAILED, False) and pytestconfig.getoption("keep_on_failure"):
-            _keep(maker, pytestconfig)
+        if why := request.node.stash.get(_FAILED, ""):
+            with contextlib.suppress(OSError):
+                maker.keep_logs()
+            if pytestconfig.getoption("keep_on_failure"):
+                _keep(maker, pytestconfig, why)
 
 
-def _keep(maker: NodeMaker, config: pytest.Config) -> None:
+def _keep(maker: NodeMaker, config: pytest.Config, why: str) -> None:
     """Gives the consoles of the nodes that run to the terminal, if there is one; then keeps their disks."""
     from harness import by_hand
 
@@ -286,10 +294,12 @@ def _keep(maker: NodeMaker, config: pytest.Config) -> None:
         with seat, capture.global_and_fixture_disabled():
             for node in maker.nodes:
                 if node.was_started and node.boot.process.running():
-                    by_hand.visit(node, seat, seat)
+                    by_hand.visit(node, seat, seat, why)
     else:
         tell(config, "--keep-on-failure: there is no terminal at which to visit a node; its disk is with its artifacts")
     maker.keep_disks()
+    for node in maker.nodes:
+        tell(config, f"kept: {node.artifacts}; for a whole disk: qemu-img convert -O qcow2 disk.qcow2 FILE")
 
 
 def _seat(config: pytest.Config) -> FileIO | None:

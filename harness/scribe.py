@@ -23,7 +23,7 @@ from harness.lab.artifacts import taken
 from harness.lab.boot import Boot
 from harness.lab.failed_boots import Blocked
 from harness.lab.node import Node
-from harness.summary import party_of
+from harness.summary import by_its_own, party_of
 from harness.verdict.feed import QemuExit
 
 _RUN, _COMMAND = "kios-e2e-run", "kios-e2e-command"
@@ -194,7 +194,7 @@ class _Test:
 
     def ended(self, test: str, artifacts: str) -> Ended:
         words = self._words.removeprefix("Skipped: ")
-        sentence = re.split(r"\n|(?<=^AssertionError): assert ", words, maxsplit=1)[0]
+        sentence = words.removeprefix("AssertionError: ").partition("\n")[0]
         return Ended(
             test, self._verdict, time.time(), self._party, sentence, words[:_MOST_WORDS], dict(self._seconds), artifacts
         )
@@ -245,13 +245,7 @@ def _is_controller(config: pytest.Config) -> bool:
 
 
 def _party(raised: BaseException | None, phase: str) -> Party:
-    """Who is at fault: an assertion of a test's own speaks of the node, any other error of the test itself."""
-    if raised is None:
-        return Party.HOST
-    if told := party_of(raised):
-        return told
-    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception)
-    return Party.NODE if is_verdict and phase == "call" else Party.TEST
+    return Party.HOST if raised is None else party_of(raised) or by_its_own(raised, phase)
 
 
 def _words(raised: pytest.ExceptionInfo[BaseException] | None) -> str:

@@ -29,6 +29,12 @@ def party_of(failure: BaseException) -> Party | None:
     return failure.party if isinstance(failure, HarnessError | NodeFailure) else None
 
 
+def by_its_own(raised: BaseException, phase: str | None) -> Party:
+    """Who is at fault for what a scenario raised by itself: an assertion speaks of the node, any other error of the test."""
+    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception)
+    return Party.NODE if is_verdict and phase == "call" else Party.TEST
+
+
 def tell(config: pytest.Config, words: str) -> None:
     """Has a line stand once in the run's summary."""
     told = config.stash.setdefault(_TOLD, [])
@@ -69,6 +75,8 @@ def pytest_runtest_makereport(
         tell(item.config, f"tests were blocked: {shown(str(call.excinfo.value))}")
         return report
     party, full = party_of(call.excinfo.value), space.is_lacking(call.excinfo.value)
+    if party is None and VOID in item.stash:
+        party = by_its_own(call.excinfo.value, report.when)
     if (full or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
         report.sections.insert(0, ("why it proves nothing", reason))

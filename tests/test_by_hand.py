@@ -10,10 +10,9 @@ import pytest
 
 from harness import by_hand
 from harness.errors import HarnessError
-from harness.lab import builder, host
+from harness.lab import builder, host, wanted
 from harness.lab.wanted import Wanted
 from harness.serial import terminal
-from harness.storage import disk
 
 
 class Maker:
@@ -39,7 +38,7 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
     nothing: Any = lambda *_: None  # noqa: E731
     monkeypatch.setattr(by_hand.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
     monkeypatch.setattr(builder, "reference_image", lambda _: tmp_path)
-    monkeypatch.setattr(disk, "open_image", nothing)
+    monkeypatch.setattr(wanted, "open_image", nothing)
     monkeypatch.setattr(host, "find", nothing)
     monkeypatch.setattr(by_hand, "visit", nothing)
 

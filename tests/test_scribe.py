@@ -85,7 +85,7 @@ def test_setup(artifacts, broken):
 _PARTIES = {
     "good": ("passed", "", ""),
     "bad": ("failed", "node", "milestone init: it did not happen"),
-    "assertion": ("failed", "node", "AssertionError: there is also sh"),
+    "assertion": ("failed", "node", "there is also sh"),
     "host": ("error", "host", "no space left"),
     "input": ("error", "test", "no such pod"),
     "own": ("error", "test", "KeyError: 'key'"),

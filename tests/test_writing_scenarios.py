@@ -71,7 +71,10 @@ class FakeBoot:
     def write_file(self, path: PurePosixPath, content: bytes) -> None:
         assert (str(path), content) == ("/var/log/a note.txt", b"kept")
 
-    def until(self, condition, what, within):  # type: ignore[no-untyped-def]
+    def expects(self, pod: str, container: str) -> bool:
+        return pod == "node"
+
+    def until(self, condition, what, within, seen=str):  # type: ignore[no-untyped-def]
         met = condition()
         assert met, what
         return met

@@ -18,7 +18,7 @@ from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
-from harness.lab import evidence
+from harness.lab import evidence, pod_logs
 from harness.lab.disk_watch import DiskWatch
 from harness.lab.expectation import Expectation, awaited, milestones_of
 from harness.lab.refusals import Refusals
@@ -55,6 +55,7 @@ _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _LAST_LINES = 8
 _TROUBLES = 3
+_MOST_ANSWER = 300
 _MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
@@ -233,11 +234,11 @@ class Boot:
         """Runs a command in a container by the kubelet's endpoint."""
         return self.kubelet.exec(command, within * self._expectation.slowness, self._stop_if_over)
 
-    def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN) -> T:
+    def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN, seen: Callable[[], str] = str) -> T:
         """Asks for a condition again and again, as the node goes on, until it is true, and returns it.
 
-        `what` names it in a failure, `within` is in seconds on the reference host. Raises NodeFailure when the time is over
-        or the node is.
+        `what` names it in a failure, which has `seen` too, or else the last answer; `within` is in seconds on the reference
+        host. Raises NodeFailure when the time is over or the node is.
         """
         __tracebackhide__ = True
         last: list[T] = []
@@ -249,7 +250,8 @@ class Boot:
         patience = replace(self._patience(within), silence=math.inf)
         outcome = self._judge.wait(lambda _: False, patience, pods=self._still_hoped_for(), condition=holds)
         if not isinstance(outcome, Met):
-            raise self._failure(outcome, what)
+            answer = f"the last answer was {last[0]!r}"[:_MOST_ANSWER] if last and last[0] not in (None, False) else ""
+            raise self._failure(outcome, what, seen() or answer)
         return last[0]
 
     def check(self, what: str) -> None:
@@ -370,6 +372,11 @@ class Boot:
         with contextlib.suppress(OSError):
             record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
 
+    def keep_logs(self) -> None:
+        """Writes the containers' logs of a running node to the artifacts."""
+        if self.process.running():
+            pod_logs.keep(self.agent, self.artifacts / "pods")
+
     def _keep_console(self) -> None:
         """The console's lines with their times, which its bytes do not have."""
         heard = self.feed.since(max(0, self.feed.position() - _MOST_LINES))
@@ -443,7 +450,7 @@ class Boot:
         if (outcome := self._judge.verdict()) is not None:
             raise self._failure(outcome, "an answer of the node's")
 
-    def _failure(self, outcome: Outcome, what: str) -> Exception:
+    def _failure(self, outcome: Outcome, what: str, seen: str = "") -> Exception:
         if self.full_disk:
             outcome = NoSpace(self.full_disk)
         passed = self.timeline()
@@ -451,7 +458,7 @@ class Boot:
         reached = [f"{frozen[0]} to {frozen[-1]} (before it was frozen)"] if frozen else []
         reached += [entry.name for entry in passed if not entry.frozen]
         words: list[str] = []
-        signs: list[str] = []
+        signs = [seen] if seen else []
         if isinstance(outcome, Contradicted) and outcome.container:
             words += evidence.of_container(*outcome.container, self.kubelet, self.agent)
         if isinstance(outcome, Contradicted) and outcome.daemon:
@@ -459,7 +466,7 @@ class Boot:
             outcome = replace(outcome, by=f"{outcome.by}; {said}")
         if isinstance(outcome, TooLate | Stalled):
             words += map(shown, self._judge.nearest(self._awaited()))
-            signs = self._signs_of_life()
+            signs += self._signs_of_life()
         before = [trouble.cause for trouble in self._judge.troubles()[-_TROUBLES:]]
         words.insert(0, explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached, signs, list(dict.fromkeys(before))))
         words += [f"{evidence.on_screen(self.screen)}artifacts: {self.artifacts}"]

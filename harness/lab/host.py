@@ -61,10 +61,15 @@ def find(
     See `qemu.find`, `firmware.find` and `accelerator.choose` for the errors.
     """
     found = qemu.find(program, unpacked_qemu(cache))
-    code = firmware.find(first=found.firmware if build == FIRMWARES[0] else None)
+    code = firmware_of(found, build)
     chosen = accelerator.choose(wish, found.path, code, cache / "accelerators.json", scratch)
     compare = functools.partial(accelerator.forget_if_wrong, cache / "accelerators.json", chosen)
     return Host(found, code, chosen, _gate(cache, say), functools.partial(_font, cache), compare)
+
+
+def firmware_of(found: Qemu, build: str) -> Firmware:
+    """The firmware of a build, one of `FIRMWARES`; raises HarnessError if there is none."""
+    return firmware.find(first=found.firmware if build == FIRMWARES[0] else None)
 
 
 def _gate(cache: Path, say: Callable[[str], None]) -> Admission:

@@ -5,11 +5,12 @@ import hashlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from harness.errors import InputError
 from harness.guest.credentials import Credentials
 from harness.lab import digest
 from harness.lab.failed_boots import FailedBoots, Unnoted
@@ -18,10 +19,10 @@ from harness.lab.initramfs import Initramfs
 from harness.lab.node import Folders, Node, Order
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
-from harness.lab.template import Templates
+from harness.lab.template import Template, Templates
 from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.storage.disk import Disk
-from harness.storage.overlay import Tree
+from harness.storage.overlay import Entry, Tree
 from harness.verdict.timeline import Passed
 from harness.vm.machine import Machine
 from harness.wire.site import Site
@@ -34,6 +35,8 @@ _TAKES_THE_CONSOLE = "console"
 _TEMPLATE = "template"
 
 Pods = Sequence[StaticPod | Path]
+# By their absolute places on the data partition, as /meta/etc/hosts.
+Files = Mapping[PurePosixPath, Entry] | Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,9 @@ class NodeMaker:
         self._stock, self._initramfs = stock, initramfs
         self._failed_boots = failed_boots or Unnoted()
         self._in_use = ExitStack()
+        self._templates: list[Template] = []
 
-    def order(self, image: Disk, pods: Pods, files: Tree | None = None, wishes: Wishes | None = None) -> Order:
+    def order(self, image: Disk, pods: Pods, files: Files | None = None, wishes: Wishes | None = None) -> Order:
         """A node to be, complete: see `NewNode` for the arguments."""
         machine = (wishes or Wishes()).applied_to(self._machine(image, None))
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
@@ -102,8 +106,17 @@ class NodeMaker:
             if self._initramfs
             else self._stock.supply(image, names, self._in_use)
         )
-        given = {**supplies.files, **(files or {})}
-        return Order(image, machine, loaded, console_pod, given, supplies.registry, self._initramfs, supplies.archive)
+        return Order(
+            image,
+            machine,
+            loaded,
+            console_pod,
+            {**supplies.files, **_placed(files or {})},
+            supplies.registry,
+            self._initramfs,
+            supplies.archive,
+            supplies.images,
+        )
 
     def prepare(self, order: Order) -> Node:
         """A node that was not started yet."""
@@ -128,12 +141,23 @@ class NodeMaker:
             milestones = node.freeze(folder / "state", folder / "dhcp.pcap")
             shutil.move(node.overlay, folder / "disk.qcow2")
             shutil.move(node.variables, folder / "variables.fd")
+            shutil.copytree(place.artifacts, folder / "boot", ignore=shutil.ignore_patterns("*.pcapng", "*.ppm", "*.jsonl"))
             return milestones
 
         template = self._in_use.enter_context(templates.get(_facts(order, self._host), make))
+        self._templates.append(template)
         node = self._remember(Node.clone(template, order, self._host, self._next_place()))
         node.start()
         return node
+
+    def keep_logs(self) -> None:
+        """Keeps with the artifacts what nodes that still run have logged, and how those that were cloned had booted."""
+        for node in self.nodes:
+            if node.was_started:
+                node.boot.keep_logs()
+        for template in self._templates:
+            if template.logs.is_dir() and not (self._artifacts / _TEMPLATE).exists():
+                shutil.copytree(template.logs, self._artifacts / _TEMPLATE)
 
     def keep_disks(self) -> None:
         """Ends the nodes and keeps their disks with their artifacts."""
@@ -192,7 +216,7 @@ class NewNode:
         image: Disk | None = None,
         pods: Pods = (),
         disk_size: int | str | None = None,
-        files: Tree | None = None,
+        files: Files | None = None,
         kernel_arguments: Sequence[str] | None = None,
         *,
         nic: str | None = None,
@@ -209,6 +233,14 @@ class NewNode:
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
         order = self.maker.order(image or self.image(), pods, files, wishes)
         return self.make(replace(order, registry=site.before(order.registry)) if site else order)
+
+
+def _placed(files: Files) -> Tree:
+    """Files by their places; raises InputError for a place that is no absolute path on the data partition."""
+    for place in files:
+        if not PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+            raise InputError(f"{place} is no place on the data partition: write an absolute path, such as /meta/etc/hosts.")
+    return {PurePosixPath(place): entry for place, entry in files.items()}
 
 
 def _boot_key(order: Order) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from harness import space
-from harness.errors import HarnessError, NodeFailure
+from harness.containers import preload, reference
+from harness.containers.archive import ArchivedImage
+from harness.errors import InputError, NodeFailure
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab import own_files
 from harness.lab.admission import QEMU_ITSELF, Need
@@ -19,6 +21,7 @@ from harness.lab.host import Host
 from harness.lab.initramfs import LOADED, OWN_FILE, Initramfs, on_node
 from harness.lab.own_files import Shipped
 from harness.lab.questions import Questions
+from harness.lab.stock import refuse_unknown
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes
 from harness.storage import cpio, esp, overlay
@@ -52,6 +55,7 @@ class Order:
     `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
     `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
     `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
+    `supplied` are the container images that it is given beside the image's own.
     """
 
     image: Disk
@@ -62,6 +66,7 @@ class Order:
     registry: int | None = None
     initramfs: Initramfs | None = None
     archive: Path | None = None
+    supplied: Sequence[ArchivedImage] = ()
 
     @property
     def load_options(self) -> tuple[str, ...]:
@@ -72,6 +77,13 @@ class Order:
     def shipped(self) -> Shipped:
         """What its image has of its own."""
         return self.initramfs or self.image
+
+    def lacking(self, names: Sequence[str]) -> list[str]:
+        """The container images that its image does not have."""
+        if self.initramfs is None:
+            return preload.missing(self.image, names)
+        there = set(self.initramfs.image_names())
+        return [name for name in names if str(reference.parse(name)) not in there]
 
     @property
     def all_pods(self) -> Sequence[StaticPod]:
@@ -112,7 +124,7 @@ class Node(Questions):
         """Makes a node that has never run: its disk an overlay on the image, with what was ordered put on it."""
         image = order.image
         if order.machine.sector_size != image.table.sector_size:
-            raise HarnessError(
+            raise InputError(
                 f"{image.path} is made for blocks of {image.table.sector_size} bytes, not {order.machine.sector_size}: "
                 "the firmware would not find its partitions."
             )
@@ -146,9 +158,9 @@ class Node(Questions):
         return self._folder / "variables.fd"
 
     def start(self) -> None:
-        """Switches the machine on, or lets it go on from where it was frozen; raises HarnessError if it runs."""
+        """Switches the machine on, or lets it go on from where it was frozen; raises InputError if it runs."""
         if self._boots and self._boots[-1].process.running():
-            raise HarnessError("The node runs already.")
+            raise InputError("The node runs already.")
         space.check(self._folder, _WRITES, "a node's disk")
         artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
         capture = artifacts / CAPTURE
@@ -211,7 +223,7 @@ class Node(Questions):
     def boot(self) -> Boot:
         """The run that is, or was the last."""
         if not self._boots:
-            raise HarnessError("The node was never started.")
+            raise InputError("The node was never started.")
         return self._boots[-1]
 
     @property
@@ -280,9 +292,13 @@ class Node(Questions):
         return {entry.name for entry in self.timeline()} <= {milestone.name for milestone in BOOT}
 
     def add(self, pod: StaticPod | Path) -> StaticPod:
-        """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too."""
+        """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too.
+
+        Raises InputError for a pod that takes another's place, or names a container image that the node cannot have.
+        """
         added = pod if isinstance(pod, StaticPod) else load(pod)
         refuse_clashes([*self.order.all_pods, *self._added, added])
+        refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         self._added.append(added)
         self.write(on_node(added.place), added.text())
         self._keep_manifest(added)
@@ -318,12 +334,12 @@ class Node(Questions):
         self.start()
 
     def disk(self) -> Disk:
-        """Reads the disk of a node that does not run; raises HarnessError if it runs.
+        """Reads the disk of a node that does not run; raises InputError if it runs.
 
         It is a raw copy, and stays as it is while the node boots again.
         """
         if self._boots and self.boot.process.running():
-            raise HarnessError("The disk of a running node changes while it is read: power it off first.")
+            raise InputError("The disk of a running node changes while it is read: power it off first.")
         raw = self._folder / f"disk-{len(self._boots)}.raw"
         raw.unlink(missing_ok=True)
         overlay.flatten(self.overlay, raw)

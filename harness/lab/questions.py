@@ -15,6 +15,7 @@ from harness.wire.dhcp import Lease
 
 _STATES = ("running", "terminated", "waiting")
 _WITHIN = 60.0
+_MOST_LINE = 300
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,12 @@ class Questions(ABC):
         def line() -> str | None:
             return next((line for line in self._last_log(pod, container).split("\n") if wanted.search(line)), None)
 
-        found = self.boot.until(line, f"a line {pattern!r} of container {container} of pod {pod}", within)
+        def seen() -> str:
+            lines = [line for line in self._last_log(pod, container).split("\n") if line.strip()]
+            return f"its log has {len(lines)} lines, the last: {lines[-1][:_MOST_LINE]}" if lines else "its log is empty"
+
+        self._refuse_unknown(pod, container)
+        found = self.boot.until(line, f"a line {pattern!r} of container {container} of pod {pod}", within, seen)
         assert found is not None
         return found
 
@@ -153,7 +159,12 @@ class Questions(ABC):
             known = self._state(pod, container)
             return known if known is not None and known.state == state else None
 
-        found = self.boot.until(reached, f"container {container} of pod {pod} is {state}", within)
+        def seen() -> str:
+            known = self._state(pod, container)
+            return f"it is {known.state}{f' ({known.reason})' if known.reason else ''}" if known else "the kubelet has none"
+
+        self._refuse_unknown(pod, container)
+        found = self.boot.until(reached, f"container {container} of pod {pod} is {state}", within, seen)
         assert found is not None
         return found
 
@@ -165,6 +176,17 @@ class Questions(ABC):
         # State 0A is LISTEN (Linux, include/net/tcp_states.h).
         listens = f"grep -q ':{port:04X} [0-9A-F]*:0000 0A' /proc/net/tcp /proc/net/tcp6 2> /dev/null"
         self.boot.until(lambda: self.boot.run(listens).status == 0, f"TCP port {port} is listened on", within)
+
+    def _refuse_unknown(self, pod: str, container: str) -> None:
+        """Raises InputError for a container that no manifest names and the kubelet, if it can be asked, does not have."""
+        if self.boot.expects(pod, container):
+            return
+        try:
+            states = self.boot.kubelet.states()
+        except (OSError, HarnessError):
+            return
+        if states and (pod, container) not in [(state.pod, state.container) for state in states]:
+            self._known(pod, container)
 
     def _known(self, pod: str, container: str) -> ContainerState:
         """A container that the kubelet has; one that it lacks is the node's failure where a manifest names it."""

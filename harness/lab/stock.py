@@ -30,12 +30,13 @@ _STAYS_FREE = 0.2
 class Supplies:
     """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1.
 
-    `archive` is a store as a part of an initramfs, for a node that has no data partition.
+    `archive` is a store as a part of an initramfs, for a node that has no data partition. `images` are those that it has so.
     """
 
     files: Tree
     registry: int | None = None
     archive: Path | None = None
+    images: Sequence[ArchivedImage] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Stock:
             return Supplies({})
         images = self._images() if lacking else self._named_images()
         wanted = [_called(name, images) for name in lacking]
-        _refuse_unknown(lacking, images, f"the store of {disk.path}")
+        refuse_unknown(lacking, images, f"the store of {disk.path}")
         stored = _with_room(disk, lacking, [image for image in wanted if image])
         archives = list(dict.fromkeys(image.archive for image in stored))
         tree: dict[PurePosixPath, Entry] = dict(preload.files(disk, self._store(archives, served), lacking)) if archives else {}
@@ -70,10 +71,10 @@ class Stock:
         lacked = [str(name) for image in rest for name in image.names]
         prefixes = [reference.parse(name).repository for name in preload.missing(disk, lacked)]
         if not prefixes:
-            return Supplies(tree)
+            return Supplies(tree, images=stored)
         registry = served.enter_context(Registry.serve(rest))
         tree[CONFIGURATION] = File(Registry.configuration("{}:{}".format(*REGISTRY), prefixes))
-        return Supplies(tree, registry.port)
+        return Supplies(tree, registry.port, images=images)
 
     def supply_beside(self, initramfs: Initramfs, names: Iterable[str], served: ExitStack) -> Supplies:
         """Returns what a node of generation B needs beside its user's initramfs: all that is at hand and not in that.
@@ -85,7 +86,7 @@ class Stock:
         if not lacking:
             return Supplies({})
         images = self._images()
-        _refuse_unknown(lacking, images, f"a store of {initramfs.path}")
+        refuse_unknown(lacking, images, f"a store of {initramfs.path}")
         beside = [image.archive for image in images if not {str(name) for name in image.names} <= there]
         store = self._store(list(dict.fromkeys(beside)), served)
 
@@ -94,7 +95,7 @@ class Stock:
             (making / "store").write_bytes(cpio.archive(preload.whole(store, OWN_STORE)))
 
         packed = served.enter_context(cache.kept(store.with_name(f"archive-of-{store.name}"), Path.exists, pack))
-        return Supplies({STORAGE_CONF: initramfs.storage_conf()}, archive=packed / "store")
+        return Supplies({STORAGE_CONF: initramfs.storage_conf()}, archive=packed / "store", images=images)
 
     def _images(self) -> Sequence[ArchivedImage]:
         """All that is at hand; one that was named goes before one of the reference image's with a name of its own."""
@@ -138,7 +139,8 @@ def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]
     return stored
 
 
-def _refuse_unknown(names: Iterable[str], images: Sequence[ArchivedImage], where: str) -> None:
+def refuse_unknown(names: Iterable[str], images: Sequence[ArchivedImage], where: str) -> None:
+    """Raises InputError for names that none of the images has; `where` else they were looked for."""
     if unknown := [name for name in names if _called(name, images) is None]:
         at_hand = sorted(str(name) for image in images for name in image.names)
         raise InputError(

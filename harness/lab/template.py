@@ -51,6 +51,11 @@ class Template:
         return self.folder / "state"
 
     @property
+    def logs(self) -> Path:
+        """What was left of the frozen node's boot."""
+        return self.folder / "boot"
+
+    @property
     def dhcp(self) -> Path:
         """A capture of the frozen node's DHCP messages."""
         return self.folder / "dhcp.pcap"

@@ -1,5 +1,6 @@
 """What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from harness.lab import brought
 from harness.lab.brought import Brought
 from harness.lab.generation import Belief, Generation
 from harness.lab.size import size_in_bytes
-from harness.storage.disk import Disk
+from harness.storage.disk import Disk, open_image
 from harness.vm.machine import EARLY_CONSOLE, Machine
+
+_LARGE_BLOCKS = 4096
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class Wanted:
     containers: tuple[Path, ...] = ()
     disk_size: str | None = None
     memory: str = "1G"
+    sector_size: int | None = None
     cpus: int = 1
     nic: str = "virtio-net-pci"
+    firmware: str = "newest"
     network: str = "restricted"
     accelerator: str = "auto"
     qemu: str | None = None
@@ -59,6 +64,18 @@ class Wanted:
         if self.efi and self.modules:
             return brought.of_outputs(self.efi, self.modules, cache, self.initrd, self.generation)
         return None
+
+    def tested(self, brought: Brought | None, reference: Callable[[], Path]) -> Disk:
+        """The disk under test: what was brought, or the reference image in the folder that `reference` finds.
+
+        Raises InputError where what was brought is made for other blocks than are wanted.
+        """
+        if brought is None:
+            return open_image(reference() / ("kios-4k.img" if self.sector_size == _LARGE_BLOCKS else "kios.img"))
+        made_for = brought.disk.table.sector_size
+        if self.sector_size not in (None, made_for):
+            raise InputError(f"{brought.disk.path} is made for blocks of {made_for} bytes, not {self.sector_size}.")
+        return brought.disk
 
     def belief(self) -> Belief | None:
         """The generation that build outputs are taken for; None where none were named. Raises InputError for bad ones."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.manifests import rules
 from harness.manifests.finding import Finding, Severity, shown
 from harness.manifests.page import Page, parsed, text_of
@@ -26,7 +26,7 @@ def completed(page: Page, completion: Path) -> StaticPod:
     """The page's Pod with its one-shots as init containers, and with what the page leaves to the reader.
 
     That is declared in the file `completion` (scenarios/page-completion.yaml says how); nothing else is changed.
-    Raises HarnessError where it does not fit the page, and for a Pod that would not run even so, with the lines of both files.
+    Raises InputError where it does not fit the page, and for a Pod that would not run even so, with the lines of both files.
     """
     pod = page.pod.node.below(0)
     # A finding has a line and no file: the completion is read as if it stood below the page.
@@ -35,10 +35,10 @@ def completed(page: Page, completion: Path) -> StaticPod:
         _complete(pod, [one_shot.node.below(0) for one_shot in page.one_shots], sections)
     except _MisfitError as misfit:
         words = f"does not fit the pod at {page.file}:{page.pod.line}: {misfit}"
-        raise HarnessError(_at(page, completion, Finding(misfit.line, words))) from misfit
+        raise InputError(_at(page, completion, Finding(misfit.line, words))) from misfit
     errors = [finding for finding in rules.findings(pod) if finding.severity is Severity.ERROR]
     if errors:
-        raise HarnessError("\n".join(_at(page, completion, error) for error in sorted(errors, key=lambda error: error.line)))
+        raise InputError("\n".join(_at(page, completion, error) for error in sorted(errors, key=lambda error: error.line)))
     manifest = pod.plain()
     return StaticPod(f"{manifest['metadata']['name']}.yaml", manifest)
 
@@ -70,10 +70,10 @@ def _sections(completion: Path) -> Mapping[str, YamlNode]:
     for kind, names in ((dict, _MAPPINGS), (list, _LISTS)):
         if wrong := [name for name in names if name not in sections or not isinstance(sections[name].value, kind)]:
             kinds = f"{', '.join(_MAPPINGS)} are mappings and {', '.join(_LISTS)} lists"
-            raise HarnessError(f"{completion}:{root.line}: is no completion for want of {wrong[0]}: {kinds}, if empty ones.")
+            raise InputError(f"{completion}:{root.line}: is no completion for want of {wrong[0]}: {kinds}, if empty ones.")
     for name in sections:
         if name not in (*_MAPPINGS, *_LISTS):
-            raise HarnessError(f"{completion}:{sections[name].line}: {shown(name)} is nothing that completes a page.")
+            raise InputError(f"{completion}:{sections[name].line}: {shown(name)} is nothing that completes a page.")
     return sections
 
 

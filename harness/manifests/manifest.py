@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.manifests import admission, kubelet_rules, rules, yaml_reader
 from harness.manifests.finding import Finding, Severity
 from harness.manifests.yaml_reader import YamlNode
@@ -35,9 +35,9 @@ class Reading:
         return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
     def manifest(self) -> Manifest:
-        """Returns the pod that the file holds; raises HarnessError with all errors, a line each."""
+        """Returns the pod that the file holds; raises InputError with all errors, a line each."""
         if self.root is None or self.errors:
-            raise HarnessError("\n".join(error.at(self.file) for error in self.errors))
+            raise InputError("\n".join(error.at(self.file) for error in self.errors))
         manifest: Manifest = self.root.plain()
         return manifest
 
@@ -57,7 +57,7 @@ def read(file: Path) -> Reading:
     """Reads and checks one file, by the kubelet's own rules too where they are at hand; nothing is raised."""
     try:
         return asked(check(file, _bytes_of(file)))
-    except HarnessError as refused:
+    except InputError as refused:
         words = str(refused)
     except OSError as failed:
         words = f"cannot be read: {failed.strerror}."
@@ -93,20 +93,20 @@ def read_all(files: Iterable[Path]) -> list[Reading]:
 
 
 def _bytes_of(file: Path) -> bytes:
-    """Returns what is in a regular file, or for `-` what comes on stdin; raises HarnessError for any other file, unopened.
+    """Returns what is in a regular file, or for `-` what comes on stdin; raises InputError for any other file, unopened.
 
     A fifo keeps its reader waiting.
     """
     if file == _STDIN:
         data = sys.stdin.buffer.read(_LARGEST + 1)
         if len(data) > _LARGEST:
-            raise HarnessError(f"more than {_LARGEST} bytes are no manifest.")
+            raise InputError(f"more than {_LARGEST} bytes are no manifest.")
         return data
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise HarnessError("is a directory: name the files in it.")
+        raise InputError("is a directory: name the files in it.")
     if not stat.S_ISREG(status.st_mode):
-        raise HarnessError("is no regular file: copy what it holds into one.")
+        raise InputError("is no regular file: copy what it holds into one.")
     size = status.st_size
     if size <= _LARGEST:
         with file.open("rb") as stream:
@@ -114,7 +114,7 @@ def _bytes_of(file: Path) -> bytes:
         if len(data) <= _LARGEST:
             return data
         size = len(data)
-    raise HarnessError(f"{size} bytes are no manifest: the largest one read has {_LARGEST}.")
+    raise InputError(f"{size} bytes are no manifest: the largest one read has {_LARGEST}.")
 
 
 def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:

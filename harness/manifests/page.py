@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import InputError
 from harness.manifests import yaml_reader
 from harness.manifests.finding import shown
 from harness.manifests.yaml_reader import YamlNode
@@ -60,7 +60,7 @@ class _Fence:
 
 
 def read(file: Path) -> Page:
-    """Reads a page of Markdown; raises HarnessError, with the line, for YAML in it that is no Pod and no list of containers.
+    """Reads a page of Markdown; raises InputError, with the line, for YAML in it that is no Pod and no list of containers.
 
     A block is what its content says, wherever it stands: `kind: Pod`, or a list in which everything has a name and an image.
     """
@@ -72,9 +72,9 @@ def read(file: Path) -> Page:
 def _pod(file: Path, found: Sequence[Snippet]) -> Snippet:
     pods = [snippet for snippet in found if _is_pod(snippet.node)]
     if not pods:
-        raise HarnessError(f"{file}: shows no Pod: none of its YAML is `kind: Pod`.")
+        raise InputError(f"{file}: shows no Pod: none of its YAML is `kind: Pod`.")
     if len(pods) > 1:
-        raise HarnessError(f"{file}:{pods[1].line}: is a second Pod beside that of {_place(pods[0])}: a node's page has one.")
+        raise InputError(f"{file}:{pods[1].line}: is a second Pod beside that of {_place(pods[0])}: a node's page has one.")
     return pods[0]
 
 
@@ -84,9 +84,7 @@ def _one_shots(file: Path, found: Sequence[Snippet]) -> tuple[Snippet, ...]:
         name = one_shot.node.word("name")
         if name in by_name:
             place = _place(by_name[name])
-            raise HarnessError(
-                f"{file}:{one_shot.line}: is a second container {shown(name)} beside that of {place}: rename one."
-            )
+            raise InputError(f"{file}:{one_shot.line}: is a second container {shown(name)} beside that of {place}: rename one.")
         by_name[name] = one_shot
     return tuple(by_name.values())
 
@@ -96,7 +94,7 @@ def _place(snippet: Snippet) -> str:
 
 
 def _fences(file: Path, text: str) -> Iterator[_Fence]:
-    """What the page has fenced; raises HarnessError for a fence without an end, and for YAML in one that is not read."""
+    """What the page has fenced; raises InputError for a fence without an end, and for YAML in one that is not read."""
     headings: list[tuple[int, str]] = []
     lines = enumerate(text.split("\n"), 1)
     for number, line in lines:
@@ -110,7 +108,7 @@ def _fences(file: Path, text: str) -> Iterator[_Fence]:
             content = "".join(f"{inner}\n" for inner in _content(file, lines, number, opening))
             yield _Fence(number, opening["language"].lower(), tuple(title for _, title in headings), content)
         elif _OUT_OF_REACH.match(line):
-            raise HarnessError(f"{file}:{number}: is YAML whose fence does not begin the line: put only spaces before it.")
+            raise InputError(f"{file}:{number}: is YAML whose fence does not begin the line: put only spaces before it.")
 
 
 def _content(file: Path, lines: Iterator[tuple[int, str]], opened: int, opening: re.Match[str]) -> Iterator[str]:
@@ -119,49 +117,49 @@ def _content(file: Path, lines: Iterator[tuple[int, str]], opened: int, opening:
     closing = re.compile(rf" {{0,3}}{fence[0]}{{{len(fence)},}}\s*")
     for number, line in lines:
         if line[:indent].strip():
-            raise HarnessError(
+            raise InputError(
                 f"{file}:{number}: stands left of the fence of line {opened}, which is not closed: close it above."
             )
         if closing.fullmatch(line[indent:]):
             return
         yield line[indent:]
-    raise HarnessError(f"{file}:{opened}: is a fence that nothing closes.")
+    raise InputError(f"{file}:{opened}: is a fence that nothing closes.")
 
 
 def _snippets(file: Path, fence: _Fence) -> Iterator[Snippet]:
     if fence.language not in _YAML:
         unlabelled = yaml_reader.parse(fence.text.encode()).root
         if unlabelled and (_is_pod(unlabelled) or any(map(_is_container, unlabelled.items()))):
-            raise HarnessError(f"{file}:{fence.line}: fences what a node runs as {fence.language or 'nothing'}: call it yaml.")
+            raise InputError(f"{file}:{fence.line}: fences what a node runs as {fence.language or 'nothing'}: call it yaml.")
         return
     root = parsed(file, fence.text.encode(), fence.line).below(fence.line)
     if _is_pod(root):
         yield Snippet(root, fence.headings)
         return
     if not root.items():
-        raise HarnessError(f"{file}:{root.line}: is YAML, but no Pod and no list of containers: nobody knows where it belongs.")
+        raise InputError(f"{file}:{root.line}: is YAML, but no Pod and no list of containers: nobody knows where it belongs.")
     for item in root.items():
         if not _is_container(item):
-            raise HarnessError(f"{file}:{item.line}: is no container: in a list each item has a name and an image.")
+            raise InputError(f"{file}:{item.line}: is no container: in a list each item has a name and an image.")
         yield Snippet(item, fence.headings)
 
 
 def text_of(file: Path) -> str:
-    """A file's text; raises HarnessError, with the line, for what is no UTF-8."""
+    """A file's text; raises InputError, with the line, for what is no UTF-8."""
     try:
         return file.read_text("utf-8")
     except OSError as missing:
-        raise HarnessError(f"{file}: cannot be read: {missing.strerror}.") from missing
+        raise InputError(f"{file}: cannot be read: {missing.strerror}.") from missing
     except UnicodeDecodeError as broken:
         line = broken.object.count(b"\n", 0, broken.start) + 1
-        raise HarnessError(f"{file}:{line}: is no UTF-8: save it as UTF-8.") from broken
+        raise InputError(f"{file}:{line}: is no UTF-8: save it as UTF-8.") from broken
 
 
 def parsed(file: Path, data: bytes, above: int) -> YamlNode:
-    """The one document in `data`, which stands below so many lines of the file; raises HarnessError for anything else."""
+    """The one document in `data`, which stands below so many lines of the file; raises InputError for anything else."""
     read_from = yaml_reader.parse(data)
     if read_from.root is None or read_from.findings:
-        raise HarnessError("\n".join(f"{file}:{above + found.line}: {found.words}" for found in read_from.findings))
+        raise InputError("\n".join(f"{file}:{above + found.line}: {found.words}" for found in read_from.findings))
     return read_from.root
 
 

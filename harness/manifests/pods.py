@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from harness.errors import HarnessError, InputError
+from harness.errors import InputError
 from harness.manifests import manifest
 from harness.manifests.manifest import Manifest
 
@@ -83,14 +83,14 @@ class StaticPod:
         return self.source if self.source is not None else yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
 
     def without(self, container: str) -> "StaticPod":
-        """The same pod without one of its containers; raises HarnessError if it has none of that name."""
+        """The same pod without one of its containers; raises InputError if it has none of that name."""
         changed = self._copy_with(container)
         for group in _groups(changed):
             group[:] = [entry for entry in group if entry["name"] != container]
         return StaticPod(self.file, changed)
 
     def with_args(self, container: str, args: Sequence[str]) -> "StaticPod":
-        """The same pod with other arguments for one of its containers; raises HarnessError if it has none of that name."""
+        """The same pod with other arguments for one of its containers; raises InputError if it has none of that name."""
         changed = self._copy_with(container)
         _entry(changed, container)["args"] = list(args)
         return StaticPod(self.file, changed)
@@ -104,17 +104,17 @@ class StaticPod:
         return StaticPod(self.file, changed)
 
     def container(self, name: str) -> Manifest:
-        """What the manifest says of a container; raises HarnessError if it has none of that name."""
+        """What the manifest says of a container; raises InputError if it has none of that name."""
         return _entry(self._copy_with(name), name)
 
     def _copy_with(self, container: str) -> Manifest:
         if container not in (*self.init_containers, *self.containers):
-            raise HarnessError(f"Pod {self.name} has no container {container}.")
+            raise InputError(f"Pod {self.name} has no container {container}.")
         return copy.deepcopy(self.manifest)
 
 
 def load(file: Path) -> StaticPod:
-    """Reads a manifest; raises HarnessError with every reason for which it would not run as it is written, a line each."""
+    """Reads a manifest; raises InputError with every reason for which it would not run as it is written, a line each."""
     reading = manifest.read(file)
     return StaticPod(file.name, reading.manifest(), reading.data)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.verdict.feed import Feed
 from harness.verdict.timeline import Milestone
 from harness.vm.machine import CAPTURE, LOOPBACK, NETWORK, REGISTRY, SLOT
@@ -158,7 +158,7 @@ class Wire:
         from harness.wire.redirect import Redirect
 
         if self._site is None:
-            raise HarnessError("The node has no site to which connections could be led.")
+            raise InputError("The node has no site to which connections could be led.")
         return self._inflict(Redirect(port, (LOOPBACK, self._site)))
 
     def serve(self, port: int) -> None:

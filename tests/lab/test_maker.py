@@ -1,18 +1,19 @@
 """The nodes of a test end with it, all of them, whichever of them fails to."""
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
 from harness.lab import maker
 from harness.lab.failed_boots import Blocked, FailedBoots
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
+from harness.lab.template import Template
 
 
 def make_maker(folder: Path) -> NodeMaker:
@@ -45,6 +46,23 @@ def test_each_template_of_a_test_has_artifacts_of_its_own(tmp_path: Path) -> Non
         made.nodes.append(node(names[-1], lambda: None))
     assert names == ["template", "template-2", "template-3"]
     assert made._next_place().artifacts.name == "node-1"
+
+
+def test_files_have_their_places_as_words_or_as_paths() -> None:
+    assert maker._placed({"/meta/a": b"1"}) == maker._placed({PurePosixPath("/meta/a"): b"1"})
+    for wrong in ("meta/a", "/meta/../a"):
+        with pytest.raises(InputError, match="no place on the data partition"):
+            maker._placed({wrong: b""})
+
+
+def test_a_clones_artifacts_have_the_boot_of_its_template(tmp_path: Path) -> None:
+    made = make_maker(tmp_path)
+    (tmp_path / "cache/boot/boot-1").mkdir(parents=True)
+    (tmp_path / "cache/boot/boot-1/console.log").write_text("it booted")
+    made._templates.append(Template(tmp_path / "cache", Credentials(tmp_path), ()))
+    made.keep_logs()
+    made.keep_logs()
+    assert (tmp_path / "artifacts/template/boot-1/console.log").read_text() == "it booted"
 
 
 @pytest.mark.parametrize(("cpu", "moves"), [("host", False), ("Haswell-noTSX", True)])

@@ -77,9 +77,9 @@ class FakeBoot:
         except OSError as refused:
             raise NodeFailure(str(refused)) from refused
 
-    def until(self, condition: Callable[[], T], what: str, within: float) -> T:
+    def until(self, condition: Callable[[], T], what: str, within: float, seen: Callable[[], str] = str) -> T:
         if not (met := condition()):
-            raise NodeFailure(f"{what}: it did not happen within {within:.0f} s")
+            raise NodeFailure(f"{what}: it did not happen within {within:.0f} s; {seen()}")
         return met
 
 
@@ -175,7 +175,9 @@ def test_no_log_is_the_nodes_failure_and_a_wrong_name_the_tests(tmp_path: Path) 
 def test_wait_for_line_returns_the_line(tmp_path: Path) -> None:
     node = FakeNode(tmp_path, Kubelet("first\nleased 10.0.2.15 for ever\nlast\n"))
     assert node.wait_for_line("node", "dhcpcd", r"leased \S+") == "leased 10.0.2.15 for ever"
-    with pytest.raises(NodeFailure, match="a line 'nothing' of container dhcpcd of pod node"):
+    with pytest.raises(
+        NodeFailure, match=r"a line 'nothing' of container dhcpcd of pod node.*its log has 3 lines, the last: last"
+    ):
         node.wait_for_line("node", "dhcpcd", "nothing")
     with pytest.raises(InputError, match="no regular expression"):
         node.wait_for_line("node", "dhcpcd", "(")
@@ -184,10 +186,18 @@ def test_wait_for_line_returns_the_line(tmp_path: Path) -> None:
 def test_wait_for_state_returns_it_and_refuses_what_is_none(tmp_path: Path) -> None:
     node = FakeNode(tmp_path)
     assert node.wait_for_state("node", "dhcpcd", "running") is STATE
-    with pytest.raises(NodeFailure, match="container dhcpcd of pod node is terminated"):
+    with pytest.raises(NodeFailure, match=r"container dhcpcd of pod node is terminated.*; it is running"):
         node.wait_for_state("node", "dhcpcd", "terminated")
     with pytest.raises(InputError, match="There is no state 'ready'"):
         node.wait_for_state("node", "dhcpcd", "ready")
+
+
+def test_a_container_that_nobody_knows_is_not_waited_for(tmp_path: Path) -> None:
+    for wait in (FakeNode(tmp_path).wait_for_state, FakeNode(tmp_path).wait_for_line):
+        with pytest.raises(InputError, match="There is no container dhcpd of pod node; the node has node/dhcpcd"):
+            wait("node", "dhcpd", "running")
+        with pytest.raises(NodeFailure, match="late"):
+            wait("node", "late", "running")
 
 
 def test_a_kubelet_that_is_silent_is_waited_for(tmp_path: Path) -> None:
