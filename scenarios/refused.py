@@ -13,7 +13,7 @@ from harness.storage.disk import Disk
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 # Nobody copies the kubelet's log: what it says is read where it stands.
 UNMIRRORED = NODE_POD.without("kubelet")
-MAIN = {"name": "main", "image": "docker.io/emilyls/tinycat:v1"}
+MAIN = {"name": "main", "image": "docker.io/emilyls/tinycat:v1-alpha2"}
 # Behind the time that the kubelet takes to read a file.
 WITHIN = 5.0
 
