@@ -91,6 +91,7 @@ def add(parser: pytest.Parser) -> None:
         help="boot for each test what did not come up for an earlier one (default: such tests are blocked)",
     )
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="run each test N times, and say how often it passed")
     group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; together the parts are all of them")
     group.addoption(
         "--artifacts",
@@ -116,6 +117,8 @@ def check(config: pytest.Config) -> None:
         page = config.getoption("page")
         if page and not page.is_file():
             raise InputError(f"There is no file {page}.")
+        if config.getoption("repeat") < 1:
+            raise InputError("--repeat takes 1 or more.")
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
         if config.getoption("disk_size"):

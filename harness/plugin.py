@@ -29,6 +29,7 @@ from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
 from harness.progress import Progress, to_terminal
+from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
 from harness.storage import disk
@@ -64,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])
+    if (times := config.getoption("repeat")) > 1:
+        config.pluginmanager.register(Repeats(times, config.stash[_SCRIBE]))
     progress = config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
     cache.announce_to(progress.say)
 

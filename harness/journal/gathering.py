@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.journal import journal
@@ -10,6 +10,8 @@ from harness.journal.entry import Began, Booted, Ended, Entry, Fact, Figure, Fin
 
 # What a machine is called whose dimensions are all the harness's own.
 PLAIN = "as the scenario has it"
+# Which of its times a test is, as `--repeat` has it in a test's name.
+_TIME = re.compile(r"\[\d+of\d+\]$|-\d+of\d+(?=\]$)")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def gather(folders: Iterable[Path]) -> Gathering:
     return _together(entries.values())
 
 
+def promise_of(test: str) -> str:
+    """The test of which one by this name is one time of many: `a.py::test_it[4]` of `a.py::test_it[4-1of5]`."""
+    return _TIME.sub("", test)
+
+
 def cell_of(machine: Mapping[str, str]) -> str:
     """What the options chose of a machine, in words."""
     return ", ".join(f"{name} {value}" for name, value in machine.items()) or PLAIN
@@ -99,13 +106,13 @@ def _together(journals: Iterable[tuple[Path, Sequence[Entry]]]) -> Gathering:
         for entry in entries:
             match entry:
                 case Planned():
-                    planned[entry.test] = entry
+                    planned[promise_of(entry.test)] = replace(entry, test=promise_of(entry.test))
                 case Ended():
-                    attempts.append(Attempt(run.began.run, run.cell, entry, folder))
+                    attempts.append(Attempt(run.began.run, run.cell, replace(entry, test=promise_of(entry.test)), folder))
                 case Booted():
-                    boots.append(OneBoot(run.began.run, run.cell, entry))
+                    boots.append(OneBoot(run.began.run, run.cell, replace(entry, test=promise_of(entry.test))))
                 case Figure():
-                    figures.append(entry)
+                    figures.append(replace(entry, test=promise_of(entry.test)))
                 case Fact():
                     values = facts.setdefault(entry.kind, {}).setdefault(entry.name, [])
                     if entry.value not in values:
@@ -120,10 +127,10 @@ def _began(entries: Sequence[Entry]) -> Began:
 def _run(folder: Path, entries: Sequence[Entry]) -> Run:
     began = _began(entries)
     ended = {entry.test for entry in entries if isinstance(entry, Ended)}
-    undone = [entry.test for entry in entries if isinstance(entry, Planned) and entry.test not in ended]
+    undone = [promise_of(entry.test) for entry in entries if isinstance(entry, Planned) and entry.test not in ended]
     statuses = [entry.status for entry in entries if isinstance(entry, Finished)]
     times = [entry.at for entry in entries if isinstance(entry, Began | Started | Ended | Finished)]
-    return Run(began, folder, max(times), statuses[-1] if statuses else None, undone)
+    return Run(began, folder, max(times), statuses[-1] if statuses else None, list(dict.fromkeys(undone)))
 
 
 def _missing(runs: Sequence[Run]) -> list[str]:

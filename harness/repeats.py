@@ -1,0 +1,64 @@
+"""Tests that are run more than once (`--repeat N`): each time is a test of its own, and in the end each has its rate.
+
+Nothing is run again because it failed: a flake is counted, not hidden.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+import pytest
+
+from harness.journal import gathering, journal
+from harness.journal.gathering import Attempt, OneBoot
+from harness.scribe import Scribe
+
+_FIXTURE = "_time_of_many"
+
+
+class Repeats:
+    """The hooks of a run with `--repeat`."""
+
+    def __init__(self, times: int, scribe: Scribe) -> None:
+        self._times, self._scribe = times, scribe
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Makes of each test as many as it is to be run."""
+        metafunc.fixturenames.append(_FIXTURE)
+        names = [f"{number}of{self._times}" for number in range(1, self._times + 1)]
+        metafunc.parametrize(_FIXTURE, names, ids=names)
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says how often each test passed, and when its boots passed their milestones."""
+        if not journal.any_in([self._scribe.root()]):
+            return
+        known, run = gathering.gather([self._scribe.root()]), self._scribe.run
+        terminalreporter.section(f"{self._times} times each")
+        attempts = [each for each in known.attempts if each.run == run]
+        boots = [each for each in known.boots if each.run == run]
+        for line in table(attempts, boots):
+            terminalreporter.write_line(line)
+
+
+def table(attempts: Iterable[Attempt], boots: Iterable[OneBoot]) -> Iterator[str]:
+    """Lines: of each test its rate and its seconds, then the milestones of its boots, each with the median and the ends."""
+    of_test: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        of_test[attempt.ended.test].append(attempt)
+    passed_at: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for boot in boots:
+        for stage in boot.booted.stages:
+            if not stage.frozen:
+                passed_at[boot.booted.test][stage.name].append(stage.after)
+    for test, found in sorted(of_test.items()):
+        passed = sum(each.ended.verdict == "passed" for each in found)
+        seconds = [sum(each.ended.seconds.values()) for each in found]
+        yield f"{test}: {passed} of {len(found)} passed ({100 * passed / len(found):.0f} %), {_spread(seconds)}"
+        for name, after in passed_at[test].items():
+            yield f"  {name}: {_spread(after)}, {len(after)} boots"
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    return f"{median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
