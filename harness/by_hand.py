@@ -47,12 +47,12 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
                 visit(node, sys.stdin.buffer, sys.stdout.buffer)
                 node.boot.check_end()
         except (HarnessError, NodeFailure) as failed:
-            raise type(failed)(str(failed).replace(str(artifacts), str(_kept(artifacts)))) from failed
+            raise type(failed)(str(failed).replace(str(artifacts), str(kept(artifacts)))) from failed
     print("\nThe node has ended; nothing of it is left.")
     return 0
 
 
-def _kept(artifacts: Path) -> Path:
+def kept(artifacts: Path) -> Path:
     """Moves the logs of a node that failed, if it has any, to where they outlive the run; returns where they are."""
     if not artifacts.exists():
         return artifacts
@@ -63,21 +63,33 @@ def _say(words: str) -> None:
     print(f"kios-e2e: {words}", file=sys.stderr)
 
 
+def ways_in(node: Node) -> list[str]:
+    """How a running node is reached from other programs of its user's."""
+    keys, port = node.credentials, node.boot.kubelet.port
+    trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    return [
+        f"kubelet API, once the node has its lease: curl -k --cert {keys.client} https://127.0.0.1:{port}/pods",
+        f"SSH, with a pod that runs sshd: ssh -i {keys.ssh_user} -p {node.boot.ssh_port} {trust} root@127.0.0.1",
+    ]
+
+
 def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat, why: str = "") -> None:
     """Shows how a running node is entered, and connects a keyboard and a screen to its console until its user leaves.
 
     `why` is what they came for, in a line.
     """
-    keys, port = node.credentials, node.boot.kubelet.port
-    trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     lines = [
         *([shown(why)] if why else []),
-        f"kubelet API, once the node has its lease: curl -k --cert {keys.client} https://127.0.0.1:{port}/pods",
-        f"SSH, with a pod that runs sshd: ssh -i {keys.ssh_user} -p {node.boot.ssh_port} {trust} root@127.0.0.1",
+        *ways_in(node),
         "This terminal is the node's serial console; a shell that is left comes back in some seconds. Ctrl-] ends the node.",
     ]
     screen.write("".join(f"{line}\r\n" for line in lines).encode())
     screen.flush()
+    sit_down(node, keyboard, screen)
+
+
+def sit_down(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
+    """Connects a keyboard and a screen to a running node's console until their user leaves."""
     # Where it took commands, for want of a second port, it would show its user no prompt.
     node.boot.shell.leave()
 

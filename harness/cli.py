@@ -72,6 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     boot.set_defaults(run=_boot)
 
+    enter = commands.add_parser(
+        "enter",
+        help="bring up a failed node from its bundle, with a Python prompt",
+        description="Brings a failed node up where it failed (docs/bundles.md), with a Python prompt that knows `node`, `wire` "
+        "and `disk`; what comes on stdin, if that is no terminal, is run in its place. Ctrl-D ends the node.",
+    )
+    enter.add_argument("bundle", type=Path, metavar="FAIL.tar.zst", help="among a failed test's artifacts")
+    enter.add_argument("--kios-image", type=Path, metavar="FILE", help="its image (default: where it was, by its hash)")
+    enter.add_argument("--leave-clock", action="store_true", help="leave its clock at the time of the failure")
+    enter.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)")
+    enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: as where it failed")
+    enter.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    enter.set_defaults(run=_enter)
+
     compared = argparse.ArgumentParser(add_help=False)
     compared.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
     compared.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
@@ -195,6 +209,14 @@ def _boot(options: argparse.Namespace) -> int:
     from harness import by_hand
 
     return by_hand.boot(_wanted(options), options.manifest or [])
+
+
+def _enter(options: argparse.Namespace) -> int:
+    from harness.enter import Visit, enter
+    from harness.lab.wanted import Wanted
+
+    wanted = Wanted(image=options.kios_image, qemu=options.qemu, accelerator=options.accelerator, cache=options.image_cache)
+    return enter(Visit(options.bundle, wanted, sets_clock=not options.leave_clock))
 
 
 def _wanted(options: argparse.Namespace) -> "Wanted":

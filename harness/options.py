@@ -17,6 +17,7 @@ from harness.vm.accelerator import WISHES
 from harness.vm.machine import NETWORKS, NICS, SECTOR_SIZES
 
 _MEMORY = "1G"
+_BUNDLES = "2G"
 _DEFAULTS = {"memory": _MEMORY, "nic": NICS[0], "cpus": 1, "firmware": FIRMWARES[0]}
 
 
@@ -108,6 +109,17 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="keep a failed test's nodes up, with the ways in and their consoles on this terminal; then keep their disks",
     )
+    group.addoption(
+        "--bundle-on-failure",
+        action="store_true",
+        help="freeze the nodes of a test that the node failed, each into a file that `kios-e2e enter` brings up again",
+    )
+    group.addoption(
+        "--bundle-limit",
+        default=_BUNDLES,
+        metavar="SIZE",
+        help="what such files may take among the artifacts in all, 0 for none (default: %(default)s)",
+    )
 
 
 def check(config: pytest.Config) -> None:
@@ -121,6 +133,7 @@ def check(config: pytest.Config) -> None:
             raise InputError("--repeat takes 1 or more.")
         if config.getoption("shard"):
             Shard.parse(config.getoption("shard"))
+        size_in_bytes(config.getoption("bundle_limit"))
         if config.getoption("disk_size"):
             _refuse_less_than_the_image(config)
         # A project whose tests need no node may run where none fits.

@@ -3,43 +3,48 @@
 import contextlib
 import functools
 import os
+import shlex
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from harness import options, summary
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, Party
 from harness.journal.entry import Fact, Figure
-from harness.lab import builder, cache
+from harness.lab import builder, bundle, cache
 from harness.lab import host as hosts
 from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
+from harness.lab.bundle import Failure
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.generation import THE_REFERENCE
 from harness.lab.host import Host
 from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
 from harness.lab.node import Node, Order
+from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
 from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
-from harness.scribe import NEVER_PROMISED, Scribe
+from harness.scribe import NEVER_PROMISED, Scribe, commit
 from harness.shard import Shard
 from harness.storage import disk
 from harness.storage.disk import Disk
-from harness.summary import describe, tell
+from harness.summary import by_its_own, describe, party_of, tell
 
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
-# What failed, in a line.
-_FAILED = pytest.StashKey[str]()
+# The failure of a test that has one, and who is at fault.
+_FAILED = pytest.StashKey[tuple[Failure, Party]]()
 _SCRIBE = pytest.StashKey[Scribe]()
 
 
@@ -86,8 +91,10 @@ def pytest_runtest_makereport(
     """Notes a failure for the fixtures' end, and puts what the test's nodes did and left into its report."""
     made = yield
     if made.failed:
-        said = str(call.excinfo.value).strip() if call.excinfo else ""
-        item.stash[_FAILED] = f"{item.nodeid}: {said.partition(chr(10))[0] or 'it failed'}"
+        raised = call.excinfo.value if call.excinfo else None
+        at_fault = (party_of(raised) or by_its_own(raised, made.when)) if raised else Party.HOST
+        failure = Failure(item.nodeid, str(raised).strip() or "it failed")
+        item.stash.setdefault(_FAILED, (failure, at_fault))
     if made.when == "call":
         for node in item.stash.get(_NODES, []):
             if made.failed and node.started is not None:
@@ -281,11 +288,34 @@ def node_maker(
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
-        if why := request.node.stash.get(_FAILED, ""):
+        failure, at_fault = request.node.stash.get(_FAILED, (None, None))
+        if failure:
             with contextlib.suppress(OSError):
                 maker.keep_logs()
             if pytestconfig.getoption("keep_on_failure"):
-                _keep(maker, pytestconfig, why)
+                _keep(maker, pytestconfig, f"{failure.test}: {failure.sentence}")
+            elif at_fault is Party.NODE and not _why_void(maker.nodes):
+                _bundle(maker, failure, pytestconfig, host, run_folder)
+
+
+def _bundle(maker: NodeMaker, failure: Failure, config: pytest.Config, host: Host, run_folder: Path) -> None:
+    """Freezes a failed test's nodes into files, within what these may take in all; whatever hinders that is told."""
+    limit = size_in_bytes(config.getoption("bundle_limit"))
+    if not config.getoption("bundle_on_failure") or not limit:
+        return
+    failure = replace(failure, environment={"harness": commit(), **host.facts()})
+    root, say = config.stash[_SCRIBE].root(), config.stash[_PROGRESS].say
+    for node in [node for node in maker.nodes if node.was_started and node.overlay.exists()]:
+        place, began = node.artifacts / bundle.NAME, time.monotonic()
+        left = limit - sum(file.stat().st_size for file in root.rglob(bundle.NAME))
+        try:
+            with tempfile.TemporaryDirectory(dir=run_folder) as scratch:
+                bundle.make(node, failure, host, place, Path(scratch), left, say)
+        except (HarnessError, OSError) as failed:
+            tell(config, f"no bundle of {node.name} of {failure.test}: {str(failed).partition(chr(10))[0]}")
+        else:
+            size, seconds = place.stat().st_size >> 20, time.monotonic() - began
+            tell(config, f"{failure.test} ({size} MiB in {seconds:.0f} s): kios-e2e enter {shlex.quote(str(place))}")
 
 
 def _keep(maker: NodeMaker, config: pytest.Config, why: str) -> None:

@@ -167,6 +167,7 @@ def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
         *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
         *step.options,
+        "--bundle-on-failure",
         *wish.options,
         *image,
         *(["--shard", wish.shard] if wish.shard else []),

@@ -24,8 +24,23 @@ LEASE = Lease(IPv4Interface("10.0.2.15/24"), (), (), 86400, IPv4Address("10.0.2.
 # Only scenarios/examples.py runs these.
 ON_A_MACHINE = re.findall(r"^```python machine\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 # What makes nodes and reports on them, and no scenario calls.
-OURS = {"prepare", "clone", "start_freezable", "freeze", "overlay", "variables", "boot", "boots", "name", "started", "awaited"}
-OURS |= {"was_started", "slowness", "timeline", "disk", "keep_disk", "close", "full_disk"}
+OURS = {
+    "prepare",
+    "clone",
+    "start_freezable",
+    "enter",
+    "leave",
+    "pods_given",
+    "freeze",
+    "overlay",
+    "variables",
+    "boot",
+    "boots",
+    "name",
+    "started",
+    "awaited",
+}
+OURS |= {"enter", "leave", "pods_given", "was_started", "slowness", "timeline", "disk", "keep_disk", "close", "full_disk"}
 ANSWERS = {
     "uname": b"Linux\n",
     "cat /host/var/log/a note.txt": b"kept",

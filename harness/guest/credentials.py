@@ -1,7 +1,7 @@
 """The keys to one node, made for it and trusted by nothing else: for the kubelet's API and for SSH."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -62,6 +62,11 @@ class Credentials:
     def token(self) -> str:
         """What the harness's console pod and the harness know each other by, in hexadecimal digits."""
         return self._token_file.read_text()
+
+    def all_files(self) -> Sequence[Path]:
+        """The files, for another folder of the same."""
+        pairs = [file for private in (self.ssh_host, self.ssh_user) for file in (private, _public(private))]
+        return [self.folder / "kubelet-ca.pem", self.client, self._token_file, *pairs]
 
     @property
     def _token_file(self) -> Path:

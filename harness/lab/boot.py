@@ -65,11 +65,16 @@ _EXIT_WITHIN = 1.0
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a run goes on from instead of the firmware: a machine's state, the milestones that it had passed, and its DHCP."""
+    """What a run goes on from instead of the firmware: a machine's state, the milestones that it had passed, and its DHCP.
+
+    A node that failed keeps its clock at first: it may have nothing that would take a command to set it.
+    """
 
     state: Path
     milestones: tuple[Passed, ...]
     dhcp: Path
+    memory: migration.Memory = migration.Memory.IN_ITS_FILE
+    keeps_its_clock: bool = False
 
     @property
     def was_reachable(self) -> bool:
@@ -138,7 +143,7 @@ class Boot:
                 self.agent.call()
             self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
             self._closing.callback(self._watch.close)
-            if frozen:
+            if frozen and not frozen.keeps_its_clock:
                 # Certificates and logs need today's time.
                 clock.set_to_hosts(self.run)
         except BaseException:
@@ -327,11 +332,11 @@ class Boot:
         now = self._timeline.passed([*self.milestones, CONSOLE, API, SHELL])
         return [*before, *(entry for entry in now if entry.name not in known)]
 
-    def freeze(self, state: Path) -> None:
-        """Stops the machine for good and writes its state, without memory and disk, to a file; then ends QEMU."""
+    def freeze(self, state: Path, memory: migration.Memory = migration.Memory.IN_ITS_FILE) -> None:
+        """Stops the machine for good and writes its state, without the disk, to a file; then ends QEMU."""
         self._watch.close()
         self.kubelet.close()
-        migration.freeze(self.qmp, self.feed, state)
+        migration.freeze(self.qmp, self.feed, state, memory)
         self.close()
 
     def screen(self) -> str:
@@ -411,7 +416,7 @@ class Boot:
         return ports
 
     def _thaw(self, frozen: Frozen) -> None:
-        migration.restore(self.qmp, self.feed, frozen.state)
+        migration.restore(self.qmp, self.feed, frozen.state, frozen.memory)
         self.feed.publish(Restored(tuple(entry.name for entry in frozen.milestones)))
 
     def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:

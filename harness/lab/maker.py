@@ -1,8 +1,6 @@
 """Makes the nodes of one test: prepared, booted, or cloned from a template."""
 
-import functools
 import hashlib
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from harness.errors import InputError
 from harness.guest.credentials import Credentials
-from harness.lab import digest
+from harness.lab import digest, processor
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
 from harness.lab.initramfs import Initramfs
@@ -258,16 +256,8 @@ def _facts(order: Order, host: Host) -> dict[str, str]:
         "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
         "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
         "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",
-        "processor": _processor() if host.accelerator.cpu == "host" else "emulated",
+        "processor": processor.seen_by_guests(host.accelerator),
         "qemu": f"{host.qemu.path} {host.qemu.version} {host.qemu.path.stat().st_mtime_ns}",
         "firmware": f"{host.firmware.code} {code.st_size} {code.st_mtime_ns}",
         "harness": digest.of(*sorted(_HERE.parent.rglob("*.py"))),
     }
-
-
-@functools.lru_cache
-def _processor() -> str:
-    """The CPU and the kernel: a guest that was frozen on them may not go on on others."""
-    lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
-    told = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
-    return " ".join([*(line for line in lines if line.partition(":")[0].strip() in told), platform.release()])

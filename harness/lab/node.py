@@ -4,14 +4,14 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from harness import space
 from harness.containers import preload, reference
 from harness.containers.archive import ArchivedImage
-from harness.errors import InputError, NodeFailure
+from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab import own_files
 from harness.lab.admission import QEMU_ITSELF, Need
@@ -21,6 +21,7 @@ from harness.lab.host import Host
 from harness.lab.initramfs import LOADED, OWN_FILE, Initramfs, on_node
 from harness.lab.own_files import Shipped
 from harness.lab.questions import Questions
+from harness.lab.remains import Remains
 from harness.lab.stock import refuse_unknown
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes
@@ -29,8 +30,8 @@ from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 from harness.verdict.feed import Happening
 from harness.verdict.timeline import BOOT, FIRMWARE, Milestone, Passed
-from harness.vm import variables
-from harness.vm.machine import Files, FrozenMemory, Machine, SharedMemory, argv
+from harness.vm import migration, variables
+from harness.vm.machine import CarriedMemory, Files, FrozenMemory, Machine, Memory, SharedMemory, argv
 from harness.wire import dhcp
 from harness.wire.capture import Address
 from harness.wire.wire import Wire
@@ -111,7 +112,7 @@ class Node(Questions):
         self._host, self._folder = host, place.folder
         self._boots: list[Boot] = []
         self._added: list[StaticPod] = []
-        self._memory: SharedMemory | FrozenMemory | None = None
+        self._memory: Memory = None
         self._frozen: Frozen | None = None
         self.is_clone = False
         # Told the failure of a boot that ended before its first container.
@@ -147,6 +148,18 @@ class Node(Questions):
         node._frozen = Frozen(template.state, template.milestones, template.dhcp)
         return node
 
+    @classmethod
+    def enter(cls, remains: Remains, order: Order, host: Host, place: Folders) -> "Node":
+        """Makes a node of what is left of one that failed: it goes on from there, or boots where the memory is not left."""
+        node = cls(order, host, remains.credentials, place)
+        overlay.stack(remains.disk, node.overlay)
+        shutil.copyfile(remains.variables, node.variables)
+        if remains.state.exists():
+            node._memory = CarriedMemory()
+            carried = migration.Memory.IN_THE_STATE
+            node._frozen = Frozen(remains.state, remains.milestones, remains.dhcp, carried, keeps_its_clock=True)
+        return node
+
     @property
     def overlay(self) -> Path:
         """The node's disk."""
@@ -169,7 +182,8 @@ class Node(Questions):
         frozen, self._frozen, self._memory = self._frozen, None, None
 
         admitted = ExitStack()
-        self._reduce_cpus = admitted.enter_context(self._host.admission.reserve(_need(self.order, frozen), _ADMISSION_WITHIN))
+        need = _need(self.order, frozen, files.memory)
+        self._reduce_cpus = admitted.enter_context(self._host.admission.reserve(need, _ADMISSION_WITHIN))
 
         mac = self.order.machine.mac
         address = Address(capture, mac)
@@ -211,8 +225,29 @@ class Node(Questions):
     def freeze(self, state: Path, messages: Path) -> Sequence[Passed]:
         """Freezes the running node for good and keeps its DHCP messages; returns the milestones that it had passed."""
         self.boot.freeze(state)
-        dhcp.keep(self.boot.capture, messages)
+        dhcp.keep([self.boot.capture], messages)
         return self.timeline()
+
+    def leave(self, folder: Path) -> Remains:
+        """Ends the node where it is, with its state and memory in a folder, and its disk on the image and nothing else.
+
+        Where the machine cannot be frozen, or has ended, the remains say why.
+        """
+        remains = Remains(folder, self.credentials, tuple(self.timeline()), self.overlay, self.variables)
+        why = ""
+        try:
+            if not self.boot.process.running():
+                raise HarnessError("its QEMU had ended")
+            space.check(folder, self.order.machine.memory + _WRITES, "the memory of a node")
+            self.boot.freeze(remains.state, migration.Memory.IN_THE_STATE)
+        except HarnessError as unfrozen:
+            remains.state.unlink(missing_ok=True)
+            why = str(unfrozen)
+        self._end()
+        overlay.rebase(self.overlay, self.order.image.path)
+        before = [self.boot.frozen.dhcp] if self.boot.frozen else []
+        dhcp.keep([capture for capture in (*before, self.boot.capture) if capture.exists()], remains.dhcp)
+        return replace(remains, why_no_state=why)
 
     @property
     def boots(self) -> Sequence[Boot]:
@@ -304,6 +339,11 @@ class Node(Questions):
         self._keep_manifest(added)
         self.boot.expect(added)
         return added
+
+    @property
+    def pods_given(self) -> Sequence[StaticPod]:
+        """The scenario's pods: those that were ordered, and those added since."""
+        return (*self.order.pods, *self._added)
 
     @property
     def slowness(self) -> float:
@@ -420,7 +460,7 @@ def on_data_partition(path: PurePosixPath) -> PurePosixPath:
     return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
 
 
-def _need(order: Order, frozen: Frozen | None) -> Need:
+def _need(order: Order, frozen: Frozen | None, of_machine: Memory) -> Need:
     """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
-    memory = _CLONE if frozen else order.machine.memory + QEMU_ITSELF
+    memory = _CLONE if isinstance(of_machine, FrozenMemory) else order.machine.memory + QEMU_ITSELF
     return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from harness.storage import ext4
 
 _CLUSTER = 64 << 10  # what qemu-img makes a qcow2 file of; a smaller write would have qemu-io read the base
 _CHUNK = 1 << 20
+_LONG = 600.0
+# QEMU's docs/interop/qcow2.rst: magic, version, backing file (place, length), cluster bits, size, encryption, ...,
+# incompatible features at byte 72.
+_QCOW2_HEADER = struct.Struct(">4sIQIIQI36xQ")
+_HEAD = 104
 
 _STAT = re.compile(rb"Type: (\w+) +Mode: +(\d+).*?User: +(\d+) +Group: +(\d+)", re.DOTALL)
 _FAST_LINK = re.compile(rb'^Fast link dest: "(.*)"$', re.MULTILINE)
@@ -71,6 +77,34 @@ def stack(frozen: Path, overlay: Path) -> None:
     backing = ("-F", "qcow2", "-b", frozen.resolve())
     with space.named(overlay.parent):
         tools.run("qemu-img", "create", "-q", "-f", "qcow2", *backing, overlay.absolute())
+
+
+def rebase(overlay: Path, base: Path) -> None:
+    """Has `overlay`, which lies on others on the raw image `base`, lie on that alone; it reads the same."""
+    with space.named(overlay.parent):
+        tools.run(
+            "qemu-img", "rebase", "-q", "-f", "qcow2", "-F", "raw", "-b", base.resolve(), overlay.absolute(), timeout=_LONG
+        )
+
+
+def adopt(overlay: Path, base: Path, size: int) -> None:
+    """Has a qcow2 file that came from elsewhere lie on the raw image `base`, whatever it says it lies on.
+
+    Raises InputError for one that is not of `size` bytes, is encrypted, keeps its data in another file, or has any other
+    feature that no overlay here has: QEMU would open what such a file names.
+    """
+    try:
+        header = _QCOW2_HEADER.unpack_from(_head_of(overlay))
+    except struct.error as short:
+        raise InputError("its disk is no qcow2 file.") from short
+    magic, version, _, _, cluster_bits, there, crypt, incompatible = header
+    if (magic, version) != (b"QFI\xfb", 3) or not 9 <= cluster_bits <= 21:
+        raise InputError("its disk is no qcow2 file of version 3.")
+    if crypt or incompatible:
+        raise InputError("its disk is a qcow2 file with features that no node's disk has.")
+    if there != size:
+        raise InputError(f"its disk is one of {there} bytes, and its machine has one of {size}.")
+    tools.run("qemu-img", "rebase", "-u", "-q", "-f", "qcow2", "-F", "raw", "-b", base.resolve(), overlay.absolute())
 
 
 def inject(
@@ -135,6 +169,11 @@ def flatten(overlay: Path, raw: Path) -> None:
     """Writes what `overlay` reads as to the sparse raw image `raw`; takes as long as there is data, not as size."""
     with space.named(raw.parent):
         tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", overlay.absolute(), raw.absolute(), timeout=600)
+
+
+def _head_of(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return content.read(_HEAD)
 
 
 def _check_path(path: PurePosixPath) -> None:

@@ -25,6 +25,9 @@ NETWORKS = ("restricted", "open")
 NETWORK = "net"
 CAPTURE = "capture"
 SLOT = "free-slot"
+# The block of the guest's memory in a machine's state. QEMU names memory without a file so on a q35 (query-machines,
+# default-ram-id), and with this name memory in a file goes on in such a one.
+_RAM = "pc.ram"
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,23 @@ class FrozenMemory:
 
 
 @dataclass(frozen=True)
-class Files:
-    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture.
+class CarriedMemory:
+    """Guest memory that comes with the rest of a frozen machine's state, for which this one waits too."""
 
-    `memory` is None for memory without a file.
-    """
+
+Memory = SharedMemory | FrozenMemory | CarriedMemory | None
+"""Where a machine's memory is; None for memory of its own, which begins empty."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture."""
 
     code: Path
     variables: Path
     disk: Path
     capture: Path
-    memory: SharedMemory | FrozenMemory | None = None
+    memory: Memory = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ def argv(
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
         # An image under test is not trusted.
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
-        *("-machine", "q35,pflash0=code,pflash1=variables" + (",memory-backend=ram" if files.memory else "")),
+        *("-machine", "q35,pflash0=code,pflash1=variables" + _backend(files.memory)),
         *_memory(machine, files.memory),
         *("-accel", accelerator.name, "-cpu", accelerator.cpu),
         *("-smp", str(machine.cpus), "-m", f"{machine.memory // MIB}M"),
@@ -194,7 +203,11 @@ def _nvme(machine: Machine) -> str:
     return f"nvme,serial=kios-e2e,drive=disk,logical_block_size={size},physical_block_size={size}"
 
 
-def _memory(machine: Machine, memory: SharedMemory | FrozenMemory | None) -> list[str]:
+def _backend(memory: Memory) -> str:
+    return f",memory-backend={_RAM}" if isinstance(memory, SharedMemory | FrozenMemory) else ""
+
+
+def _memory(machine: Machine, memory: Memory) -> list[str]:
     match memory:
         case None:
             return []
@@ -202,10 +215,12 @@ def _memory(machine: Machine, memory: SharedMemory | FrozenMemory | None) -> lis
             return ["-object", f"{_memory_file(machine, path)},share=on"]
         case FrozenMemory(path):
             return ["-object", f"{_memory_file(machine, path)},share=off,readonly=on,rom=off", "-incoming", "defer"]
+        case CarriedMemory():
+            return ["-incoming", "defer"]
 
 
 def _memory_file(machine: Machine, path: Path) -> str:
-    return f"memory-backend-file,id=ram,size={machine.memory},mem-path={option_value(path)}"
+    return f"memory-backend-file,id={_RAM},size={machine.memory},mem-path={option_value(path)}"
 
 
 def option_value(path: Path) -> str:

@@ -1,39 +1,52 @@
-"""Freezing a running machine into a file, and letting another go on from it (QEMU's docs/devel/migration).
-
-The guest's memory stays where it is, in the file that backs it: only the devices' state, some megabytes, is written.
-"""
+"""Freezing a running machine into a file, and letting another go on from it (QEMU's docs/devel/migration)."""
 
 import time
+from enum import Enum
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.verdict.feed import Feed, QemuExit, QmpEvent
 from harness.vm.qmp import Qmp
 
-_CAPABILITIES = {
-    "capabilities": [
-        {"capability": "x-ignore-shared", "state": True},
-        {"capability": "events", "state": True},
-    ]
-}
-_WITHIN = 60.0
+_WITHIN = 300.0
+# QEMU's own bound, of 128 MiB/s, is for a network.
+_BYTES_PER_SECOND = 16 << 30
 
 
-def freeze(qmp: Qmp, feed: Feed, state: Path) -> None:
+class Memory(Enum):
+    """Where the guest's memory is while the machine is frozen.
+
+    What stays in the file that backs it leaves some megabytes of devices' state; a machine that is to go on elsewhere has
+    its memory in the state too.
+    """
+
+    IN_ITS_FILE = "file"
+    IN_THE_STATE = "state"
+
+
+def freeze(qmp: Qmp, feed: Feed, state: Path, memory: Memory) -> None:
     """Stops the machine and writes its state; raises HarnessError with QEMU's words if it has a device that cannot be."""
     qmp.execute("stop")
-    qmp.execute("migrate-set-capabilities", _CAPABILITIES)
+    _set_up(qmp, memory)
+    qmp.execute("migrate-set-parameters", {"max-bandwidth": _BYTES_PER_SECOND})
     position = feed.position()
     qmp.execute("migrate", {"uri": f"file:{state}"})
     _wait_until_completed(qmp, feed, position)
 
 
-def restore(qmp: Qmp, feed: Feed, state: Path) -> None:
+def restore(qmp: Qmp, feed: Feed, state: Path, memory: Memory) -> None:
     """Gives a machine that waits for it the state of a frozen one; the machine is stopped then."""
-    qmp.execute("migrate-set-capabilities", _CAPABILITIES)
+    _set_up(qmp, memory)
     position = feed.position()
     qmp.execute("migrate-incoming", {"uri": f"file:{state}"})
     _wait_until_completed(qmp, feed, position)
+
+
+def _set_up(qmp: Qmp, memory: Memory) -> None:
+    stays = memory is Memory.IN_ITS_FILE
+    capabilities = {"x-ignore-shared": stays, "events": True}
+    listed = [{"capability": name, "state": state} for name, state in capabilities.items()]
+    qmp.execute("migrate-set-capabilities", {"capabilities": listed})
 
 
 def _wait_until_completed(qmp: Qmp, feed: Feed, position: int) -> None:

@@ -146,9 +146,9 @@ def lease(captures: Iterable[Path], mac: str) -> Lease:
     return _lease(held)
 
 
-def keep(capture: Path, kept: Path) -> None:
-    """Writes a capture of the DHCP messages in another."""
-    write(kept, (content for content in frames(capture) if message_in(content)))
+def keep(captures: Iterable[Path], kept: Path) -> None:
+    """Writes a capture of the DHCP messages in others, which come in the order of their time."""
+    write(kept, (content for capture in captures for content in frames(capture) if message_in(content)))
 
 
 def record_lease(content: bytes) -> Lease:

@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
-from harness.lab import maker
+from harness.lab import maker, processor
 from harness.lab.failed_boots import Blocked, FailedBoots
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
@@ -78,8 +78,8 @@ def test_a_frozen_node_moves_to_another_cpu_only_if_its_own_was_emulated(
         accelerator=SimpleNamespace(name="kvm", cpu=cpu),
     )
     here = maker._facts(order, host)
-    assert "flags" in maker._processor()
-    monkeypatch.setattr(maker, "_processor", lambda: "another CPU")
+    assert "flags" in processor._described()
+    monkeypatch.setattr(processor, "_described", lambda: "another CPU")
     assert (maker._facts(order, host) == here) is moves
 
 

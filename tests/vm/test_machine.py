@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.vm.machine import MIB, NICS, Accelerator, Channels, Files, Machine, argv
+from harness.vm.machine import (
+    MIB,
+    NICS,
+    Accelerator,
+    CarriedMemory,
+    Channels,
+    Files,
+    FrozenMemory,
+    Machine,
+    Memory,
+    SharedMemory,
+    argv,
+)
 
 _TCG = Accelerator("tcg", "Haswell-noTSX", 1.0, "asked for")
 _FILES = Files(Path("/fw/code.fd"), Path("/run/variables.fd"), Path("/run/disk.qcow2"), Path("/run/eth0.pcap"))
@@ -46,6 +58,18 @@ def test_each_value_of_the_machine_shows(changed: dict[str, Any]) -> None:
 
 def test_it_starts_stopped() -> None:
     assert "-S" in line()
+
+
+@pytest.mark.parametrize("memory", [SharedMemory(Path("/m")), FrozenMemory(Path("/m"))])
+def test_memory_in_a_file_goes_on_where_there_is_none(memory: Memory) -> None:
+    (file,) = [value for value in values_of("-object", line(files=replace(_FILES, memory=memory))) if "memory" in value]
+    assert "id=pc.ram" in file.split(","), "QEMU's own name for memory without a file"
+
+
+def test_a_machine_whose_memory_comes_with_its_state_waits_for_it() -> None:
+    words = line(files=replace(_FILES, memory=CarriedMemory()))
+    assert values_of("-incoming", words) == ["defer"]
+    assert not any("memory-backend" in word for word in words)
 
 
 @pytest.mark.parametrize("size", [512, 4096])

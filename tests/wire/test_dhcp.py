@@ -219,7 +219,7 @@ def test_a_lease_that_is_lost_is_none(pcap: Path, since: list[bytes]) -> None:
 
 def test_what_is_kept_of_a_capture_is_its_dhcp(pcap: Path, tmp_path: Path) -> None:
     kept = tmp_path / "dhcp.pcap"
-    keep(write(pcap, [b"x" * 60, *_RECORDED, bytes(60)]), kept)
+    keep([write(pcap, [b"x" * 60, *_RECORDED, bytes(60)])], kept)
     assert list(frames(kept)) == _RECORDED
 
 

@@ -1,0 +1,204 @@
+"""`kios-e2e enter`: a failed node brought up from its bundle, with a Python prompt beside it."""
+
+import code
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import by_hand
+from harness.errors import HarnessError, InputError, NodeFailure
+from harness.escape import shown
+from harness.guest import clock
+from harness.lab import builder, bundle, digest, host, place
+from harness.lab import cache as cache_place
+from harness.lab.bundle import Bundle, Surroundings
+from harness.lab.host import FIRMWARES, Host
+from harness.lab.keeper import scratch
+from harness.lab.node import Folders, Node, Order
+from harness.lab.remains import Remains
+from harness.lab.wanted import Wanted
+from harness.storage import disk, overlay
+from harness.storage.disk import Disk
+from harness.verdict.timeline import CONSOLE, SHELL
+
+_AGENT_WITHIN = 10.0
+_PROMPT = "failed node"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A bundle to be entered: of `wanted`, the image, QEMU, accelerator and cache count. `sets_clock` to this host's time."""
+
+    file: Path
+    wanted: Wanted
+    sets_clock: bool = True
+
+
+def enter(visit: Visit) -> int:
+    """Brings a failed node up and stays until its user leaves, or what comes on stdin is done; returns the exit status."""
+    cache_place.announce_to(_say)
+    cache = cache_place.folder(visit.wanted.cache)
+    where = place.choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
+    with scratch("kios-e2e-", where.folder) as run_folder:
+        entered = bundle.unpack(visit.file, run_folder / "bundle", _say)
+        image = _image(entered, visit.wanted, cache)
+        remains = entered.remains(run_folder / "bundle", image.path)
+        here = _host(entered, visit.wanted, cache, run_folder)
+        artifacts = run_folder / "artifacts"
+        try:
+            with _up(entered, remains, image, here, run_folder) as node:
+                if visit.sets_clock:
+                    _set_clock(node)
+                _talk(entered, node, _names(entered, node, remains))
+        except (HarnessError, NodeFailure) as failed:
+            if str(artifacts) not in str(failed):
+                raise
+            raise type(failed)(str(failed).replace(str(artifacts), str(by_hand.kept(artifacts)))) from failed
+    return 0
+
+
+@contextlib.contextmanager
+def _up(entered: Bundle, remains: Remains, image: Disk, here: Host, run_folder: Path) -> Iterator[Node]:
+    """The node, where it failed; booted from its disk where its memory cannot be brought back here, which is said."""
+    order = Order(image, entered.machine, entered.pods, entered.console_pod, {})
+    why = entered.why_no_state or Surroundings.of(here).unlike(entered.surroundings)
+    if not why:
+        with closing(Node.enter(remains, order, here, _folders(run_folder, "node-1"))) as node:
+            try:
+                node.start()
+            except HarnessError as refused:
+                why = str(refused).partition("\n")[0]
+            else:
+                yield node
+                return
+    _say(f"the node's memory cannot be brought back ({why}): its disk is booted as it was left")
+    with closing(Node.enter(remains.without_state(), order, here, _folders(run_folder, "node-2"))) as node:
+        node.start()
+        yield node
+
+
+def _folders(run_folder: Path, name: str) -> Folders:
+    return Folders(run_folder / "nodes" / name, run_folder / "artifacts" / name)
+
+
+def _host(entered: Bundle, wanted: Wanted, cache: Path, run_folder: Path) -> Host:
+    """What runs the node here: as like what ran it there as is to be had."""
+    wish = entered.surroundings.accelerator if wanted.accelerator == "auto" else wanted.accelerator
+    found = []
+    for build in FIRMWARES:
+        with contextlib.suppress(HarnessError):
+            found.append(host.find(wanted.qemu, wish, cache, run_folder, _say, build))
+            if digest.of(found[-1].firmware.code) == entered.surroundings.firmware:
+                return found[-1]
+    return found[0] if found else host.find(wanted.qemu, wanted.accelerator, cache, run_folder, _say)
+
+
+def _image(entered: Bundle, wanted: Wanted, cache: Path) -> Disk:
+    """The image that the node was made of: the one named, else where it was, else the reference image here; by its hash."""
+    if wanted.image:
+        wanted.check()
+        brought = wanted.bring(cache)
+        assert brought is not None
+        if digest.of(brought.disk.path) != entered.image_sha256:
+            raise InputError(
+                f"{wanted.image} is not the image of the failed node, which had the SHA-256 {entered.image_sha256}: name that."
+            )
+        return brought.disk
+    for file in _candidates(entered, cache):
+        if file.is_file() and digest.of(file) == entered.image_sha256:
+            return disk.open_image(file)
+    raise InputError(
+        f"The image of the failed node ({shown(entered.image.name)}, SHA-256 {entered.image_sha256}) is not at hand: "
+        "name it with --kios-image FILE."
+    )
+
+
+def _candidates(entered: Bundle, cache: Path) -> Iterator[Path]:
+    yield entered.image
+    with contextlib.suppress(HarnessError):
+        folder = Path(builder.ask("find", "--cache", cache))
+        yield from (folder / "kios.img", folder / "kios-4k.img")
+
+
+def _set_clock(node: Node) -> None:
+    """As on a clone, where the failed node still takes commands."""
+    frozen = node.boot.frozen
+    if frozen is None or not {SHELL.name, CONSOLE.name} & {entry.name for entry in frozen.milestones}:
+        return
+    try:
+        node.until(lambda: node.boot.agent.answers, "an answer of the agent's", _AGENT_WITHIN)
+        clock.set_to_hosts(node.boot.run)
+    except (HarnessError, NodeFailure) as silent:
+        _say(f"the node's clock is left as it was: {str(silent).partition(chr(10))[0]}")
+
+
+class _Names(dict[str, object]):
+    """Names at the prompt, of which some are made when they are first used."""
+
+    def __init__(self, there: Mapping[str, object], later: Mapping[str, Callable[[], object]]) -> None:
+        super().__init__(there)
+        self._later = later
+
+    def __missing__(self, name: str) -> object:
+        if name not in self._later:
+            raise KeyError(name)
+        self[name] = self._later[name]()
+        return self[name]
+
+
+def _names(entered: Bundle, node: Node, remains: Remains) -> _Names:
+    def left_disk() -> Disk:
+        raw = remains.folder / "disk.raw"
+        overlay.flatten(remains.disk, raw)
+        return Disk.read(raw, entered.machine.sector_size)
+
+    def console() -> None:
+        by_hand.sit_down(node, sys.stdin.buffer, sys.stdout.buffer)
+
+    def screen() -> None:
+        print(shown(node.boot.screen()))
+
+    there = {"node": node, "wire": node.wire, "console": console, "screen": screen}
+    also = {"logs": remains.folder / "artifacts", "bundle": entered, "__name__": "__console__"}
+    return _Names({**there, **also}, {"disk": left_disk})
+
+
+def _talk(entered: Bundle, node: Node, names: _Names) -> None:
+    if not sys.stdin.isatty():
+        exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # what its user wants of the node
+        return
+    # Editing and history come with it.
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401
+    sys.ps1 = f"{_PROMPT} >>> "
+    greeting = _greeting(entered, node, names["logs"])
+    code.interact(greeting, local=names, exitmsg="The node has ended; nothing of it is left.")
+
+
+def _greeting(entered: Bundle, node: Node, logs: object) -> str:
+    failure = entered.failure
+    reached = ", ".join(entry.name for entry in entered.milestones) or "nothing"
+    return "\n".join(
+        [
+            shown(f"{failure.test}, {entered.node}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(entered.at))}:"),
+            shown(f"  {failure.sentence}"),
+            shown(f"  reached: {reached}"),
+            *by_hand.ways_in(node),
+            "node    as in a scenario: node.run('ps').text, node.pods(), node.logs('node', 'modprobe')",
+            "wire    its cable: wire.unplug(), wire.drop(...)",
+            "disk    its disk as it was when it failed: disk.folder(PurePosixPath('/meta/etc'))",
+            "console()   its serial console, Ctrl-] comes back here    screen()   what is on its screen",
+            f"logs    what its run left, as a path: {logs}",
+            "Ctrl-D ends the node.",
+        ]
+    )
+
+
+def _say(words: str) -> None:
+    print(f"kios-e2e: {shown(words)}", file=sys.stderr, flush=True)
