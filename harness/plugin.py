@@ -33,6 +33,7 @@ from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
+from harness.pace import NODES, Pace
 from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe, commit
@@ -70,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])
+    config.pluginmanager.register(Pace(config, cache_of(config) / "durations.json"))
     if (times := config.getoption("repeat")) > 1:
         config.pluginmanager.register(Repeats(times, config.stash[_SCRIBE]))
     progress = config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
@@ -114,7 +116,7 @@ def _why_void(nodes: list[Node]) -> str:
 
 def _report(item: pytest.Item, made: pytest.TestReport, node: Node) -> None:
     name = node.artifacts.name
-    made.sections.append((f"artifacts of {name}", str(node.artifacts)))
+    made.sections.append((f"{NODES}{name}", str(node.artifacts)))
     describe(item, f"artifacts of {name}", node.artifacts)
     if node.was_started:
         passed = ", ".join(f"{entry.name} {entry.after:.1f} s" for entry in node.timeline())

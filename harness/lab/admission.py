@@ -59,7 +59,7 @@ class Admission:
 
     @contextlib.contextmanager
     def reserve(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
-        """Waits until there is room beside the nodes that run, and keeps it; yields a function that reduces the CPUs kept.
+        """Waits until there is room beside the nodes that run, and keeps it; yields a function that changes the CPUs kept.
 
         A node is always let in where all others are of this very process: none of them could end while it waits.
 
@@ -73,12 +73,12 @@ class Admission:
         mine = self._folder / f"{uuid.uuid4().hex}.need"
         with self._wait(mine, need, within) as file:
 
-            def reduce(cpus: float) -> None:
+            def keep(cpus: float) -> None:
                 with self._gate():
                     _write(file, Need(need.memory, cpus))
 
             try:
-                yield reduce
+                yield keep
             finally:
                 mine.unlink(missing_ok=True)
 

@@ -19,6 +19,7 @@ from harness.lab.boot import CAPTURE, Boot, Frozen
 from harness.lab.expectation import Expectation
 from harness.lab.host import Host
 from harness.lab.initramfs import LOADED, OWN_FILE, Initramfs, on_node
+from harness.lab.load_watch import LoadWatch
 from harness.lab.own_files import Shipped
 from harness.lab.questions import Questions
 from harness.lab.remains import Remains
@@ -45,7 +46,7 @@ _ADMISSION_WITHIN = 1800.0
 _CLONE = 300 << 20
 # What a node writes to its disk and its logs while it boots is a tenth of it.
 _WRITES = 64 << 20
-# The share of its CPUs that a node takes on which everything runs.
+# The share of its CPUs that a clone takes at first, on which everything runs.
 _IDLE = 0.2
 
 
@@ -183,7 +184,7 @@ class Node(Questions):
 
         admitted = ExitStack()
         need = _need(self.order, frozen, files.memory)
-        self._reduce_cpus = admitted.enter_context(self._host.admission.reserve(need, _ADMISSION_WITHIN))
+        keep_cpus = admitted.enter_context(self._host.admission.reserve(need, _ADMISSION_WITHIN))
 
         mac = self.order.machine.mac
         address = Address(capture, mac)
@@ -214,6 +215,8 @@ class Node(Questions):
                 self.order.registry,
             )
         )
+        load = LoadWatch(self.boot.process.cpu_seconds, keep_cpus, self.order.machine.cpus)
+        admitted.callback(load.close)
 
     def start_freezable(self, memory: Path) -> None:
         """Switches the machine on with its memory in a file, so that the run can be frozen."""
@@ -319,8 +322,6 @@ class Node(Questions):
         self.boot.wait_for_shell()
         # A container that may end has passed its milestone when it started; by now it may have failed.
         self.boot.check("the node's pods")
-        if self.boot.pods:
-            self._reduce_cpus(self.order.machine.cpus * _IDLE)
 
     def _did_not_come_up(self) -> bool:
         """Whether no manifest of the scenario's can be at fault: nothing ran, not even the harness's own pod."""
@@ -461,6 +462,6 @@ def on_data_partition(path: PurePosixPath) -> PurePosixPath:
 
 
 def _need(order: Order, frozen: Frozen | None, of_machine: Memory) -> Need:
-    """A booting node keeps its CPUs busy, and so does one that is yet to be given its pods; others idle between questions."""
+    """What a node takes at first: one that boots keeps its CPUs busy, and so does one that is to be given its pods next."""
     memory = _CLONE if isinstance(of_machine, FrozenMemory) else order.machine.memory + QEMU_ITSELF
     return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

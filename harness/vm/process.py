@@ -86,6 +86,14 @@ class QemuProcess:
                 delays.append(int(figures.read_text().split()[1]) / 1e9)
         return max(delays)
 
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has used, 0 once it has ended; source: proc_pid_stat(5), fields 14 and 15."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
     def kill(self) -> None:
         """Kills QEMU if it runs and waits until it is reaped; HarnessError if that takes more than 10 seconds."""
         self._process.kill()

@@ -93,13 +93,13 @@ def test_nodes_of_one_process_do_not_wait_for_each_other(tmp_path: Path) -> None
 def test_what_is_lowered_makes_room_for_others(tmp_path: Path) -> None:
     other = _holder(tmp_path)
     gate = Admission(tmp_path, Need(memory=2000, cpus=2.0))
-    with gate.reserve(Need(400, 1.0), 5) as reduce:
+    with gate.reserve(Need(400, 1.0), 5) as keep:
         with pytest.raises(HarnessError, match="no room"), gate.reserve(Need(400, 0.8), 0.3):
             pass
-        reduce(0.2)
+        keep(0.2)
         with gate.reserve(Need(400, 0.8), 0.3):
             pass
-        reduce(1.0)
+        keep(1.0)
         with pytest.raises(HarnessError, match="no room"), gate.reserve(Need(400, 0.8), 0.3):
             pass
     other.communicate(b"")

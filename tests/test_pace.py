@@ -1,0 +1,84 @@
+"""Several tests at once begin with the longest, in one order for all workers; none is lost."""
+
+import json
+
+import pytest
+
+from harness import pace
+
+_CONFTEST = """
+import pytest
+
+pytest_plugins = ["harness.plugin"]
+
+
+@pytest.fixture
+def ready_node():
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    made = yield
+    if item.name == "test_clone":
+        made.sections.append(("artifacts of node-1", "here"))
+    return made
+"""
+_TESTS = """
+import pytest
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_plain(number):
+    pass
+
+
+def test_clone(ready_node):
+    pass
+
+
+@pytest.mark.cold
+def test_cold():
+    pass
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    pytester.makeconftest(_CONFTEST)
+    pytester.makeini("[pytest]\naddopts = -p no:hypothesispytest\n")
+    pytester.makepyfile(test_it=_TESTS)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path))
+    return pytester
+
+
+def order(run: pytest.Pytester, *options: str) -> list[str]:
+    done = run.runpytest("-v", *options)
+    done.assert_outcomes(passed=5)
+    lines = [line for line in done.stdout.lines if "PASSED" in line]
+    return [next(word for word in line.split() if "::" in word).partition("::test_")[2] for line in lines]
+
+
+def test_those_that_boot_come_first_where_nothing_is_known(run: pytest.Pytester) -> None:
+    assert order(run, "-n", "1") == ["cold", "clone", "plain[0]", "plain[1]", "plain[2]"]
+    assert order(run) == ["plain[0]", "plain[1]", "plain[2]", "clone", "cold"], "one process keeps the file's order"
+
+
+def test_what_took_long_comes_first_the_next_time(run: pytest.Pytester) -> None:
+    order(run, "-n", "1")
+    file = run.path / "kios-e2e/durations.json"
+    assert list(json.loads(file.read_text())) == ["test_it.py::test_clone"]
+    file.write_text('{"test_it.py::test_clone": 99}')
+    assert order(run, "-n", "1")[:2] == ["clone", "cold"]
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", '{"a": "b"}'])
+def test_a_file_of_anything_is_no_trouble(run: pytest.Pytester, content: str) -> None:
+    (run.path / "kios-e2e").mkdir()
+    (run.path / "kios-e2e/durations.json").write_text(content)
+    assert order(run, "-n", "1")[0] == "cold"
+
+
+@pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 4), (1, 8, 1), (64, 16, 32), (3, 4, 2)])
+def test_workers_are_as_many_as_memory_and_cpus_carry(gib: int, cpus: float, expected: int) -> None:
+    assert pace.workers(gib << 30, cpus) == expected
