@@ -311,6 +311,16 @@ BREAKS = {
     "clone-power": Break(
         "clone.py::test_ready_node_can_be_powered_off_and_booted", _NO_BUTTON, "power-off by the guest: it did not happen"
     ),
+    "bundle-memory": Break(
+        "bundle.py::test_failed_node_goes_on_where_it_failed",
+        Command("(while :; do rm -f /host/run/here; sleep 0.2; done) > /dev/null 2>&1 &"),
+        "can't open '/host/run/here'",
+    ),
+    "bundle-disk": Break(
+        "bundle.py::test_failed_node_of_another_qemu_boots_its_disk",
+        Command("touch /host/etc/written /tmp/written && mount -o bind /tmp/written /host/etc/written"),
+        "its disk is not as it was left: b''",
+    ),
     "resize-table": Break("resize.py::test_data_partition_fills_a_larger_disk[4]", _SMALL, "the kernel sees partition 2 end"),
     "resize-content": Break(
         "resize.py::test_disk_of_the_images_size_is_left_alone",

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     enter.add_argument("bundle", type=Path, metavar="FAIL.tar.zst", help="among a failed test's artifacts")
     enter.add_argument("--kios-image", type=Path, metavar="FILE", help="its image (default: where it was, by its hash)")
+    enter.add_argument("--at", default="", metavar="MILESTONE", help="a clone of the last template before that, with its pods")
     enter.add_argument("--leave-clock", action="store_true", help="leave its clock at the time of the failure")
     enter.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)")
     enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: as where it failed")
@@ -216,7 +217,7 @@ def _enter(options: argparse.Namespace) -> int:
     from harness.lab.wanted import Wanted
 
     wanted = Wanted(image=options.kios_image, qemu=options.qemu, accelerator=options.accelerator, cache=options.image_cache)
-    return enter(Visit(options.bundle, wanted, sets_clock=not options.leave_clock))
+    return enter(Visit(options.bundle, wanted, sets_clock=not options.leave_clock, at=options.at))
 
 
 def _wanted(options: argparse.Namespace) -> "Wanted":

@@ -2,13 +2,15 @@
 
 import code
 import contextlib
+import hashlib
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from harness import by_hand
@@ -18,14 +20,19 @@ from harness.guest import clock
 from harness.lab import builder, bundle, digest, host, place
 from harness.lab import cache as cache_place
 from harness.lab.bundle import Bundle, Surroundings
+from harness.lab.expectation import milestones_of
 from harness.lab.host import FIRMWARES, Host
 from harness.lab.keeper import scratch
+from harness.lab.maker import NodeMaker
 from harness.lab.node import Folders, Node, Order
 from harness.lab.remains import Remains
+from harness.lab.stock import Stock
+from harness.lab.template import Facts, Templates
 from harness.lab.wanted import Wanted
+from harness.manifests.pods import StaticPod
 from harness.storage import disk, overlay
 from harness.storage.disk import Disk
-from harness.verdict.timeline import CONSOLE, SHELL
+from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL
 
 _AGENT_WITHIN = 10.0
 _PROMPT = "failed node"
@@ -33,11 +40,15 @@ _PROMPT = "failed node"
 
 @dataclass(frozen=True)
 class Visit:
-    """A bundle to be entered: of `wanted`, the image, QEMU, accelerator and cache count. `sets_clock` to this host's time."""
+    """A bundle to be entered: of `wanted`, the image, QEMU, accelerator and cache count. `sets_clock` to this host's time.
+
+    `at` is a milestone, before which a node with the same pods is brought up instead; empty for where the node failed.
+    """
 
     file: Path
     wanted: Wanted
     sets_clock: bool = True
+    at: str = ""
 
 
 def enter(visit: Visit) -> int:
@@ -52,7 +63,8 @@ def enter(visit: Visit) -> int:
         here = _host(entered, visit.wanted, cache, run_folder)
         artifacts = run_folder / "artifacts"
         try:
-            with _up(entered, remains, image, here, run_folder) as node:
+            before = _before(visit.at, entered, image, here, cache, run_folder) if visit.at else None
+            with before or _up(entered, remains, image, here, run_folder) as node:
                 if visit.sets_clock:
                     _set_clock(node)
                 _talk(entered, node, _names(entered, node, remains))
@@ -81,6 +93,44 @@ def _up(entered: Bundle, remains: Remains, image: Disk, here: Host, run_folder: 
     with closing(Node.enter(remains.without_state(), order, here, _folders(run_folder, "node-2"))) as node:
         node.start()
         yield node
+
+
+@contextlib.contextmanager
+def _before(at: str, entered: Bundle, image: Disk, here: Host, cache: Path, run_folder: Path) -> Iterator[Node]:
+    """A clone of the last template that had not passed a milestone; where there is none, a node from its firmware on."""
+    known = [milestone.name for milestone in (*BOOT, CONSOLE, SHELL, API, *chain(*map(milestones_of, entered.pods)))]
+    if at not in known:
+        raise InputError(f"The failed node had no milestone {shown(at)}: name one of {', '.join(map(shown, known))}.")
+    pods = {_fact(pod) for pod in (*entered.pods, entered.console_pod)}
+
+    def suits(facts: Facts, passed: Sequence[str]) -> bool:
+        alike = {**facts, "pods": ""} == {**entered.facts, "pods": ""}
+        return alike and at not in passed and _facts(facts["pods"]) <= pods
+
+    with Templates(cache / "templates", cache_place.LIMIT, run_folder, _say).latest(suits) as template:
+        if template:
+            given = [pod for pod in entered.pods if _fact(pod) in _facts(template.facts["pods"])]
+            order = Order(image, entered.machine, given, entered.console_pod, {})
+            with closing(Node.clone(template, order, here, _folders(run_folder, "node-1"))) as node:
+                node.start()
+                yield node
+            return
+        _say(f"no template is at hand that had not passed {at}: the node boots")
+        stock = Stock(lambda: builder.reference_image(cache), (), cache / "stores")
+        with closing(NodeMaker(here, run_folder, run_folder / "artifacts", lambda *_: entered.machine, stock)) as maker:
+            node = maker.prepare(maker.order(image, entered.pods))
+            node.start()
+            yield node
+
+
+def _fact(pod: StaticPod) -> tuple[str, str]:
+    return pod.file, hashlib.sha256(pod.text()).hexdigest()
+
+
+def _facts(pods: str) -> set[tuple[str, str]]:
+    """The pods that a template was made with (see `maker.facts_of`)."""
+    words = pods.split(" ")
+    return set(zip(words[::2], words[1::2], strict=False))
 
 
 def _folders(run_folder: Path, name: str) -> Folders:
@@ -165,7 +215,8 @@ def _names(entered: Bundle, node: Node, remains: Remains) -> _Names:
         print(shown(node.boot.screen()))
 
     there = {"node": node, "wire": node.wire, "console": console, "screen": screen}
-    also = {"logs": remains.folder / "artifacts", "bundle": entered, "__name__": "__console__"}
+    lacking = {pod.file: pod for pod in entered.pods if pod not in node.pods_given}
+    also = {"pods": lacking, "logs": remains.folder / "artifacts", "bundle": entered, "__name__": "__console__"}
     return _Names({**there, **also}, {"disk": left_disk})
 
 
@@ -177,12 +228,14 @@ def _talk(entered: Bundle, node: Node, names: _Names) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401
     sys.ps1 = f"{_PROMPT} >>> "
-    greeting = _greeting(entered, node, names["logs"])
+    greeting = _greeting(entered, node, names)
     code.interact(greeting, local=names, exitmsg="The node has ended; nothing of it is left.")
 
 
-def _greeting(entered: Bundle, node: Node, logs: object) -> str:
+def _greeting(entered: Bundle, node: Node, names: Mapping[str, object]) -> str:
     failure = entered.failure
+    lacking = names["pods"]
+    assert isinstance(lacking, dict)
     reached = ", ".join(entry.name for entry in entered.milestones) or "nothing"
     return "\n".join(
         [
@@ -194,7 +247,8 @@ def _greeting(entered: Bundle, node: Node, logs: object) -> str:
             "wire    its cable: wire.unplug(), wire.drop(...)",
             "disk    its disk as it was when it failed: disk.folder(PurePosixPath('/meta/etc'))",
             "console()   its serial console, Ctrl-] comes back here    screen()   what is on its screen",
-            f"logs    what its run left, as a path: {logs}",
+            f"logs    what its run left, as a path: {names['logs']}",
+            *([f"pods    those it has yet to be given: {shown(', '.join(lacking))}; node.add(pods[...])"] if lacking else []),
             "Ctrl-D ends the node.",
         ]
     )

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from harness import by_hand, enter
+from harness import by_hand, enter, lab
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest import clock
 from harness.lab import builder, digest
 from harness.lab import bundle as bundles
 from harness.lab.bundle import Bundle, Failure, Surroundings
 from harness.lab.node import Node
+from harness.lab.template import Templates
 from harness.lab.wanted import Wanted
+from harness.manifests.pods import load
 from harness.storage import disk
 from harness.verdict.timeline import Passed
 from harness.vm.machine import MIB, Machine
@@ -42,6 +44,7 @@ def bundle(tmp_path: Path) -> Bundle:
         milestones=(Passed("firmware", 1.0, frozen=True),),
         surroundings=_HERE,
         why_no_state="",
+        facts={},
     )
 
 
@@ -127,7 +130,7 @@ def test_a_memory_that_does_not_come_back_has_its_disk_booted(
 def entered(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """Enters a bundle with a script on stdin."""
     boot = SimpleNamespace(frozen=None, kubelet=SimpleNamespace(port=1), ssh_port=2)
-    node = SimpleNamespace(boot=boot, wire="the wire", credentials=SimpleNamespace(client="c", ssh_user="u"), name="node-1")
+    node = SimpleNamespace(boot=boot, wire="the wire", pods_given=[], name="node-1")
 
     @contextmanager
     def up(*_: object) -> Iterator[Any]:
@@ -159,10 +162,70 @@ def test_a_name_that_nobody_knows_is_an_error(entered: Callable[[str], int]) -> 
 def test_the_greeting_says_what_failed_and_shows_no_escape_code(bundle: Bundle) -> None:
     boot = SimpleNamespace(kubelet=SimpleNamespace(port=1), ssh_port=2)
     node: Any = SimpleNamespace(boot=boot, credentials=SimpleNamespace(client="c", ssh_user="u"))
-    greeting = enter._greeting(bundle, node, "/logs")
+    greeting = enter._greeting(bundle, node, {"logs": "/logs", "pods": {"node.yaml": None}})
     assert "x.py::test_x, node-1, 1970-01-01 00:00 UTC:\n  milestone init: the guest died\\x1b[2J\n" in greeting
     assert "reached: firmware" in greeting
+    assert "yet to be given: node.yaml;" in greeting
     assert all(line in greeting for line in by_hand.ways_in(node))
+
+
+@pytest.fixture
+def with_pods(bundle: Bundle) -> Bundle:
+    """A bundle of a node with two pods of a scenario's."""
+    manifests = Path(__file__).parents[1] / "scenarios/manifests"
+    pods = [load(manifests / name) for name in ("node.yaml", "farewell.yaml")]
+    return replace(bundle, pods=pods, console_pod=load(Path(lab.__file__).parent / "kios-e2e.yaml"), facts={"image": "1"})
+
+
+def test_a_milestone_that_the_node_never_had_is_told(with_pods: Bundle, tmp_path: Path) -> None:
+    nothing: Any = None
+    with (
+        pytest.raises(InputError, match=r"no milestone node/sshd: name one of firmware, kernel, init, .*node/modprobe"),
+        enter._before("node/sshd", with_pods, nothing, nothing, tmp_path, tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("facts", "passed", "suits"),
+    [
+        ({"image": "1", "pods": "node farewell console"}, [], True),
+        ({"image": "1", "pods": "console"}, [], True),
+        ({"image": "2", "pods": "console"}, [], False),
+        ({"image": "1", "pods": "console other"}, [], False),
+        ({"image": "1", "pods": "console"}, ["node/modprobe"], False),
+    ],
+)
+def test_a_template_before_a_milestone_has_the_nodes_pods_and_no_others(
+    with_pods: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, str],
+    passed: list[str],
+    suits: bool,
+) -> None:
+    known = {**{pod.name: pod for pod in with_pods.pods}, "console": with_pods.console_pod}
+    words = [(*enter._fact(known[name]),) if name in known else (name, "0") for name in facts["pods"].split()]
+    facts = {**facts, "pods": " ".join(" ".join(each) for each in words)}
+    asked: list[bool] = []
+
+    @contextmanager
+    def latest(_: object, suit: Callable[[dict[str, str], list[str]], bool]) -> Iterator[None]:
+        asked.append(suit(facts, passed))
+        yield None
+
+    def booted(*_: object) -> None:
+        raise HarnessError("it boots")
+
+    monkeypatch.setattr(Templates, "latest", latest)
+    monkeypatch.setattr(enter, "NodeMaker", booted)
+    nothing: Any = None
+    with (
+        pytest.raises(HarnessError, match="it boots"),
+        enter._before("node/modprobe", with_pods, nothing, nothing, tmp_path, tmp_path),
+    ):
+        pass
+    assert asked == [suits]
 
 
 def test_what_is_made_at_its_first_use_is_made_once() -> None:

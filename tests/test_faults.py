@@ -155,7 +155,7 @@ def stock(monkeypatch):
 @pytest.fixture
 def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     """A pytest of its own that has started a QEMU, then does what the test's parameter says."""
-    start, then = request.param
+    start, then, *more = request.param
     (tmp_path / "test_inner.py").write_text(_INNER.format(start=start, then=then))
     (tmp_path / "conftest.py").write_text(_CONFTEST)
     (tmp_path / "tmp").mkdir()
@@ -163,7 +163,7 @@ def inner_run(tmp_path: Path, blank_image: Path, request: pytest.FixtureRequest)
     with contextlib.suppress(FileNotFoundError):
         # Proven once for all of these runs.
         shutil.copy(cache.folder(None) / "accelerators.json", tmp_path / "cache")
-    options = ["--kios-image", str(blank_image), "--image-cache", str(tmp_path / "cache")]
+    options = ["--kios-image", str(blank_image), "--image-cache", str(tmp_path / "cache"), *more]
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_inner.py", *options]
     with (tmp_path / "output").open("wb") as output:
         process = subprocess.Popen(
@@ -217,6 +217,47 @@ def _assert_nothing_left_soon(folder: Path) -> None:
 def test_nothing_is_left_after_the_end(inner_run: subprocess.Popen[bytes], tmp_path: Path, status: int) -> None:
     assert inner_run.wait(120) == status, (tmp_path / "output").read_text()
     assert _left_behind(tmp_path) == []
+
+
+_FAILS = "raise AssertionError('it is at fault')"
+
+
+@pytest.mark.parametrize("inner_run", [(_START, _FAILS, "--bundle-on-failure")], indirect=True)
+def test_a_node_that_failed_as_it_booted_is_entered_where_it_failed(inner_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    if not qemu.find(None, cache.folder(None) / "qemu").can_freeze:
+        pytest.skip("this QEMU cannot freeze an NVMe disk")
+    assert inner_run.wait(120) == 1, (tmp_path / "output").read_text()
+    (bundle,) = tmp_path.glob("artifacts/**/FAIL.tar.zst")
+    assert f"kios-e2e enter {bundle}" in (tmp_path / "output").read_text()
+    script = "print(bundle.failure.sentence, node.boot.frozen.milestones, node.boot.qmp.execute('query-status')['status'])"
+    enter = [sys.executable, "-m", "harness", "enter", str(bundle), "--image-cache", str(tmp_path / "cache")]
+    said = subprocess.run(enter, input=script, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (said.stdout, said.stderr) == ("it is at fault () running\n", "")
+
+
+@pytest.mark.parametrize("inner_run", [(_START, _FAILS, "--bundle-on-failure", "--bundle-limit", "1K")], indirect=True)
+def test_a_bundle_that_is_too_large_changes_no_verdict(inner_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert inner_run.wait(120) == 1
+    output = (tmp_path / "output").read_text()
+    assert "test_inner.py::test_inner: it takes more than the 0 MiB that are left for it\n" in output
+    assert "1 failed" in output
+    assert "error" not in output.splitlines()[-1]
+    assert not list(tmp_path.glob("artifacts/**/FAIL*"))
+
+
+@pytest.mark.parametrize(
+    "inner_run",
+    [
+        (_START, "raise KeyError('mistyped')", "--bundle-on-failure"),
+        (_START, _FAILS, "--bundle-on-failure", "--bundle-limit", "0"),
+    ],
+    ids=["the test's own", "not wanted"],
+    indirect=True,
+)
+def test_no_bundle_is_made_of_what_no_node_failed(inner_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert inner_run.wait(120) == 1
+    assert not list(tmp_path.glob("artifacts/**/FAIL*"))
+    assert "bundle" not in (tmp_path / "output").read_text().partition("short test summary")[2]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
 from harness.lab import digest, parcel, processor
 from harness.lab.host import Host
+from harness.lab.maker import facts_of
 from harness.lab.node import Node
 from harness.lab.remains import Remains
+from harness.lab.template import Facts
 from harness.manifests import manifest
 from harness.manifests.pods import StaticPod
 from harness.storage import overlay
@@ -79,7 +81,8 @@ class Surroundings:
 class Bundle:
     """A failed node as a bundle tells it: the failure, what the node is made of, and the milestones that it had passed.
 
-    `image` is where the image was, `why_no_state` why there is nothing to go on from, if so.
+    `image` is where the image was, `why_no_state` why there is nothing to go on from, if so, `facts` what its template would
+    depend on.
     """
 
     failure: Failure
@@ -93,6 +96,7 @@ class Bundle:
     milestones: tuple[Passed, ...]
     surroundings: Surroundings
     why_no_state: str
+    facts: Facts
 
     def remains(self, folder: Path, image: Path) -> Remains:
         """What is left of the node, in the folder where the bundle was unpacked; raises InputError for a bad disk."""
@@ -122,6 +126,7 @@ def make(node: Node, failure: Failure, host: Host, place: Path, scratch: Path, l
         "milestones": [asdict(entry) for entry in remains.milestones],
         "surroundings": asdict(Surroundings.of(host)),
         "why_no_state": remains.why_no_state,
+        "facts": facts_of(order, host),
     }
     files = {
         _VARIABLES: remains.variables,
@@ -180,6 +185,7 @@ def _read(told: Mapping[str, Any]) -> Bundle:
         milestones=tuple(Passed(_text(each["name"]), float(each["after"]), frozen=True) for each in told["milestones"]),
         surroundings=Surroundings(**{_text(name): _text(value) for name, value in told["surroundings"].items()}),
         why_no_state=_text(told["why_no_state"]),
+        facts={_text(name): _text(value) for name, value in told["facts"].items()},
     )
 
 

@@ -142,7 +142,7 @@ class NodeMaker:
             shutil.copytree(place.artifacts, folder / "boot", ignore=shutil.ignore_patterns("*.pcapng", "*.ppm", "*.jsonl"))
             return milestones
 
-        template = self._in_use.enter_context(templates.get(_facts(order, self._host), make))
+        template = self._in_use.enter_context(templates.get(facts_of(order, self._host), make))
         self._templates.append(template)
         node = self._remember(Node.clone(template, order, self._host, self._next_place()))
         node.start()
@@ -247,7 +247,7 @@ def _boot_key(order: Order) -> str:
     return hashlib.sha256(repr((digest.of(order.image.path), order.machine, files)).encode()).hexdigest()[:16]
 
 
-def _facts(order: Order, host: Host) -> dict[str, str]:
+def facts_of(order: Order, host: Host) -> dict[str, str]:
     """Everything on which a frozen node depends."""
     code = host.firmware.code.stat()
     return {

@@ -122,7 +122,7 @@ class _Limited:
     def write(self, block: bytes) -> int:
         self._left -= len(block)
         if self._left < 0:
-            raise TooLargeError(f"it takes more than {self._limit >> 20} MiB")
+            raise TooLargeError(f"it takes more than the {self._limit >> 20} MiB that are left for it")
         space.check(self._folder, len(block) + _STAYS_FREE, "a bundle")
         return self._output.write(block)
 
@@ -150,7 +150,7 @@ def _compressed(output: IO[bytes], folder: Path, limit: int) -> Iterator[zstd.Zs
 
 def _add(stream: zstd.ZstdFile, name: str, size: int, blocks: Iterable[bytes]) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = size, 0o600
+    entry.size, entry.mode, entry.mtime = size, 0o600, int(time.time())
     stream.write(entry.tobuf(tarfile.USTAR_FORMAT))
     for block in blocks:
         stream.write(block)

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness import tools
@@ -19,16 +19,18 @@ from harness.guest.credentials import Credentials
 from harness.lab import cache
 from harness.verdict.timeline import Passed
 
+Facts = Mapping[str, str]
 _FILES = ("disk.qcow2", "variables.fd", "memory", "state", "dhcp.pcap")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A frozen node: its files, and the milestones that it had passed."""
+    """A frozen node: its files, the milestones that it had passed, and all that it depends on."""
 
     folder: Path
     credentials: Credentials
     milestones: tuple[Passed, ...]
+    facts: Facts = field(default_factory=dict)
 
     @property
     def disk(self) -> Path:
@@ -71,7 +73,7 @@ class Templates:
         self._root, self._limit, self._run_folder, self._say = root, limit, run_folder, say
 
     @contextlib.contextmanager
-    def get(self, facts: Mapping[str, str], make: Callable[[Path, Credentials], Sequence[Passed]]) -> Iterator[Template]:
+    def get(self, facts: Facts, make: Callable[[Path, Credentials], Sequence[Passed]]) -> Iterator[Template]:
         """Gives the template for these facts, made now if there is none, and keeps it from removal while it is used.
 
         `make` fills a folder with the frozen node's files and returns its milestones; it runs once, whoever else asks.
@@ -106,6 +108,37 @@ class Templates:
                 raise HarnessError(f"The template {place} changes while nobody may change it: use another --image-cache.")
             yield template
 
+    @contextlib.contextmanager
+    def latest(self, suits: Callable[[Facts, Sequence[str]], bool]) -> Iterator[Template | None]:
+        """Gives, of the templates that are there, the one that suits and had passed most, if any, and keeps it from removal.
+
+        `suits` is asked of the facts and of the milestones passed.
+        """
+        found = [each for file in self._root.glob("*/template.json") if (each := _described(file.parent))]
+        suitable = [each for each in found if suits(*each[1:])]
+        for place, _, _ in sorted(suitable, key=lambda each: len(each[2]), reverse=True):
+            with contextlib.ExitStack() as used:
+                try:
+                    used.enter_context(cache.kept(place, _is_whole, _refuse, self._limit, self._say))
+                except HarnessError:
+                    continue
+                yield _trusted(place)
+                return
+        yield None
+
+
+def _described(place: Path) -> tuple[Path, Facts, Sequence[str]] | None:
+    """A template's place, its facts, and what it had passed; None for one that is none any more."""
+    try:
+        description = json.loads((place / "template.json").read_text())
+        return place, description["facts"], [entry["name"] for entry in description["milestones"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse(place: Path) -> None:
+    raise HarnessError(f"The template {place} is gone.")
+
 
 def _is_whole(place: Path) -> bool:
     return _trusted(place) is not None
@@ -133,7 +166,7 @@ def _trusted(place: Path) -> Template | None:
         if description["files"] != _looks_of(place):
             return None
         milestones = tuple(Passed(entry["name"], entry["after"], frozen=True) for entry in description["milestones"])
-        return Template(place, Credentials(place), milestones)
+        return Template(place, Credentials(place), milestones, description["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

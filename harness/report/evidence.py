@@ -15,6 +15,8 @@ from harness.wire import dhcp, frame
 
 _MOST_LINES, _MOST_LINE = 400, 400
 _MOST_FRAMES, _MOST_EVENTS = 200, 30
+# What `kios-e2e enter` takes (docs/bundles.md).
+_BUNDLE = "FAIL.tar.zst"
 _MOST_MANIFEST = 20_000
 _MOST_READ = 64 << 20
 # pcap-savefile(5): seconds, microseconds, bytes captured, bytes on the wire.
@@ -66,11 +68,12 @@ class Left:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is left of a failed test: its boots, the manifests of its nodes by their names, other files."""
+    """What is left of a failed test: its boots, the manifests of its nodes by their names, its bundles, other files."""
 
     boots: Sequence[Left]
     manifests: Sequence[tuple[str, str]]
     files: Sequence[str]
+    bundles: Sequence[str] = ()
 
 
 def of(artifacts: Path, root: Path) -> Evidence:
@@ -81,7 +84,9 @@ def of(artifacts: Path, root: Path) -> Evidence:
         for file in sorted(artifacts.glob("*/manifests/*"))
     ]
     others = [file for file in sorted(artifacts.rglob("*")) if file.is_file() and "boot-" not in str(file.parent)]
-    return Evidence(boots, manifests, [relative(file, root) for file in others])
+    bundles = [file for file in others if file.name == _BUNDLE]
+    plain = [relative(file, root) for file in others if file not in bundles]
+    return Evidence(boots, manifests, plain, [relative(file, root) for file in bundles])
 
 
 def _left(folder: Path, artifacts: Path, root: Path) -> Left:

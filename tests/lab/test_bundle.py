@@ -33,7 +33,8 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Any:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(bundle, "facts_of", lambda *_: {"image": "1"})
     code = tmp_path / "code.fd"
     code.write_bytes(b"firmware")
     accelerator = SimpleNamespace(name="tcg", cpu="Haswell-noTSX")
@@ -75,6 +76,7 @@ def test_what_was_frozen_comes_back(tmp_path: Path, image: Path, host: Any) -> N
     found = bundle.unpack(made(tmp_path, image, host), tmp_path / "out")
     assert found.failure == _FAILURE
     assert found.failure.sentence == "milestone init: the guest died"
+    assert found.facts == {"image": "1"}
     assert (found.machine, found.image, found.surroundings) == (_MACHINE, image, Surroundings.of(host))
     assert [(pod.file, pod.text()) for pod in found.pods] == [("node.yaml", (_SCENARIOS / "node.yaml").read_bytes())]
     assert found.milestones == (Passed("firmware", 1.5, frozen=True), Passed("shell", 9.0, frozen=True))
@@ -95,7 +97,7 @@ def test_one_that_could_not_be_frozen_says_why(tmp_path: Path, image: Path, host
 def test_beyond_the_limit_no_bundle_is_left(tmp_path: Path, image: Path, host: Any) -> None:
     node: Any = Node(tmp_path, image)
     (tmp_path / "scratch").mkdir()
-    with pytest.raises(HarnessError, match="it takes more than 0 MiB"):
+    with pytest.raises(HarnessError, match="it takes more than the 0 MiB that are left for it"):
         bundle.make(node, _FAILURE, host, node.artifacts / bundle.NAME, tmp_path / "scratch", 10, lambda _: None)
     assert not list(node.artifacts.glob("FAIL*"))
 

@@ -77,10 +77,10 @@ def test_a_frozen_node_moves_to_another_cpu_only_if_its_own_was_emulated(
         qemu=SimpleNamespace(path=file, version=(11, 1)),
         accelerator=SimpleNamespace(name="kvm", cpu=cpu),
     )
-    here = maker._facts(order, host)
+    here = maker.facts_of(order, host)
     assert "flags" in processor._described()
     monkeypatch.setattr(processor, "_described", lambda: "another CPU")
-    assert (maker._facts(order, host) == here) is moves
+    assert (maker.facts_of(order, host) == here) is moves
 
 
 def test_what_did_not_come_up_blocks_what_is_made_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

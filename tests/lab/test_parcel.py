@@ -60,7 +60,7 @@ def test_what_is_packed_comes_out_for_its_user_alone(tmp_path: Path) -> None:
 
 def test_beyond_its_limit_nothing_is_left(tmp_path: Path) -> None:
     noise = _file(tmp_path, "noise", os.urandom(1 << 20))
-    with pytest.raises(TooLargeError, match="it takes more than 0 MiB"):
+    with pytest.raises(TooLargeError, match="it takes more than the 0 MiB that are left for it"):
         parcel.pack(tmp_path / "FAIL.tar.zst", {}, {"noise": noise}, 100_000)
     assert list(tmp_path.iterdir()) == [noise]
 

@@ -78,6 +78,24 @@ def test_a_template_that_lacks_a_file_is_made_again(templates: Templates, tmp_pa
     assert make.times == 2
 
 
+def test_of_those_that_suit_the_one_that_had_passed_most_is_the_latest(templates: Templates) -> None:
+    class Longer(Maker):
+        def __call__(self, folder: Path, credentials: Credentials) -> Sequence[Passed]:
+            return [Passed("init", 7.0), *super().__call__(folder, credentials)]
+
+    for facts, make in (({"pods": "a"}, Maker()), ({"pods": "a b"}, Longer()), ({"pods": "a b c"}, Longer())):
+        with templates.get(facts, make):
+            pass
+    with templates.latest(lambda facts, passed: "c" not in facts["pods"] and "late" not in passed) as found:
+        assert found
+        assert (found.facts, [entry.name for entry in found.milestones]) == ({"pods": "a b"}, ["init", "ready"])
+    with templates.latest(lambda _, passed: "init" not in passed) as found:
+        assert found
+        assert found.facts == {"pods": "a"}
+    with templates.latest(lambda *_: False) as found:
+        assert found is None
+
+
 def test_a_failed_freeze_leaves_nothing_to_trust(templates: Templates, tmp_path: Path) -> None:
     def fail(folder: Path, credentials: Credentials) -> Sequence[Passed]:
         Maker()(folder, credentials)

@@ -74,6 +74,7 @@ def _write_artifacts(boot: Path, manifests: Path) -> None:
     event = {"at": 5.0, "way": "received", "message": {"event": "SHUTDOWN", "data": {"reason": HOSTILE}}}
     messages = [{"at": 4.0, "way": "received", "message": {"QMP": {}}}, event]
     (boot / "qmp.jsonl").write_text("\n".join(map(json.dumps, messages)))
+    (manifests.parent / "FAIL.tar.zst").touch()
     (manifests / "node.yaml").write_text(f"kind: Pod # {HOSTILE}\n")
 
 

@@ -21,6 +21,11 @@ def test_a_failure_opens_with_the_judges_sentence(failed_run: Path, tmp_path: Pa
     assert failure["sentence"].startswith("milestone node/dhcpcd: it cannot happen any more")
     assert failure["artifacts"] == "../artifacts/order/test_bad"
     [boot] = failure["evidence"]["boots"]
+    assert failure["evidence"]["bundles"] == ["../artifacts/order/test_bad/node-1/FAIL.tar.zst"]
+    assert (
+        "<code>kios-e2e enter ../artifacts/order/test_bad/node-1/FAIL.tar.zst</code>"
+        in (tmp_path / "out/report.html").read_text()
+    )
     assert (len(boot["console"]), boot["before"], boot["console"][-1]["after"]) == (400, 200, pytest.approx(59.9))
     assert [frame["what"][:20] for frame in boot["frames"]] == [
         "ARP who has 10.0.2.2",
