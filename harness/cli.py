@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     enter.add_argument("--leave-clock", action="store_true", help="leave its clock at the time of the failure")
     enter.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)")
     enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: as where it failed")
+    enter.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether it may reach out")
     enter.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
     enter.set_defaults(run=_enter)
 
@@ -216,7 +217,13 @@ def _enter(options: argparse.Namespace) -> int:
     from harness.enter import Visit, enter
     from harness.lab.wanted import Wanted
 
-    wanted = Wanted(image=options.kios_image, qemu=options.qemu, accelerator=options.accelerator, cache=options.image_cache)
+    wanted = Wanted(
+        image=options.kios_image,
+        qemu=options.qemu,
+        accelerator=options.accelerator,
+        network=options.network,
+        cache=options.image_cache,
+    )
     return enter(Visit(options.bundle, wanted, sets_clock=not options.leave_clock, at=options.at))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness import by_hand
 from harness.errors import HarnessError, InputError, NodeFailure
@@ -24,7 +24,7 @@ from harness.lab.expectation import milestones_of
 from harness.lab.host import FIRMWARES, Host
 from harness.lab.keeper import scratch
 from harness.lab.maker import NodeMaker
-from harness.lab.node import Folders, Node, Order
+from harness.lab.node import Folders, Node
 from harness.lab.remains import Remains
 from harness.lab.stock import Stock
 from harness.lab.template import Facts, Templates
@@ -40,7 +40,7 @@ _PROMPT = "failed node"
 
 @dataclass(frozen=True)
 class Visit:
-    """A bundle to be entered: of `wanted`, the image, QEMU, accelerator and cache count. `sets_clock` to this host's time.
+    """A bundle to be entered: of `wanted`, image, QEMU, accelerator, network and cache count. `sets_clock` to this host's time.
 
     `at` is a milestone, before which a node with the same pods is brought up instead; empty for where the node failed.
     """
@@ -57,7 +57,10 @@ def enter(visit: Visit) -> int:
     cache = cache_place.folder(visit.wanted.cache)
     where = place.choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
     with scratch("kios-e2e-", where.folder) as run_folder:
-        entered = bundle.unpack(visit.file, run_folder / "bundle", _say)
+        told = bundle.unpack(visit.file, run_folder / "bundle", _say)
+        if told.machine.network != visit.wanted.network:
+            _say(f"the network of the failed node was {told.machine.network}, and is {visit.wanted.network} now")
+        entered = told.on(visit.wanted.network)
         image = _image(entered, visit.wanted, cache)
         remains = entered.remains(run_folder / "bundle", image.path)
         here = _host(entered, visit.wanted, cache, run_folder)
@@ -78,7 +81,7 @@ def enter(visit: Visit) -> int:
 @contextlib.contextmanager
 def _up(entered: Bundle, remains: Remains, image: Disk, here: Host, run_folder: Path) -> Iterator[Node]:
     """The node, where it failed; booted from its disk where its memory cannot be brought back here, which is said."""
-    order = Order(image, entered.machine, entered.pods, entered.console_pod, {})
+    order = entered.order(image, entered.pods)
     why = entered.why_no_state or Surroundings.of(here).unlike(entered.surroundings)
     if not why:
         with closing(Node.enter(remains, order, here, _folders(run_folder, "node-1"))) as node:
@@ -110,8 +113,7 @@ def _before(at: str, entered: Bundle, image: Disk, here: Host, cache: Path, run_
     with Templates(cache / "templates", cache_place.LIMIT, run_folder, _say).latest(suits) as template:
         if template:
             given = [pod for pod in entered.pods if _fact(pod) in _facts(template.facts["pods"])]
-            order = Order(image, entered.machine, given, entered.console_pod, {})
-            with closing(Node.clone(template, order, here, _folders(run_folder, "node-1"))) as node:
+            with closing(Node.clone(template, entered.order(image, given), here, _folders(run_folder, "node-1"))) as node:
                 node.start()
                 yield node
             return
@@ -216,7 +218,13 @@ def _names(entered: Bundle, node: Node, remains: Remains) -> _Names:
 
     there = {"node": node, "wire": node.wire, "console": console, "screen": screen}
     lacking = {pod.file: pod for pod in entered.pods if pod not in node.pods_given}
-    also = {"pods": lacking, "logs": remains.folder / "artifacts", "bundle": entered, "__name__": "__console__"}
+    also = {
+        "PurePosixPath": PurePosixPath,
+        "pods": lacking,
+        "logs": remains.folder / "artifacts",
+        "bundle": entered,
+        "__name__": "__console__",
+    }
     return _Names({**there, **also}, {"disk": left_disk})
 
 

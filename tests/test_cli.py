@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import by_hand, doctor
+from harness import by_hand, doctor, enter
 from harness.cli import main
 from harness.doctor import Condition
+from harness.enter import Visit
 from harness.errors import HarnessError, NodeFailure
 from harness.lab.wanted import Wanted
 from harness.manifests import kubelet_rules
@@ -182,6 +183,26 @@ def test_boot_boots_what_was_asked_for(
     monkeypatch.setattr(by_hand, "boot", boot)
     assert main(["boot", *arguments]) == 0
     assert booted == [meant]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["FAIL"], Visit(Path("FAIL"), Wanted())),
+        (["FAIL", "--kios-image", "a", "--network", "open"], Visit(Path("FAIL"), Wanted(image=Path("a"), network="open"))),
+        (["FAIL", "--leave-clock", "--at", "init"], Visit(Path("FAIL"), Wanted(), sets_clock=False, at="init")),
+    ],
+)
+def test_enter_enters_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, arguments: list[str], meant: Visit) -> None:
+    visits: list[Visit] = []
+
+    def note(visit: Visit) -> int:
+        visits.append(visit)
+        return 0
+
+    monkeypatch.setattr(enter, "enter", note)
+    assert main(["enter", *arguments]) == 0
+    assert visits == [meant]
 
 
 @pytest.mark.parametrize(("cure", "status"), [("", 0), ("make image", 1)], ids=["all is well", "one is lacking"])

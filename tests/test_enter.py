@@ -31,7 +31,7 @@ _HERE = Surroundings("11.1", "tcg", "Haswell-noTSX", "emulated", "0" * 64)
 def bundle(tmp_path: Path) -> Bundle:
     image = tmp_path / "kios.img"
     image.write_bytes(b"image")
-    pod: Any = None
+    pod: Any = SimpleNamespace(images=[])
     return Bundle(
         failure=Failure("x.py::test_x", "milestone init: the guest died\x1b[2J\nlast words", {}),
         node="node-1",
@@ -152,6 +152,16 @@ def test_a_script_is_run_with_the_node(entered: Callable[[str], int], capsys: py
     script = "def f():\n    return wire\nprint(node.name, f(), logs.name, bundle.node, callable(console), callable(screen))"
     assert entered(script) == 0
     assert capsys.readouterr().out == "node-1 the wire artifacts node-1 True True\n"
+
+
+def test_a_network_that_reaches_out_is_a_word_of_the_user_alone(
+    entered: Callable[[str], int], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundles, "unpack", lambda *_: bundle.on("open"))
+    assert entered("print(bundle.machine.network)") == 0
+    said = capsys.readouterr()
+    assert said.out == "restricted\n"
+    assert said.err == "kios-e2e: the network of the failed node was open, and is restricted now\n"
 
 
 def test_a_name_that_nobody_knows_is_an_error(entered: Callable[[str], int]) -> None:

@@ -7,21 +7,24 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.containers import reference
+from harness.containers.archive import ArchivedImage
 from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
 from harness.lab import digest, parcel, processor
 from harness.lab.host import Host
 from harness.lab.maker import facts_of
-from harness.lab.node import Node
+from harness.lab.node import Node, Order
 from harness.lab.remains import Remains
 from harness.lab.template import Facts
 from harness.manifests import manifest
 from harness.manifests.pods import StaticPod
 from harness.storage import overlay
+from harness.storage.disk import Disk
 from harness.verdict.timeline import Passed
 from harness.vm.accelerator import WISHES
 from harness.vm.machine import Machine
@@ -97,6 +100,16 @@ class Bundle:
     surroundings: Surroundings
     why_no_state: str
     facts: Facts
+
+    def on(self, network: str) -> "Bundle":
+        """The same with its machine on another network: what it was on is no word of its user's here."""
+        return replace(self, machine=replace(self.machine, network=network))
+
+    def order(self, image: Disk, pods: Sequence[StaticPod]) -> Order:
+        """The node with those of its pods; it had the container images of all of them."""
+        names = [reference.parse(name) for pod in (*self.pods, self.console_pod) for name in pod.images]
+        had = [ArchivedImage(Path(NAME), [name], [name.digest] if name.digest else [], 0, None, {}) for name in names]
+        return Order(image, self.machine, pods, self.console_pod, {}, supplied=had)
 
     def remains(self, folder: Path, image: Path) -> Remains:
         """What is left of the node, in the folder where the bundle was unpacked; raises InputError for a bad disk."""

@@ -14,6 +14,7 @@ from harness.guest.credentials import Credentials
 from harness.lab import bundle, parcel
 from harness.lab.bundle import Failure, Surroundings
 from harness.lab.remains import Remains
+from harness.lab.stock import refuse_unknown
 from harness.manifests.pods import StaticPod, load
 from harness.storage import overlay
 from harness.verdict.timeline import Passed
@@ -86,6 +87,15 @@ def test_what_was_frozen_comes_back(tmp_path: Path, image: Path, host: Any) -> N
     assert remains.credentials.token == Credentials(tmp_path / "scratch").token
     assert (tmp_path / "out/artifacts/boot-1/console.log").read_text() == "words"
     assert not list((tmp_path / "out/artifacts").glob("FAIL*"))
+
+
+def test_the_node_has_the_container_images_that_it_had(tmp_path: Path, image: Path, host: Any) -> None:
+    found = bundle.unpack(made(tmp_path, image, host), tmp_path / "out")
+    nothing: Any = None
+    order = found.order(nothing, [])
+    refuse_unknown(found.pods[0].images, order.supplied, "nowhere")
+    with pytest.raises(InputError, match="another:v1: no such image"):
+        refuse_unknown(["another:v1"], order.supplied, "nowhere")
 
 
 def test_one_that_could_not_be_frozen_says_why(tmp_path: Path, image: Path, host: Any) -> None:
