@@ -7,7 +7,7 @@ import pytest
 
 from harness import tools
 from harness.errors import HarnessError, InputError
-from harness.lab import builder, cache, capacity
+from harness.lab import builder, bundle, cache, capacity
 from harness.lab.generation import THE_REFERENCE, Belief, Generation
 from harness.lab.host import FIRMWARES
 from harness.lab.size import size_in_bytes
@@ -17,7 +17,6 @@ from harness.vm.accelerator import WISHES
 from harness.vm.machine import NETWORKS, NICS, SECTOR_SIZES
 
 _MEMORY = "1G"
-_BUNDLES = "2G"
 _DEFAULTS = {"memory": _MEMORY, "nic": NICS[0], "cpus": 1, "firmware": FIRMWARES[0]}
 
 
@@ -116,7 +115,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--bundle-limit",
-        default=_BUNDLES,
+        default=f"{bundle.LIMIT >> 30}G",
         metavar="SIZE",
         help="what such files may take among the artifacts in all, 0 for none (default: %(default)s)",
     )

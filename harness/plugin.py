@@ -309,8 +309,8 @@ def _bundle(maker: NodeMaker, failure: Failure, config: pytest.Config, host: Hos
     root, say = config.stash[_SCRIBE].root(), config.stash[_PROGRESS].say
     for node in [node for node in maker.nodes if node.was_started and node.overlay.exists()]:
         place, began = node.artifacts / bundle.NAME, time.monotonic()
-        left = limit - sum(file.stat().st_size for file in root.rglob(bundle.NAME))
         try:
+            left = bundle.left(limit, root)
             with tempfile.TemporaryDirectory(dir=run_folder) as scratch:
                 bundle.make(node, failure, host, place, Path(scratch), left, say)
         except (HarnessError, OSError) as failed:

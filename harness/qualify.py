@@ -15,7 +15,7 @@ from harness import tools
 from harness.errors import InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
-from harness.lab import brought
+from harness.lab import brought, bundle
 from harness.qualification import canary, matrix
 from harness.qualification.answer import Answer
 from harness.qualification.plan import Step, plan
@@ -167,7 +167,7 @@ def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
         *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
         *step.options,
-        "--bundle-on-failure",
+        *("--bundle-on-failure", "--bundle-limit", str(bundle.left(bundle.LIMIT, wish.out))),
         *wish.options,
         *image,
         *(["--shard", wish.shard] if wish.shard else []),

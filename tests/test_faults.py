@@ -219,6 +219,7 @@ def test_nothing_is_left_after_the_end(inner_run: subprocess.Popen[bytes], tmp_p
     assert _left_behind(tmp_path) == []
 
 
+_ENDED = "ended = new_node(image, []); ended.start(); ended.boot.process.kill(); begun()"
 _FAILS = "raise AssertionError('it is at fault')"
 
 
@@ -227,12 +228,28 @@ def test_a_node_that_failed_as_it_booted_is_entered_where_it_failed(inner_run: s
     if not qemu.find(None, cache.folder(None) / "qemu").can_freeze:
         pytest.skip("this QEMU cannot freeze an NVMe disk")
     assert inner_run.wait(120) == 1, (tmp_path / "output").read_text()
-    (bundle,) = tmp_path.glob("artifacts/**/FAIL.tar.zst")
-    assert f"kios-e2e enter {bundle}" in (tmp_path / "output").read_text()
-    script = "print(bundle.failure.sentence, node.boot.frozen.milestones, node.boot.qmp.execute('query-status')['status'])"
-    enter = [sys.executable, "-m", "harness", "enter", str(bundle), "--image-cache", str(tmp_path / "cache")]
-    said = subprocess.run(enter, input=script, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
+    said = _entered(tmp_path)
     assert (said.stdout, said.stderr) == ("it is at fault () running\n", "")
+
+
+@pytest.mark.parametrize("inner_run", [(_ENDED, _FAILS, "--bundle-on-failure")], indirect=True)
+def test_a_node_whose_qemu_is_gone_boots_its_disk(inner_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert inner_run.wait(120) == 1, (tmp_path / "output").read_text()
+    said = _entered(tmp_path)
+    assert said.stdout == "it is at fault None running\n"
+    assert said.stderr.endswith("cannot be brought back (its QEMU had ended): its disk is booted as it was left\n")
+
+
+def _entered(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What a script says at the one node that failed."""
+    (bundle,) = folder.glob("artifacts/**/FAIL.tar.zst")
+    assert f"kios-e2e enter {bundle}" in (folder / "output").read_text()
+    script = (
+        "frozen = node.boot.frozen and node.boot.frozen.milestones\n"
+        "print(bundle.failure.sentence, frozen, node.boot.qmp.execute('query-status')['status'])"
+    )
+    enter = [sys.executable, "-m", "harness", "enter", str(bundle), "--image-cache", str(folder / "cache")]
+    return subprocess.run(enter, input=script, cwd=_ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("inner_run", [(_START, _FAILS, "--bundle-on-failure", "--bundle-limit", "1K")], indirect=True)

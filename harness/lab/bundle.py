@@ -30,6 +30,8 @@ from harness.vm.accelerator import WISHES
 from harness.vm.machine import Machine
 
 NAME = "FAIL.tar.zst"
+# What all bundles in one folder of artifacts may take, in bytes.
+LIMIT = 2 << 30
 _FORMAT = 1
 _DISK, _VARIABLES, _STATE, _DHCP = "disk.qcow2", "variables.fd", "state", "dhcp.pcap"
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -150,6 +152,11 @@ def make(node: Node, failure: Failure, host: Host, place: Path, scratch: Path, l
         **{f"artifacts/{file.relative_to(node.artifacts)}": file for file in _left(node.artifacts, place)},
     }
     parcel.pack(place, told, files, limit, say)
+
+
+def left(limit: int, folder: Path) -> int:
+    """What a limit leaves beside the bundles that are below a folder, in bytes."""
+    return max(0, limit - sum(file.stat().st_size for file in folder.rglob(NAME)))
 
 
 def unpack(file: Path, folder: Path, say: Say = lambda _: None) -> Bundle:

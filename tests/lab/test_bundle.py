@@ -112,6 +112,13 @@ def test_beyond_the_limit_no_bundle_is_left(tmp_path: Path, image: Path, host: A
     assert not list(node.artifacts.glob("FAIL*"))
 
 
+def test_all_bundles_of_a_folder_have_one_limit(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / bundle.NAME).write_bytes(bytes(40))
+    assert [bundle.left(limit, tmp_path) for limit in (100, 50)] == [20, 0]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
