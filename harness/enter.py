@@ -181,7 +181,11 @@ def _candidates(entered: Bundle, cache: Path) -> Iterator[Path]:
 def _set_clock(node: Node) -> None:
     """As on a clone, where the failed node still takes commands."""
     frozen = node.boot.frozen
-    if frozen is None or not {SHELL.name, CONSOLE.name} & {entry.name for entry in frozen.milestones}:
+    if (
+        frozen is None
+        or not frozen.keeps_its_clock
+        or not {SHELL.name, CONSOLE.name} & {entry.name for entry in frozen.milestones}
+    ):
         return
     try:
         node.until(lambda: node.boot.agent.answers, "an answer of the agent's", _AGENT_WITHIN)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import options, summary
-from harness.errors import HarnessError, InputError, Party
+from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.journal.entry import Fact, Figure
 from harness.lab import builder, bundle, cache
 from harness.lab import host as hosts
@@ -313,7 +313,7 @@ def _bundle(maker: NodeMaker, failure: Failure, config: pytest.Config, host: Hos
             left = bundle.left(limit, root)
             with tempfile.TemporaryDirectory(dir=run_folder) as scratch:
                 bundle.make(node, failure, host, place, Path(scratch), left, say)
-        except (HarnessError, OSError) as failed:
+        except (HarnessError, NodeFailure, OSError) as failed:
             tell(config, f"no bundle of {node.name} of {failure.test}: {str(failed).partition(chr(10))[0]}")
         else:
             size, seconds = place.stat().st_size >> 20, time.monotonic() - began

@@ -256,7 +256,7 @@ def test_the_clock_is_set_where_somebody_takes_commands(
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr(clock, "set_to_hosts", asked.append)
-    frozen = SimpleNamespace(milestones=[Passed(name, 1.0) for name in reached])
+    frozen = SimpleNamespace(keeps_its_clock=True, milestones=[Passed(name, 1.0) for name in reached])
     boot = SimpleNamespace(frozen=frozen, run="run", agent=SimpleNamespace(answers=True))
     node: Any = SimpleNamespace(boot=boot, until=lambda *_: True)
     enter._set_clock(node)
@@ -267,7 +267,7 @@ def test_a_node_that_takes_no_commands_any_more_is_entered_all_the_same(capsys: 
     def silent(*_: object) -> None:
         raise NodeFailure("an answer of the agent's: it did not happen within 10 s\nreached: ...")
 
-    frozen = SimpleNamespace(milestones=[Passed("shell", 1.0)])
+    frozen = SimpleNamespace(keeps_its_clock=True, milestones=[Passed("shell", 1.0)])
     node: Any = SimpleNamespace(boot=SimpleNamespace(frozen=frozen), until=silent)
     enter._set_clock(node)
     said = capsys.readouterr().err

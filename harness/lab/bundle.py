@@ -19,6 +19,7 @@ from harness.lab import digest, parcel, processor
 from harness.lab.host import Host
 from harness.lab.maker import facts_of
 from harness.lab.node import Node, Order
+from harness.lab.parcel import TooLargeError
 from harness.lab.remains import Remains
 from harness.lab.template import Facts
 from harness.manifests import manifest
@@ -125,6 +126,8 @@ def make(node: Node, failure: Failure, host: Host, place: Path, scratch: Path, l
 
     Raises HarnessError where that cannot be; nothing of a bundle is left then.
     """
+    if limit <= 0:
+        raise TooLargeError("nothing is left of what bundles may take here")
     remains = node.leave(scratch)
     order = node.order
     told = {

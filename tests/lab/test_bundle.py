@@ -112,6 +112,12 @@ def test_beyond_the_limit_no_bundle_is_left(tmp_path: Path, image: Path, host: A
     assert not list(node.artifacts.glob("FAIL*"))
 
 
+def test_where_nothing_is_left_for_it_no_node_is_frozen(tmp_path: Path) -> None:
+    nothing: Any = None
+    with pytest.raises(HarnessError, match="nothing is left of what bundles may take here"):
+        bundle.make(nothing, _FAILURE, nothing, tmp_path, tmp_path, 0, lambda _: None)
+
+
 def test_all_bundles_of_a_folder_have_one_limit(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
