@@ -62,7 +62,10 @@ def enter(visit: Visit) -> int:
             _say(f"the network of the failed node was {told.machine.network}, and is {visit.wanted.network} now")
         entered = told.on(visit.wanted.network)
         image = _image(entered, visit.wanted, cache)
-        remains = entered.remains(run_folder / "bundle", image.path)
+        try:
+            remains = entered.remains(run_folder / "bundle", image.path)
+        except InputError as unfit:
+            raise InputError(f"{visit.file} is no bundle of a failed node: {unfit}") from unfit
         here = _host(entered, visit.wanted, cache, run_folder)
         artifacts = run_folder / "artifacts"
         try:

@@ -49,6 +49,13 @@ def _set_up(qmp: Qmp, memory: Memory) -> None:
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
 
 
+def _why(qmp: Qmp) -> object:
+    try:
+        return qmp.execute("query-migrate")
+    except HarnessError:
+        return "QEMU ended before it could say why"
+
+
 def _wait_until_completed(qmp: Qmp, feed: Feed, position: int) -> None:
     deadline = time.monotonic() + _WITHIN
     while time.monotonic() < deadline:
@@ -60,6 +67,6 @@ def _wait_until_completed(qmp: Qmp, feed: Feed, position: int) -> None:
                 if happening.data.get("status") == "completed":
                     return
                 if happening.data.get("status") == "failed":
-                    raise HarnessError(f"The migration failed: {qmp.execute('query-migrate')}")
+                    raise HarnessError(f"The migration failed: {_why(qmp)}")
         feed.wait_beyond(position, deadline - time.monotonic())
     raise HarnessError(f"The migration is not done after {_WITHIN:.0f} s: {qmp.execute('query-migrate')}")
