@@ -13,6 +13,7 @@ from harness.escape import shown
 
 if TYPE_CHECKING:
     from harness.lab.wanted import Wanted
+    from harness.manifests.manifest import Reading
     from harness.qualification.answer import Answer
 
 
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a manifest; - is what comes on stdin")
     check.add_argument("--no-build", action="store_true", help="never build the program that has the kubelet's own rules")
     check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
+    check.add_argument("--memory", metavar="SIZE", help="the node's memory: says whether the pods' requests fit into it")
     check.set_defaults(run=_check)
 
     node = _node_options()
@@ -175,11 +177,22 @@ def _check(options: argparse.Namespace) -> int:
             _say(finding.at(reading.file))
         if not reading.errors:
             _say(f"{reading.file}: ok")
+    lacking = _lacks_memory(readings, options.memory) if options.memory else ""
+    if lacking:
+        _say(f"{', '.join(str(reading.file) for reading in readings)}: {lacking}")
     if its_own := kubelet_rules.at_hand():
         print(f"kios-e2e: the rules are kiOS's and those of kubelet {its_own.version}", file=sys.stderr)
     else:
         print("kios-e2e: the kubelet's own rules were not asked: `make check-tool` builds them", file=sys.stderr)
-    return int(any(reading.errors for reading in readings))
+    return int(bool(lacking) or any(reading.errors for reading in readings))
+
+
+def _lacks_memory(readings: "Sequence[Reading]", size: str) -> str:
+    from harness.lab.size import size_in_bytes
+    from harness.manifests import memory
+
+    sound = [reading.manifest() for reading in readings if reading.root and not reading.errors]
+    return memory.lacking(sound, size_in_bytes(size))
 
 
 def _build_kubelet_rules(cache: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from harness import options, summary
 from harness.errors import HarnessError, InputError, NodeFailure, Party
+from harness.guest import versions
 from harness.journal.entry import Fact, Figure
 from harness.lab import builder, bundle, cache
 from harness.lab import host as hosts
@@ -47,6 +48,7 @@ _NODES = pytest.StashKey[list[Node]]()
 # The failure of a test that has one, and who is at fault.
 _FAILED = pytest.StashKey[tuple[Failure, Party]]()
 _SCRIBE = pytest.StashKey[Scribe]()
+_VERSIONS_KNOWN = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -290,6 +292,8 @@ def node_maker(
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
+        if brought and not pytestconfig.stash.get(_VERSIONS_KNOWN, False):
+            pytestconfig.stash[_VERSIONS_KNOWN] = _note_versions(maker.nodes, pytestconfig)
         failure, at_fault = request.node.stash.get(_FAILED, (None, None))
         if failure:
             with contextlib.suppress(OSError):
@@ -318,6 +322,23 @@ def _bundle(maker: NodeMaker, failure: Failure, config: pytest.Config, host: Hos
         else:
             size, seconds = place.stat().st_size >> 20, time.monotonic() - began
             tell(config, f"{failure.test} ({size} MiB in {seconds:.0f} s): kios-e2e enter {shlex.quote(str(place))}")
+
+
+def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
+    """Writes down what runs in the image under test, and whose rules its manifests were checked by; whether a node told."""
+    node = next((node for node in nodes if node.started is not None and node.boot.agent.answers), None)
+    if node is None:
+        return False
+    try:
+        found = versions.of(node.boot.run)
+    except (HarnessError, NodeFailure):
+        return False
+    for part, version in found.items():
+        config.stash[_SCRIBE].note(Fact("inside", part, version))
+    rules = kubelet_rules.at_hand()
+    if rules and found.get("kubelet", rules.version) != rules.version:
+        tell(config, f"the kubelet under test is {found['kubelet']}; manifests were checked by the rules of {rules.version}")
+    return True
 
 
 def _keep(maker: NodeMaker, config: pytest.Config, why: str) -> None:

@@ -103,18 +103,23 @@ def table(version: str, text: str) -> dict[str, object]:
     return {"version": version, "types": dict(sorted(made.items()))}
 
 
+def made() -> str:
+    """The table, as it is to be in its file; raises BuildError where there is no Go, or no source."""
+    compiler = go.find()
+    version = go.required(_GO_MOD, "k8s.io/api")
+    text = "".join(_source(compiler, module, path) for module, paths in _SOURCES.items() for path in paths)
+    return json.dumps(table(version, text), indent=0, separators=(",", ":")) + "\n"
+
+
 def main() -> int:
     """Writes the table; returns the exit status."""
     try:
-        compiler = go.find()
-        version = go.required(_GO_MOD, "k8s.io/api")
-        text = "".join(_source(compiler, module, path) for module, paths in _SOURCES.items() for path in paths)
+        text = made()
     except BuildError as failed:
         print(f"pod_fields: {failed}", file=sys.stderr)
         return 1
-    made = table(version, text)
-    _TABLE.write_text(json.dumps(made, indent=0, separators=(",", ":")) + "\n", "utf-8")
-    print(f"{_TABLE.relative_to(_ROOT)}: Kubernetes {version}, {_TABLE.stat().st_size} bytes")
+    _TABLE.write_text(text, "utf-8")
+    print(f"{_TABLE.relative_to(_ROOT)}: Kubernetes {json.loads(text)['version']}, {_TABLE.stat().st_size} bytes")
     return 0
 
 

@@ -18,7 +18,7 @@ from harness.lab.node import Folders, Node, Order
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Template, Templates
-from harness.manifests.pods import StaticPod, load, refuse_clashes
+from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, Tree
 from harness.verdict.timeline import Passed
@@ -98,6 +98,7 @@ class NodeMaker:
             console_pod = console_pod.with_args("console", ["agent"])
         all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
+        refuse_too_large(all_pods, machine.memory)
         names = [name for pod in all_pods for name in pod.images]
         supplies = (
             self._stock.supply_beside(self._initramfs, names, self._in_use)

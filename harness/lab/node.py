@@ -25,7 +25,7 @@ from harness.lab.questions import Questions
 from harness.lab.remains import Remains
 from harness.lab.stock import refuse_unknown
 from harness.lab.template import Template
-from harness.manifests.pods import StaticPod, load, refuse_clashes
+from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
 from harness.storage import cpio, esp, overlay
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
@@ -333,7 +333,9 @@ class Node(Questions):
         Raises InputError for a pod that takes another's place, or names a container image that the node cannot have.
         """
         added = pod if isinstance(pod, StaticPod) else load(pod)
-        refuse_clashes([*self.order.all_pods, *self._added, added])
+        beside = [*self.order.all_pods, *self._added, added]
+        refuse_clashes(beside)
+        refuse_too_large(beside, self.order.machine.memory)
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         self._added.append(added)
         self.write(on_node(added.place), added.text())

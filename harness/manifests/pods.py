@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from harness.errors import InputError
-from harness.manifests import manifest
+from harness.manifests import manifest, memory
 from harness.manifests.manifest import Manifest
 
 MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
@@ -131,6 +131,12 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
                 f"{other.file} and {pod.file} are both the pod {pod.namespace}/{pod.name}: the kubelet runs one of them. "
                 "Rename one."
             )
+
+
+def refuse_too_large(pods: Iterable[StaticPod], size: int) -> None:
+    """Raises InputError for pods whose requests no node of so many bytes of memory has room for."""
+    if words := memory.lacking([pod.manifest for pod in pods], size):
+        raise InputError(f"{words[0].upper()}{words[1:]}. Request less, or give the node more: memory=, --memory.")
 
 
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:

@@ -44,6 +44,8 @@ _HOST_REASONS = {
     "host-ui": "somebody closed its window",
 }
 _INIT_FAILURES, _FAILURES = 2, 3
+# How the kubelet says that a critical pod, as static ones are, has no room (pkg/kubelet/preemption).
+_NO_ROOM = re.compile(r"to reclaim resources: \[\(res: (?P<resource>[\w./-]+), q: (?P<quantity>\d+)\)")
 _MOST_TROUBLES = 20
 # init looks for its data partition between these words and the next (kiOS, main.c).
 _GREETING, _FOUND = "kiOS: kiOS Init", "kiOS: Using Datapart:"
@@ -216,11 +218,24 @@ class Situation:
         told = self._pods.get((pod.namespace, pod.name))
         if told and told.phase == "Failed" and told.reason:
             verb = "evicted" if told.reason.startswith("Evicted") else "rejected"
-            return Contradicted(f"the kubelet {verb} pod {pod.name}: {told.reason}")
+            room = _NO_ROOM.search(told.reason)
+            plain = f"the node lacks {_amount(**room.groupdict())} that it requests: " if room else ""
+            return Contradicted(f"the kubelet {verb} pod {pod.name}: {plain}{told.reason}")
         for (namespace, name, container), known in self._containers.items():
             if (namespace, name) == (pod.namespace, pod.name) and pod.is_final(known.state, known.failures):
                 return Contradicted(_fate(known), (namespace, name, container))
         return None
+
+
+def _amount(resource: str, quantity: str) -> str:
+    """As `5 MiB of memory`; the kubelet counts memory in bytes, and CPUs in thousandths."""
+    match resource:
+        case "memory":
+            return f"{int(quantity) / (1 << 20):.0f} MiB of memory"
+        case "cpu":
+            return f"{int(quantity) / 1000:.2f} CPUs"
+        case _:
+            return f"{quantity} {resource}"
 
 
 def _fate(known: _Container) -> str:

@@ -16,6 +16,7 @@ from harness.lab import cache
 from harness.manifests import fields, kubelet_rules
 from harness.manifests.kubelet_rules import KubeletRules
 from harness.manifests.manifest import check
+from setup import pod_fields
 
 MANIFESTS = int(os.environ.get("ORACLE_MANIFESTS", "3000"))
 # Rules of our own, by their words: what the kubelet takes, and drops, or never runs, or cannot be (docs/manifests.md).
@@ -90,6 +91,10 @@ def program() -> KubeletRules:
     if found is None:
         pytest.fail("the kubelet's rules were not built: make check-tool")
     return found
+
+
+def test_the_table_of_fields_is_made_of_the_kubelets_own_types() -> None:
+    assert pod_fields.made() == Path(fields.__file__).with_name("pod-fields.json").read_text("utf-8")
 
 
 def test_our_rules_refuse_what_the_kubelet_refuses(program: KubeletRules) -> None:

@@ -120,6 +120,17 @@ def test_an_init_that_finds_no_data_partition_is_known_to_look_for_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("resource", "amount"), [("memory, q: 5242880", "5 MiB of memory"), ("cpu, q: 1500", "1.50 CPUs"), ("pods, q: 2", "2 pods")]
+)
+def test_a_pod_without_room_is_told_what_the_node_lacks(resource: str, amount: str) -> None:
+    situation = Situation()
+    reason = f"UnexpectedAdmissionError: no set of running pods found to reclaim resources: [(res: {resource}), ]"
+    situation.hear(PodState("hungry", "Failed", reason))
+    outcome = situation.verdict([Awaited("hungry", "default", "Always")])
+    assert outcome == Contradicted(f"the kubelet rejected pod hungry: the node lacks {amount} that it requests: {reason}")
+
+
+@pytest.mark.parametrize(
     ("reason", "verb"), [("Evicted: The node was low on resource: memory.", "evicted"), ("OutOfmemory: too much", "rejected")]
 )
 def test_an_evicted_pod_is_not_one_that_was_rejected(reason: str, verb: str) -> None:
