@@ -356,6 +356,11 @@ BREAKS = {
         Command("kill -STOP $(pidof tinycat)"),
         "milestone odd/main: (nothing was heard|it did not happen)",
     ),
+    "refused-offline": Break(
+        "refused.py::test_refusal_is_known_without_a_network",
+        Command("kill -STOP $(pidof tinycat)"),
+        "milestone odd/main: (nothing was heard|it did not happen)",
+    ),
     "page-interface": Break(
         "page.py::test_the_page_runs", PageEdit("  - eth0\n", "  - eth9\n"), "container dhcpcd of pod node ended.*eth9"
     ),

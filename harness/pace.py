@@ -43,6 +43,16 @@ class Pace:
         """How many `-n auto` are; pytest-xdist's own variable overrules."""
         return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else workers(*vars(capacity()).values())
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:
+        """Has a worker that is done take over what waits behind a long test of another's, unless `--dist` says else."""
+        if config.getoption("dist") != "load":
+            return None
+        from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
+
+        made: object = WorkStealingScheduling(config, log)
+        return made
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Puts a worker's tests in their order; those that ask for no node keep theirs, and come last."""

@@ -38,6 +38,17 @@ REFUSED = {
 }
 
 
+def test_refusal_is_known_without_a_network(ready_node: NewNode, image: Disk) -> None:
+    """A node off the network says why it refuses a manifest; if not, who mends its network cannot see what else is wrong."""
+    node = ready_node(image, [NODE_POD])
+    node.wire.unplug()
+    node.add(PORTS)
+    began = time.monotonic()
+    with fails_with("rejected pod odd: .*must match `containerPort`"):
+        node.wait_until_ready()
+    assert time.monotonic() - began < WITHIN * node.slowness, "the refusal was known late"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_manifest_is_named_with_the_reason(ready_node: NewNode, image: Disk, name: str) -> None:
     """A manifest that the kubelet refuses ends the wait with its reason; if not, a user waits for a pod that never comes."""

@@ -1,6 +1,7 @@
 """Several tests at once begin with the longest, in one order for all workers; none is lost."""
 
 import json
+import time
 
 import pytest
 
@@ -82,3 +83,24 @@ def test_a_file_of_anything_is_no_trouble(run: pytest.Pytester, content: str) ->
 @pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 4), (1, 8, 1), (64, 16, 32), (3, 4, 2)])
 def test_workers_are_as_many_as_memory_and_cpus_carry(gib: int, cpus: float, expected: int) -> None:
     assert pace.workers(gib << 30, cpus) == expected
+
+
+def test_nothing_waits_behind_a_long_test(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        test_it="""
+import time
+
+import pytest
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_some(number, ready_node):
+    time.sleep(2.0 if number == 0 else 0.05)
+"""
+    )
+    began = time.monotonic()
+    run.runpytest("-n", "2").assert_outcomes(passed=8)
+    lines = [line for line in run.runpytest("-n", "2", "-v").stdout.lines if "PASSED" in line]
+    # pytest-xdist leaves each worker one test behind the one that runs.
+    assert any("test_some[0]" in line for line in lines[-2:]), "the others were run meanwhile"
+    assert time.monotonic() - began < 20

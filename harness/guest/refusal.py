@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 
+_MIRRORED = "/host/var/log/pods/*/kubelet/*.log"
 # A named pipe, for whoever mirrors the daemon's log (kiOS contract).
 _PIPE = "/host/var/run/kubelet.log"
 _SAID = re.compile(r'"(?:Could not process manifest file|Unable to process watch event)" err=(?P<error>"(?:[^"\\]|\\.)*")')
@@ -36,3 +37,9 @@ def reading_command(file: str) -> str:
     said = "printf '%s\\n' \"$log\""
     back = f"{said} | timeout 1 sh -c 'cat > {_PIPE}'"
     return f"log=$(timeout 1 cat {_PIPE}); {back}; {said} | grep -F {shlex.quote('/' + file)} | tail -n {_LINES}"
+
+
+def looking_command(file: str) -> str:
+    """A command for the console pod that does the same in any case: by the mirror's log files, else by the pipe."""
+    wanted = f"grep -hF {shlex.quote('/' + file)} {_MIRRORED} | tail -n {_LINES}"
+    return f"if ls {_MIRRORED} > /dev/null 2>&1; then {wanted}; else {reading_command(file)}; fi"

@@ -427,12 +427,17 @@ class Boot:
 
     def _hears_of_refusals(self) -> bool:
         """Meets no goal: what it hears is in the feed."""
-        unlisted = {(pod.namespace, pod.name) for pod in self._judge.unlisted(self._awaited())}
-        self._refusals.look([pod for pod in self._all_pods() if (pod.namespace, pod.name) in unlisted])
+        self._refusals.look(self._pods_of(self._judge.unlisted(self._awaited())))
+        if self.agent.answers:
+            self._refusals.look_unasked(self._pods_of(self._judge.unheard(self._awaited())))
         return False
 
-    def _output_of(self, command: str) -> str:
-        return self.run(command).text if self._takes_commands or self._frozen else ""
+    def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:
+        names = {(pod.namespace, pod.name) for pod in awaited}
+        return [pod for pod in self._all_pods() if (pod.namespace, pod.name) in names]
+
+    def _output_of(self, command: str) -> str | None:
+        return self.run(command).text if self._takes_commands or self._frozen else None
 
     def _patience(self, within: float) -> Patience:
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)

@@ -74,6 +74,10 @@ class Judge:
         """See `Situation.unlisted`."""
         return self._situation.unlisted(pods)
 
+    def unheard(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """See `Situation.unheard`."""
+        return self._situation.unheard(pods)
+
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)

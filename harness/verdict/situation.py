@@ -139,6 +139,11 @@ class Situation:
         """Those of these pods that the kubelet has never told of, though it tells of others."""
         return [pod for pod in pods if (pod.namespace, pod.name) not in self._pods] if self._pods else []
 
+    def unheard(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """Those of these pods of which nobody has told anything, while the kubelet itself tells of none: it cannot be asked."""
+        told = {(namespace, name) for namespace, name, _ in self._containers}
+        return [] if self._pods else [pod for pod in pods if (pod.namespace, pod.name) not in told]
+
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """What the kubelet says of containers that neither run nor are done, in words: what was nearest when time was over."""
         names = {(pod.namespace, pod.name) for pod in pods}
