@@ -10,7 +10,8 @@ import pytest
 from harness import tools
 from harness.lab import builder
 from harness.lab.maker import NodeMaker
-from harness.lab.node import Node, Order
+from harness.lab.node import Node
+from harness.lab.order import Order
 from harness.lab.template import Templates
 from harness.manifests import manifest
 from harness.manifests import page as pages

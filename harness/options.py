@@ -182,6 +182,11 @@ def wanted(config: pytest.Config) -> Wanted:
     )
 
 
+def bundle_limit(config: pytest.Config) -> int:
+    """What all bundles of the run may take, in bytes; 0 where none are asked for."""
+    return size_in_bytes(config.getoption("bundle_limit")) if config.getoption("bundle_on_failure") else 0
+
+
 def dimensions(config: pytest.Config) -> dict[str, str]:
     """What the options choose of a machine other than the harness itself does, as they are written."""
     asked = {name: config.getoption(name) for name in ("disk_size", "sector_size", "nic", "cpus", "memory", "firmware")}

@@ -3,21 +3,18 @@
 import contextlib
 import functools
 import os
-import shlex
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
-from io import FileIO
 from pathlib import Path
 
 import pytest
 
-from harness import options, summary
+from harness import aftermath, options, summary
+from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
 from harness.journal.entry import Fact, Figure
-from harness.lab import builder, bundle, cache
+from harness.lab import builder, cache
 from harness.lab import host as hosts
 from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
@@ -28,8 +25,8 @@ from harness.lab.generation import THE_REFERENCE
 from harness.lab.host import Host
 from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
-from harness.lab.node import Node, Order
-from harness.lab.size import size_in_bytes
+from harness.lab.node import Node
+from harness.lab.order import Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
@@ -37,7 +34,7 @@ from harness.options import cache_of, wanted
 from harness.pace import NODES, Pace
 from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
-from harness.scribe import NEVER_PROMISED, Scribe, commit
+from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
 from harness.storage import disk
 from harness.storage.disk import Disk
@@ -183,20 +180,19 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
-    wishes = wanted(request.config)
-    if brought:
-        try:
-            return wishes.tested(brought, Path)
-        except InputError as unfit:
-            pytest.skip(str(unfit))
-    folder: Path = request.getfixturevalue("node_image")
-    digests, versions = builder.contents_of(folder)
-    scribe = request.config.stash[_SCRIBE]
-    for name, digest in digests.items():
-        scribe.note(Fact("under test", name, digest))
-    for part, version in versions.items():
-        scribe.note(Fact("inside", part, version))
-    return wishes.tested(None, lambda: folder)
+    if brought is None:
+        digests, parts = builder.contents_of(request.getfixturevalue("node_image"))
+        scribe = request.config.stash[_SCRIBE]
+        for name, digest in digests.items():
+            scribe.note(Fact("under test", name, digest))
+        for part, version in parts.items():
+            scribe.note(Fact("inside", part, version))
+    try:
+        return wanted(request.config).tested(brought, lambda: request.getfixturevalue("node_image"))
+    except InputError as unfit:
+        if brought is None:
+            raise
+        pytest.skip(str(unfit))
 
 
 @pytest.fixture(scope="session")
@@ -292,36 +288,17 @@ def node_maker(
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
-        if brought and not pytestconfig.stash.get(_VERSIONS_KNOWN, False):
-            pytestconfig.stash[_VERSIONS_KNOWN] = _note_versions(maker.nodes, pytestconfig)
         failure, at_fault = request.node.stash.get(_FAILED, (None, None))
         if failure:
             with contextlib.suppress(OSError):
                 maker.keep_logs()
             if pytestconfig.getoption("keep_on_failure"):
-                _keep(maker, pytestconfig, f"{failure.test}: {failure.sentence}")
-            elif at_fault is Party.NODE and not _why_void(maker.nodes):
-                _bundle(maker, failure, pytestconfig, host, run_folder)
-
-
-def _bundle(maker: NodeMaker, failure: Failure, config: pytest.Config, host: Host, run_folder: Path) -> None:
-    """Freezes a failed test's nodes into files, within what these may take in all; whatever hinders that is told."""
-    limit = size_in_bytes(config.getoption("bundle_limit"))
-    if not config.getoption("bundle_on_failure") or not limit:
-        return
-    failure = replace(failure, environment={"harness": commit(), **host.facts()})
-    root, say = config.stash[_SCRIBE].root(), config.stash[_PROGRESS].say
-    for node in [node for node in maker.nodes if node.was_started and node.overlay.exists()]:
-        place, began = node.artifacts / bundle.NAME, time.monotonic()
-        try:
-            left = bundle.left(limit, root)
-            with tempfile.TemporaryDirectory(dir=run_folder) as scratch:
-                bundle.make(node, failure, host, place, Path(scratch), left, say)
-        except (HarnessError, NodeFailure, OSError) as failed:
-            tell(config, f"no bundle of {node.name} of {failure.test}: {str(failed).partition(chr(10))[0]}")
-        else:
-            size, seconds = place.stat().st_size >> 20, time.monotonic() - began
-            tell(config, f"{failure.test} ({size} MiB in {seconds:.0f} s): kios-e2e enter {shlex.quote(str(place))}")
+                aftermath.visit(maker, f"{failure.test}: {failure.sentence}", pytestconfig)
+            elif (limit := options.bundle_limit(pytestconfig)) and at_fault is Party.NODE and not _why_void(maker.nodes):
+                how = Bundling(limit, scribe.root(), run_folder, host, progress.say)
+                aftermath.freeze(maker.nodes, failure, how, pytestconfig)
+        elif brought and not pytestconfig.stash.get(_VERSIONS_KNOWN, False):
+            pytestconfig.stash[_VERSIONS_KNOWN] = _note_versions(maker.nodes, pytestconfig)
 
 
 def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
@@ -339,33 +316,6 @@ def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
     if rules and found.get("kubelet", rules.version) != rules.version:
         tell(config, f"the kubelet under test is {found['kubelet']}; manifests were checked by the rules of {rules.version}")
     return True
-
-
-def _keep(maker: NodeMaker, config: pytest.Config, why: str) -> None:
-    """Gives the consoles of the nodes that run to the terminal, if there is one; then keeps their disks."""
-    from harness import by_hand
-
-    seat, capture = _seat(config), config.pluginmanager.get_plugin("capturemanager")
-    if seat and capture:
-        with seat, capture.global_and_fixture_disabled():
-            for node in maker.nodes:
-                if node.was_started and node.boot.process.running():
-                    by_hand.visit(node, seat, seat, why)
-    else:
-        tell(config, "--keep-on-failure: there is no terminal at which to visit a node; its disk is with its artifacts")
-    maker.keep_disks()
-    for node in maker.nodes:
-        tell(config, f"kept: {node.artifacts}; for a whole disk: qemu-img convert -O qcow2 disk.qcow2 FILE")
-
-
-def _seat(config: pytest.Config) -> FileIO | None:
-    """The terminal, opened anew: pytest has put something else in the place of stdin. Workers of pytest-xdist share one."""
-    if hasattr(config, "workerinput"):
-        return None
-    try:
-        return Path("/dev/tty").open("r+b", buffering=0)
-    except OSError:
-        return None
 
 
 @pytest.fixture

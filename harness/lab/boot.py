@@ -7,12 +7,11 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import HarnessError
-from harness.escape import shown
 from harness.guest import clock
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
@@ -20,7 +19,9 @@ from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
 from harness.lab import evidence, pod_logs
 from harness.lab.disk_watch import DiskWatch
+from harness.lab.evidence import Heard, Witnesses
 from harness.lab.expectation import Expectation, awaited, milestones_of
+from harness.lab.frozen import Frozen
 from harness.lab.refusals import Refusals
 from harness.manifests.pods import StaticPod
 from harness.serial import agent, console_pod
@@ -31,7 +32,7 @@ from harness.serial.shell import Shell
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
-from harness.verdict.outcome import Contradicted, Met, NoSpace, Outcome, Stalled, TooLate, error, explain
+from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
 from harness.verdict.situation import Awaited, tells
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
 from harness.vm import migration
@@ -54,32 +55,12 @@ _KEPT_CAPTURE = "wire.pcapng"
 _SILENCE = 90.0
 _COMMAND_WITHIN = 60.0
 _LAST_LINES = 8
-_TROUBLES = 3
 _MOST_ANSWER = 300
 _MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
 _AGENT_WITHIN = 10.0
 _EXIT_WITHIN = 1.0
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """What a run goes on from instead of the firmware: a machine's state, the milestones that it had passed, and its DHCP.
-
-    A node that failed keeps its clock at first: it may have nothing that would take a command to set it.
-    """
-
-    state: Path
-    milestones: tuple[Passed, ...]
-    dhcp: Path
-    memory: migration.Memory = migration.Memory.IN_ITS_FILE
-    keeps_its_clock: bool = False
-
-    @property
-    def was_reachable(self) -> bool:
-        """Whether the kubelet could be asked."""
-        return API.name in [entry.name for entry in self.milestones]
 
 
 class Boot:
@@ -463,33 +444,19 @@ class Boot:
     def _failure(self, outcome: Outcome, what: str, seen: str = "") -> Exception:
         if self.full_disk:
             outcome = NoSpace(self.full_disk)
-        passed = self.timeline()
-        frozen = [entry.name for entry in passed if entry.frozen]
-        reached = [f"{frozen[0]} to {frozen[-1]} (before it was frozen)"] if frozen else []
-        reached += [entry.name for entry in passed if not entry.frozen]
-        words: list[str] = []
-        signs = [seen] if seen else []
-        if isinstance(outcome, Contradicted) and outcome.container:
-            words += evidence.of_container(*outcome.container, self.kubelet, self.agent)
-        if isinstance(outcome, Contradicted) and outcome.daemon:
-            said = evidence.of_daemon(outcome.daemon, self.qmp, self.artifacts / "memory")
-            outcome = replace(outcome, by=f"{outcome.by}; {said}")
-        if isinstance(outcome, TooLate | Stalled):
-            words += map(shown, self._judge.nearest(self._awaited()))
-            signs += self._signs_of_life()
-        before = [trouble.cause for trouble in self._judge.troubles()[-_TROUBLES:]]
-        words.insert(0, explain(outcome, what, self.feed.last_lines(_LAST_LINES), reached, signs, list(dict.fromkeys(before))))
-        words += [f"{evidence.on_screen(self.screen)}artifacts: {self.artifacts}"]
-        return error(outcome, "\n".join(words))
+        heard = Heard(
+            passed=self.timeline(),
+            last_lines=self.feed.last_lines(_LAST_LINES),
+            troubles=[trouble.cause for trouble in self._judge.troubles()],
+            nearest=self._judge.nearest(self._awaited()),
+            init_awaits=self._judge.awaits(),
+        )
+        return evidence.failure(outcome, what, seen, heard, self._witnesses)
 
-    def _signs_of_life(self) -> list[str]:
-        """What the node can still be asked for where something did not come: where it hangs."""
-        signs = [self._judge.awaits(), evidence.of_cpu(self.qmp)]
-        if API.name in [entry.name for entry in self.timeline()]:
-            signs += [evidence.of_api(self.kubelet), evidence.of_daemons(self.agent)]
-        else:
-            signs.append(evidence.of_lease(self._captures(), self._expectation.mac))
-        return [sign for sign in signs if sign]
+    @property
+    def _witnesses(self) -> Witnesses:
+        captures, mac = self._captures(), self._expectation.mac
+        return Witnesses(lambda: self.kubelet, self.agent, self.qmp, self.screen, captures, mac, self.artifacts)
 
     def _captures(self) -> list[Path]:
         return [*([self._frozen.dhcp] if self._frozen else []), self.capture]

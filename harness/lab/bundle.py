@@ -18,7 +18,8 @@ from harness.guest.credentials import Credentials
 from harness.lab import digest, parcel, processor
 from harness.lab.host import Host
 from harness.lab.maker import facts_of
-from harness.lab.node import Node, Order
+from harness.lab.node import Node
+from harness.lab.order import Order
 from harness.lab.parcel import TooLargeError
 from harness.lab.remains import Remains
 from harness.lab.template import Facts

@@ -1,9 +1,10 @@
-"""What a node that failed can still be asked for: the last words of containers, of daemons, and on the screen."""
+"""What a failure says: what was heard of the node by then, and what it can still be asked for where it stands."""
 
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
@@ -11,10 +12,14 @@ from harness.escape import shown
 from harness.guest import crilog, memory
 from harness.guest.kubelet import KubeletApi
 from harness.serial.agent import Agent
+from harness.verdict.outcome import Contradicted, Outcome, Stalled, TooLate, error, explain
+from harness.verdict.timeline import API, INIT, Passed
 from harness.vm.qmp import Qmp
 from harness.wire import dhcp
 
 _LINES = 8
+# Of what a node survived, so many of the last are told.
+_TROUBLES = 3
 _COMMAND_WITHIN = 60.0
 _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
@@ -31,6 +36,68 @@ _STATES = {
     "D": "waits for a disk",
 }
 _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P<hlt>\d)")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of a run: its milestones, its last lines, what it survived, what its pods and its init wait for."""
+
+    passed: Sequence[Passed]
+    last_lines: Sequence[str]
+    troubles: Sequence[str] = ()
+    nearest: Sequence[str] = ()
+    init_awaits: str = ""
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """Who can be asked of a run that failed. `captures` are of eth0's cable, in the order of their time.
+
+    `kubelet` is called when it is asked: a run that failed as it started has none.
+    """
+
+    kubelet: Callable[[], KubeletApi]
+    agent: Agent
+    qmp: Qmp
+    screen: Callable[[], str]
+    captures: Sequence[Path]
+    mac: str
+    artifacts: Path
+
+
+def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witnesses) -> HarnessError | NodeFailure:
+    """The exception that says how a wait for `what` ended; `seen` is what whoever waited had seen of it."""
+    words: list[str] = []
+    signs = [seen] if seen else []
+    if isinstance(outcome, Contradicted) and outcome.container:
+        words += of_container(*outcome.container, asked.kubelet(), asked.agent)
+    if isinstance(outcome, Contradicted) and outcome.daemon:
+        said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
+        outcome = replace(outcome, by=f"{outcome.by}; {said}")
+    if isinstance(outcome, TooLate | Stalled):
+        words += map(shown, heard.nearest)
+        signs += signs_of_life(heard, asked)
+    before = list(dict.fromkeys(heard.troubles[-_TROUBLES:]))
+    words.insert(0, explain(outcome, what, heard.last_lines, _reached(heard.passed), signs, before))
+    words += [f"{on_screen(asked.screen)}artifacts: {asked.artifacts}"]
+    return error(outcome, "\n".join(words))
+
+
+def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
+    """Where a node is from which something did not come."""
+    passed = [entry.name for entry in heard.passed]
+    signs = [heard.init_awaits, of_cpu(asked.qmp)]
+    if API.name in passed:
+        signs += [of_api(asked.kubelet()), of_daemons(asked.agent)]
+    elif INIT.name in passed:
+        signs.append(of_lease(asked.captures, asked.mac))
+    return [sign for sign in signs if sign]
+
+
+def _reached(passed: Sequence[Passed]) -> list[str]:
+    frozen = [entry.name for entry in passed if entry.frozen]
+    before = [f"{frozen[0]} to {frozen[-1]} (before it was frozen)"] if frozen else []
+    return [*before, *(entry.name for entry in passed if not entry.frozen)]
 
 
 def of_container(namespace: str, pod: str, container: str, kubelet: KubeletApi, agent: Agent) -> list[str]:

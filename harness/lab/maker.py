@@ -14,7 +14,8 @@ from harness.lab import digest, processor
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.host import Host
 from harness.lab.initramfs import Initramfs
-from harness.lab.node import Folders, Node, Order
+from harness.lab.node import Folders, Node
+from harness.lab.order import Order
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Template, Templates

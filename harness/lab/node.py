@@ -1,38 +1,35 @@
 """A kiOS node under test: its disk, its static pods, and its runs. The one object that a scenario talks to."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from harness import space
-from harness.containers import preload, reference
-from harness.containers.archive import ArchivedImage
 from harness.errors import HarnessError, InputError, NodeFailure
-from harness.guest.credentials import KUBELET_CONFIG, Credentials
-from harness.lab import own_files
+from harness.guest.credentials import Credentials
+from harness.lab import injection
 from harness.lab.admission import QEMU_ITSELF, Need
-from harness.lab.boot import CAPTURE, Boot, Frozen
+from harness.lab.boot import CAPTURE, Boot
 from harness.lab.expectation import Expectation
+from harness.lab.frozen import Frozen
 from harness.lab.host import Host
-from harness.lab.initramfs import LOADED, OWN_FILE, Initramfs, on_node
+from harness.lab.initramfs import on_node
 from harness.lab.load_watch import LoadWatch
-from harness.lab.own_files import Shipped
+from harness.lab.order import Order
 from harness.lab.questions import Questions
 from harness.lab.remains import Remains
 from harness.lab.stock import refuse_unknown
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
-from harness.storage import cpio, esp, overlay
+from harness.storage import overlay
 from harness.storage.disk import Disk
-from harness.storage.overlay import Entry, File, Folder, Link, Tree
 from harness.verdict.feed import Happening
 from harness.verdict.timeline import BOOT, FIRMWARE, Milestone, Passed
 from harness.vm import migration, variables
-from harness.vm.machine import CarriedMemory, Files, FrozenMemory, Machine, Memory, SharedMemory, argv
+from harness.vm.machine import CarriedMemory, Files, FrozenMemory, Memory, SharedMemory, argv
 from harness.wire import dhcp
 from harness.wire.capture import Address
 from harness.wire.wire import Wire
@@ -48,49 +45,6 @@ _CLONE = 300 << 20
 _WRITES = 64 << 20
 # The share of its CPUs that a clone takes at first, on which everything runs.
 _IDLE = 0.2
-
-
-@dataclass(frozen=True)
-class Order:
-    """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
-
-    `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
-    `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
-    `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
-    `supplied` are the container images that it is given beside the image's own.
-    """
-
-    image: Disk
-    machine: Machine
-    pods: Sequence[StaticPod]
-    console_pod: StaticPod
-    files: Tree
-    registry: int | None = None
-    initramfs: Initramfs | None = None
-    archive: Path | None = None
-    supplied: Sequence[ArchivedImage] = ()
-
-    @property
-    def load_options(self) -> tuple[str, ...]:
-        """What its boot entry hands to the kernel's EFI stub; none for a node that the firmware starts by itself."""
-        return (*(LOADED if self.initramfs else ()), *self.machine.kernel_arguments)
-
-    @property
-    def shipped(self) -> Shipped:
-        """What its image has of its own."""
-        return self.initramfs or self.image
-
-    def lacking(self, names: Sequence[str]) -> list[str]:
-        """The container images that its image does not have."""
-        if self.initramfs is None:
-            return preload.missing(self.image, names)
-        there = set(self.initramfs.image_names())
-        return [name for name in names if str(reference.parse(name)) not in there]
-
-    @property
-    def all_pods(self) -> Sequence[StaticPod]:
-        """Every pod whose manifest is put on the data partition."""
-        return (*self.pods, self.console_pod)
 
 
 @dataclass(frozen=True)
@@ -134,7 +88,7 @@ class Node(Questions):
         # What is put on the data partition is put on a copy of it.
         space.check(node._folder, image.path.stat().st_blocks * 512 + _WRITES, "preparing a node")
         overlay.create(image.path, node.overlay, order.machine.disk_size)
-        node._inject()
+        injection.inject(order, credentials, node.overlay, node._folder / "scratch", place.artifacts)
         variables.write(host.firmware.variables, node.variables, image.esp, order.load_options)
         return node
 
@@ -339,7 +293,7 @@ class Node(Questions):
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         self._added.append(added)
         self.write(on_node(added.place), added.text())
-        self._keep_manifest(added)
+        injection.keep_manifest(added, self.artifacts)
         self.boot.expect(added)
         return added
 
@@ -408,59 +362,6 @@ class Node(Questions):
     def _end(self) -> None:
         for boot in self._boots:
             boot.close()
-
-    def _inject(self) -> None:
-        shipped = self.order.shipped
-        own_files.check_manifests(shipped, self.order.all_pods)
-        files: Tree = {
-            own_files.HOSTS: own_files.hosts(shipped),
-            **self.credentials.files(
-                shipped.file_if_there(KUBELET_CONFIG), lambda path: shipped.file_if_there(on_data_partition(path))
-            ),
-            **{pod.place: pod.text() for pod in self.order.all_pods},
-            **self.order.files,
-        }
-        self._put(files)
-        for pod in self.order.all_pods:
-            self._keep_manifest(pod)
-        listed = {str(path): _described(entry) for path, entry in files.items()}
-        (self.artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
-
-    def _put(self, files: Tree) -> None:
-        """Puts files where the node has them: on its data partition, or in an initramfs over its user's."""
-        image, scratch = self.order.image, self._folder / "scratch"
-        part = image.esp if self.order.initramfs else image.data
-        start, size = (image.table.sector_size * sectors for sectors in (part.first, part.sectors))
-        if not self.order.initramfs:
-            overlay.inject(self.overlay, image.path, start, size, files, scratch)
-            return
-        # The EFI stub puts it directly behind the user's.
-        padding = bytes(-self.order.initramfs.path.stat().st_size % 4)
-        along = self.order.archive.read_bytes() if self.order.archive else b""
-        own = cpio.archive({on_node(path): entry for path, entry in files.items()})
-        esp.put(self.overlay, image.path, start, size, {OWN_FILE: padding + along + own}, scratch)
-
-    def _keep_manifest(self, pod: StaticPod) -> None:
-        manifests = self.artifacts / "manifests"
-        manifests.mkdir(exist_ok=True)
-        (manifests / pod.file).write_bytes(pod.text())
-
-
-def _described(entry: Entry) -> object:
-    match entry:
-        case bytes():
-            return len(entry)
-        case File(content):
-            return len(content)
-        case Link(target):
-            return f"link to {target}"
-        case Folder():
-            return "folder"
-
-
-def on_data_partition(path: PurePosixPath) -> PurePosixPath:
-    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
-    return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
 
 
 def _need(order: Order, frozen: Frozen | None, of_machine: Memory) -> Need:

@@ -1,0 +1,70 @@
+"""What a node is given before its first boot, put where it has its files: on its data partition, or over its initramfs."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from harness.guest.credentials import KUBELET_CONFIG, Credentials
+from harness.lab import own_files
+from harness.lab.initramfs import OWN_FILE, on_node
+from harness.lab.order import Order
+from harness.manifests.pods import StaticPod
+from harness.storage import cpio, esp, overlay
+from harness.storage.overlay import Entry, File, Folder, Link, Tree
+
+
+def inject(order: Order, credentials: Credentials, disk: Path, scratch: Path, artifacts: Path) -> None:
+    """Puts all that was ordered on a node's disk, an overlay, and lists it among its artifacts.
+
+    `scratch` is a folder for the time of it. Raises InputError where a file of the image's own would be hidden.
+    """
+    shipped = order.shipped
+    own_files.check_manifests(shipped, order.all_pods)
+    files: Tree = {
+        own_files.HOSTS: own_files.hosts(shipped),
+        **credentials.files(shipped.file_if_there(KUBELET_CONFIG), lambda path: shipped.file_if_there(on_data_partition(path))),
+        **{pod.place: pod.text() for pod in order.all_pods},
+        **order.files,
+    }
+    _put(files, order, disk, scratch)
+    for pod in order.all_pods:
+        keep_manifest(pod, artifacts)
+    listed = {str(path): _described(entry) for path, entry in files.items()}
+    (artifacts / "injected.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+
+def keep_manifest(pod: StaticPod, artifacts: Path) -> None:
+    """Keeps a manifest, as its node has it, among the node's artifacts."""
+    manifests = artifacts / "manifests"
+    manifests.mkdir(exist_ok=True)
+    (manifests / pod.file).write_bytes(pod.text())
+
+
+def on_data_partition(path: PurePosixPath) -> PurePosixPath:
+    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
+    return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
+
+
+def _put(files: Tree, order: Order, disk: Path, scratch: Path) -> None:
+    image = order.image
+    part = image.esp if order.initramfs else image.data
+    start, size = (image.table.sector_size * sectors for sectors in (part.first, part.sectors))
+    if not order.initramfs:
+        overlay.inject(disk, image.path, start, size, files, scratch)
+        return
+    # The EFI stub puts it directly behind the user's.
+    padding = bytes(-order.initramfs.path.stat().st_size % 4)
+    along = order.archive.read_bytes() if order.archive else b""
+    own = cpio.archive({on_node(path): entry for path, entry in files.items()})
+    esp.put(disk, image.path, start, size, {OWN_FILE: padding + along + own}, scratch)
+
+
+def _described(entry: Entry) -> object:
+    match entry:
+        case bytes():
+            return len(entry)
+        case File(content):
+            return len(content)
+        case Link(target):
+            return f"link to {target}"
+        case Folder():
+            return "folder"
