@@ -60,7 +60,8 @@ format: venv ## Format, and mend what ruff can mend
 	$(BIN)/ruff format
 
 # The stamp is written last, so an interrupted install is started again. Remade when the lock or what the project declares
-# (its entry points) changes, or its interpreter is gone. Wheels only: what a source would need for its build has no hash in the lock.
+# (its entry points) changes, or its interpreter is gone. Wheels only: what a source would need for its build has no hash
+# in the lock.
 define install
 	@if [ "$$(cat $(1)/lock.sha256 2>/dev/null)" = "$$(cat $(2) pyproject.toml | sha256sum)" ] && $(1)/bin/python -c '' 2>/dev/null; then exit 0; fi; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.capacity import capacity
 
 _GIVEN = "kios-e2e-pace"
@@ -16,7 +17,7 @@ _GIVEN = "kios-e2e-pace"
 _BOOTS, _CLONES = 60.0, 10.0
 # Nodes wait more than they work: workers are more than CPUs, and the gate holds back what would be too much.
 _WORKERS_A_CPU = 2
-_A_NODE = 1434 << 20
+_A_NODE = (1 << 30) + QEMU_ITSELF
 # What a report says of the nodes of a test begins so.
 NODES = "artifacts of "
 
@@ -41,7 +42,7 @@ class Pace:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_auto_num_workers(self) -> int | None:
         """How many `-n auto` are; pytest-xdist's own variable overrules."""
-        return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else workers(*vars(capacity()).values())
+        return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else workers(capacity())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:
@@ -81,9 +82,9 @@ class Pace:
             making.replace(self._file)
 
 
-def workers(memory: int, cpus: float) -> int:
-    """The workers for so many bytes of memory and CPUs."""
-    return max(1, min(round(_WORKERS_A_CPU * cpus), memory // _A_NODE))
+def workers(limit: Need) -> int:
+    """The workers for what nodes may take here."""
+    return max(1, min(round(_WORKERS_A_CPU * limit.cpus), limit.memory // _A_NODE))
 
 
 def _read(file: Path) -> dict[str, float]:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import pace
+from harness.lab.admission import Need
 
 _CONFTEST = """
 import pytest
@@ -82,7 +83,7 @@ def test_a_file_of_anything_is_no_trouble(run: pytest.Pytester, content: str) ->
 
 @pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 4), (1, 8, 1), (64, 16, 32), (3, 4, 2)])
 def test_workers_are_as_many_as_memory_and_cpus_carry(gib: int, cpus: float, expected: int) -> None:
-    assert pace.workers(gib << 30, cpus) == expected
+    assert pace.workers(Need(gib << 30, cpus)) == expected
 
 
 def test_nothing_waits_behind_a_long_test(run: pytest.Pytester) -> None:

@@ -1,5 +1,6 @@
 """What a node really takes of this host's CPUs: one that waits leaves them to others, though it may need them again."""
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +10,8 @@ _LOOK_SECONDS = 1.0
 _WINDOW = 6
 # What a node that idles takes, and by how much it may take more until it is looked at again.
 _LEAST, _MARGIN = 0.1, 1.2
-_CHANGE = 0.1
+# A smaller change is not worth a look at the gate.
+_CHANGE = 0.05
 
 
 class LoadWatch:
@@ -39,7 +41,9 @@ class LoadWatch:
             wanted = wanted_cpus(seen[-1] - seen[0], _WINDOW * _LOOK_SECONDS, self._most)
             if kept is None or abs(wanted - kept) > _CHANGE:
                 kept = wanted
-                self._keep(wanted)
+                # What cannot be written down leaves others to wait longer than they need.
+                with contextlib.suppress(OSError):
+                    self._keep(wanted)
 
 
 def wanted_cpus(used: float, seconds: float, most: float) -> float:

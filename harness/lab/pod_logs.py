@@ -26,8 +26,13 @@ def keep(agent: Agent, folder: Path) -> None:
         pod, _, container = file.rpartition("/")[0].partition("/")
         runs.setdefault((pod.rpartition("_")[0], container), []).append(f"'{_LOGS}/{file}'")
     for (pod, container), files in runs.items():
-        with contextlib.suppress(HarnessError, NodeFailure, OSError):
-            text = crilog.text_of(agent.run(f"tail -qn {_MOST_LINES} {' '.join(files)}", _WITHIN).text)
+        try:
+            read = agent.run(f"tail -qn {_MOST_LINES} {' '.join(files)}", _WITHIN).text
+        except (HarnessError, NodeFailure):
+            # One that hangs would be waited for once for each.
+            return
+        with contextlib.suppress(NodeFailure, OSError):
+            text = crilog.text_of(read)
             place = folder / Path(pod).name
             place.mkdir(parents=True, exist_ok=True)
             (place / f"{Path(container).name}.log").write_text(text)

@@ -1,6 +1,8 @@
 """A node that waits leaves its CPUs to others, and has them again when it works."""
 
-import time
+import itertools
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,14 +15,36 @@ def test_what_is_kept_is_what_was_used_of_late(used: float, wanted: float) -> No
     assert wanted_cpus(used, 6.0, 1.0) == pytest.approx(wanted)
 
 
-def test_a_node_that_idles_is_seen_and_so_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
+    """The CPU time at each look: of a node that is busy for ten of them, idle for twenty, and busy from then on."""
     monkeypatch.setattr(load_watch, "_LOOK_SECONDS", 0.01)
+    return itertools.accumulate(0.0 if 10 <= look < 30 else 0.01 for look in itertools.count())
+
+
+def test_a_node_that_idles_is_seen_and_so_is_one_that_works_again(used: Iterator[float]) -> None:
     kept: list[float] = []
-    began, busy = time.monotonic(), 0.3
-    watch = LoadWatch(lambda: min(time.monotonic() - began, busy), kept.append, 1.0)
-    deadline = time.monotonic() + 5
-    while (not kept or kept[-1] > 0.2) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    done = threading.Event()
+
+    def keep(cpus: float) -> None:
+        kept.append(cpus)
+        if len(kept) > 5 and cpus == pytest.approx(1.0):
+            done.set()
+
+    watch = LoadWatch(lambda: next(used), keep, 1.0)
+    assert done.wait(10)
     watch.close()
-    assert kept[0] > 0.5
-    assert kept[-1] <= 0.2, "to the step by which it is kept"
+    assert kept == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_a_gate_that_cannot_be_written_to_ends_no_watch(used: Iterator[float]) -> None:
+    tried = threading.Semaphore(0)
+
+    def keep(_: float) -> None:
+        tried.release()
+        raise OSError("no space left")
+
+    watch = LoadWatch(lambda: next(used), keep, 1.0)
+    for _ in range(5):
+        assert tried.acquire(timeout=10)
+    watch.close()

@@ -45,6 +45,24 @@ def test_each_containers_log_is_kept_its_earlier_runs_first(tmp_path: Path) -> N
     assert found == {"kube-system_node/dhcpcd.log": "first\nsecond\n", "default_other/main.log": "other\n"}
 
 
+def test_a_node_that_hangs_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for container in ("one", "two"):
+        _log(tmp_path, f"default_pod_uid/{container}/0.log", _LINE.format("said"))
+    agent: Any = FakeAgent(tmp_path)
+    answer, asked = agent.run, list[str]()
+
+    def hang(command: str, within: float) -> Result:
+        asked.append(command)
+        if "tail -qn" in command:
+            raise NodeFailure("it did not end within 10 s")
+        result: Result = answer(command, within)
+        return result
+
+    monkeypatch.setattr(agent, "run", hang)
+    pod_logs.keep(agent, tmp_path / "kept")
+    assert len(asked) == 2
+
+
 def test_a_node_that_does_not_answer_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     agent: Any = FakeAgent(tmp_path)
 
