@@ -1,7 +1,6 @@
 """Several tests at once begin with the longest, in one order for all workers; none is lost."""
 
 import json
-import time
 
 import pytest
 
@@ -94,14 +93,17 @@ import time
 import pytest
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(40))
 def test_some(number, ready_node):
-    time.sleep(2.0 if number == 0 else 0.05)
+    time.sleep(3.0 if number == 0 else 0.01)
 """
     )
-    began = time.monotonic()
-    run.runpytest("-n", "2").assert_outcomes(passed=8)
-    lines = [line for line in run.runpytest("-n", "2", "-v").stdout.lines if "PASSED" in line]
-    # pytest-xdist leaves each worker one test behind the one that runs.
-    assert any("test_some[0]" in line for line in lines[-2:]), "the others were run meanwhile"
-    assert time.monotonic() - began < 20
+    done = run.runpytest("-n", "2", "-v")
+    done.assert_outcomes(passed=40)
+    of_worker: dict[str, list[str]] = {}
+    for line in done.stdout.lines:
+        if "PASSED" in line:
+            of_worker.setdefault(line.split()[0], []).append(line.rpartition("::")[2].strip())
+    [its_own] = [tests for tests in of_worker.values() if "test_some[0]" in tests]
+    # pytest-xdist leaves each worker one test behind the one that runs; by its other scheduler it would have five.
+    assert len(its_own) <= 2

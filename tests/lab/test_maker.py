@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
+from harness.containers import preload, reference
+from harness.containers.archive import ArchivedImage
 from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
 from harness.lab import maker, processor
 from harness.lab.failed_boots import Blocked, FailedBoots
 from harness.lab.maker import NodeMaker
-from harness.lab.node import Node
+from harness.lab.node import Folders, Node
+from harness.lab.order import Order
+from harness.lab.stock import Supplies
 from harness.lab.template import Template
+from harness.manifests.pods import StaticPod
+from harness.vm.machine import Machine
 
 
 def make_maker(folder: Path) -> NodeMaker:
@@ -100,3 +106,63 @@ def test_what_did_not_come_up_blocks_what_is_made_alike(tmp_path: Path, monkeypa
         made.prepare(other)
     with pytest.raises(Blocked, match=r"^kios.img did not come up: milestone init: the guest died; artifacts: .*node-1$"):
         made.prepare(order(pods="b"))
+
+
+def plain(name: str, image: str) -> StaticPod:
+    return StaticPod(f"{name}.yaml", {"metadata": {"name": name}, "spec": {"containers": [{"name": "main", "image": image}]}})
+
+
+def hungry(name: str, image: str = "localhost/a:v1") -> StaticPod:
+    asked = {"requests": {"memory": "600Mi"}}
+    containers = [{"name": "main", "image": image, "resources": asked}]
+    return StaticPod(f"{name}.yaml", {"metadata": {"name": name}, "spec": {"containers": containers}})
+
+
+def test_pods_that_want_more_memory_than_their_machine_has_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    def never(*_: object) -> Supplies:
+        raise AssertionError("containers were looked for")
+
+    asked: Any = SimpleNamespace(supply=never)
+    made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="request 1200 MiB of memory"):
+        made.order(SimpleNamespace(), [hungry("one"), hungry("two")])  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """A node with one pod that wants 600 of its 1024 MiB; nothing can be written to it."""
+    at_hand = ArchivedImage(tmp_path / "b.tar", [reference.parse("localhost/b:v1")], [], 1, None, {})
+    image: Any = SimpleNamespace(path=Path("kios.img"))
+    monkeypatch.setattr(preload, "missing", lambda _, names: [name for name in names if name != "localhost/a:v1"])
+    console = StaticPod("c.yaml", {"metadata": {"name": "c"}, "spec": {"containers": []}})
+    order = Order(image, Machine(1 << 31), [hungry("one")], console, {}, supplied=[at_hand])
+    return Node(order, None, Credentials(tmp_path), Folders(tmp_path / "node", tmp_path / "left"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        (hungry("two"), "request 1200 MiB of memory"),
+        (plain("two", "localhost/nobody:v1"), "localhost/nobody:v1: no such image is in the store of kios.img"),
+        (plain("one", "localhost/a:v1"), "are both the pod|Two manifests are named"),
+    ],
+    ids=["memory", "image", "name"],
+)
+def test_a_pod_that_a_running_node_cannot_have_is_refused_before_it_is_written(
+    running: Node, pod: StaticPod, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        running.add(pod)
+
+
+@pytest.mark.parametrize("image", ["localhost/a:v1", "localhost/b:v1"], ids=["on the disk", "at hand"])
+def test_a_pod_whose_image_is_there_is_handed_on(running: Node, image: str) -> None:
+    with pytest.raises(InputError, match="was never started"):
+        running.add(plain("two", image))
+
+
+def test_the_images_that_an_initramfs_lacks_are_known(tmp_path: Path) -> None:
+    initramfs: Any = SimpleNamespace(image_names=lambda: ["docker.io/library/a:v1"])
+    nothing: Any = None
+    order = Order(nothing, Machine(1 << 31), [], nothing, {}, initramfs=initramfs)
+    assert order.lacking(["docker.io/library/a:v1", "localhost/b:v1"]) == ["localhost/b:v1"]

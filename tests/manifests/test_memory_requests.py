@@ -46,6 +46,7 @@ def test_a_quantity_is_bytes(quantity: object, size: int) -> None:
             35,
             id="beside a sidecar",
         ),
+        pytest.param(pod(container("30Mi"), init=(_SIDECAR, container("15Mi"))), 50, id="a sidecar beside the rest"),
         pytest.param(pod(container(limit="30Mi")), 30, id="a limit"),
         pytest.param(pod(container("10Mi", "30Mi")), 10, id="a request goes before a limit"),
         pytest.param(pod(container("10Mi"), overhead={"memory": "5Mi"}), 15, id="overhead"),
