@@ -100,6 +100,22 @@ def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: B
     boot.check_end()
 
 
+@pytest.mark.parametrize(
+    ("condition", "seen", "words"),
+    [
+        pytest.param(str, lambda: "its log is empty", "; its log is empty", id="what was seen"),
+        pytest.param(list, str, "; the last answer was []", id="the last answer"),
+        pytest.param(lambda: None, str, "", id="nothing"),
+    ],
+)
+def test_a_condition_that_did_not_hold_is_told_with_what_was_seen(
+    boot: Boot, condition: Callable[[], object], seen: Callable[[], str], words: str
+) -> None:
+    with pytest.raises(NodeFailure) as failed:
+        boot.until(condition, "a line", within=0, seen=seen)
+    assert str(failed.value).splitlines()[0] == f"a line: it did not happen within 0 s{words}"
+
+
 def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     boot.feed.publish(ConsoleLine("[    9.000000] Kernel panic - not syncing: write error"))
     monkeypatch.setattr(space, "is_full", lambda folder: folder == boot.artifacts)

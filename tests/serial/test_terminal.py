@@ -261,6 +261,8 @@ def test_the_window_is_told_until_it_is_taken_and_when_it_changes(at_a_terminal:
     assert _becomes_true(lambda: len(told) == 2)
     termios.tcsetwinsize(at_a_terminal.keyboard.fileno(), (50, 200))
     assert _becomes_true(lambda: len(told) == 3)
+    # As long as some more looks take.
+    time.sleep(0.3)
     at_a_terminal.type(terminal.LEAVE)
     session.result(_SECONDS)
     assert told == [(132, 40), (132, 40), (200, 50)]
