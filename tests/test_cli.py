@@ -60,6 +60,18 @@ def test_check_says_all_that_is_wrong_with_all_files(capsys: pytest.CaptureFixtu
     assert said.err == "kios-e2e: the kubelet's own rules were not asked: `make check-tool` builds them\n"
 
 
+@pytest.mark.parametrize(("size", "status"), [("1G", 1), ("2G", 0)])
+def test_check_says_whether_a_node_has_room_for_what_pods_request(
+    capsys: pytest.CaptureFixture[str], size: str, status: int
+) -> None:
+    asking = _POD.replace("image: i", 'image: i, resources: {requests: {memory: "600Mi"}}')
+    for name in ("one", "two"):
+        Path(f"{name}.yaml").write_text(asking.replace("name: small", f"name: {name}"))
+    assert main(["check", "one.yaml", "two.yaml", "--memory", size]) == status
+    said = capsys.readouterr().out
+    assert ("the pods request 1200 MiB of memory (one 600 MiB, two 600 MiB), the node has 1024 MiB" in said) == bool(status)
+
+
 def test_check_reads_what_comes_on_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(_POD.replace("v1", "v2").encode())))
     assert main(["check", "-"]) == 1

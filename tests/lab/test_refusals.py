@@ -35,6 +35,13 @@ def test_the_console_pod_is_asked_first(told: str) -> None:
     assert len(asked) == 1, "a log is looked at now and again only"
 
 
+def test_a_log_that_says_nothing_of_it_is_no_reason_to_ask_the_kubelet() -> None:
+    feed = Feed(tells)
+    kubelet: Any = SimpleNamespace(states=lambda: pytest.fail("a node off the network keeps its asker waiting"))
+    Refusals(kubelet, lambda _: "", feed, 0.0).look([_POD])
+    assert found(feed) == []
+
+
 def test_where_no_command_can_be_run_the_mirror_is_asked() -> None:
     feed = Feed(tells)
     mirror = ContainerState("node", "kubelet", "running")

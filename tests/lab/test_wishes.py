@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
+from harness.lab import wanted
 from harness.lab.maker import NewNode, Wishes
 from harness.lab.size import size_in_bytes
+from harness.lab.wanted import Wanted
 from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
 from harness.vm.machine import Machine
@@ -60,3 +62,22 @@ def test_a_call_goes_before_the_mark_and_the_image_under_test_is_the_default() -
     assert new_node(nic="e1000").wishes == Wishes(cpus=2, nic="e1000")
     assert new_node().image is tested
     assert new_node(other, []).image is other
+
+
+def test_what_was_brought_for_other_blocks_is_refused(tmp_path: Path) -> None:
+    disk: Any = SimpleNamespace(path=tmp_path / "a.img", table=SimpleNamespace(sector_size=512))
+    brought: Any = SimpleNamespace(disk=disk)
+    for asked in (None, 512):
+        assert Wanted(sector_size=asked).tested(brought, lambda: tmp_path) is disk
+    with pytest.raises(InputError, match="made for blocks of 512 bytes, not 4096"):
+        Wanted(sector_size=4096).tested(brought, lambda: tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "name"), [(None, "kios.img"), (512, "kios.img"), (4096, "kios-4k.img")])
+def test_the_reference_image_is_the_one_for_the_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None, name: str
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(wanted, "open_image", opened.append)
+    Wanted(sector_size=asked).tested(None, lambda: tmp_path)
+    assert opened == [tmp_path / name]
