@@ -1,5 +1,9 @@
 """Why the kubelet does not have a pod: the reason out of its log, as klog writes it."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from harness.guest import refusal
@@ -40,3 +44,25 @@ def test_the_last_reason_counts() -> None:
 def test_a_file_is_asked_for_by_its_name_alone() -> None:
     command = refusal.reading_command("a b.yaml")
     assert "grep -F '/a b.yaml'" in command
+
+
+def test_the_mirrors_files_are_looked_at_where_there_are_any(tmp_path: Path) -> None:
+    log = tmp_path / "var/log/pods/kube-system_node_uid/kubelet/0.log"
+    log.parent.mkdir(parents=True)
+    log.write_text('t F "Could not process manifest file" path="/m/odd.yaml"\nt F another line\n')
+    command = refusal.looking_command("odd.yaml").replace("/host/", f"{tmp_path}/")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == 't F "Could not process manifest file" path="/m/odd.yaml"\n'
+
+
+def test_where_nobody_mirrors_the_pipe_is_read_and_filled_again(tmp_path: Path) -> None:
+    pipe = tmp_path / "var/run/kubelet.log"
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    # As the daemon's end: what is written stays in the pipe.
+    with os.fdopen(os.open(pipe, os.O_RDWR), "w+b", buffering=0) as daemon:
+        daemon.write(b'"Could not process manifest file" path="/m/odd.yaml"\nanother line\n')
+        command = refusal.looking_command("odd.yaml").replace("/host/", f"{tmp_path}/")
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
+        assert done.stdout == '"Could not process manifest file" path="/m/odd.yaml"\n'
+        assert daemon.read(4096) == b'"Could not process manifest file" path="/m/odd.yaml"\nanother line\n'
