@@ -51,20 +51,23 @@ class Judge:
         `pods` are those on which that depends. What happened before and was recovered from ends nothing.
         """
         clock = _Clock(patience, self._lost)
-        if since < self._heard and (met := self._met_before(goal, since)):
-            return met
+        tested = since
         while True:
-            if (outcome := self._hear(goal, since, pods, clock)) is not None:
+            outcome, tested = self._hear(goal, tested, pods, clock)
+            if outcome is not None:
                 return outcome
             if condition():
                 return Met()
-            if (over := clock.over()) is not None:
-                return over
-            self._feed.wait_beyond(self._heard, min(clock.left(), _LOOK_SECONDS))
+            if clock.over() is not None:
+                # A condition may have taken long: what came meanwhile counts.
+                outcome, tested = self._hear(goal, tested, pods, clock)
+                if (ended := outcome or clock.over()) is not None:
+                    return ended
+            self._feed.wait_beyond(tested, min(clock.left(), _LOOK_SECONDS))
 
     def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:
         """Why nothing more can be hoped for by now; None while something can."""
-        return self._hear(lambda _: False, 0, pods, None)
+        return self._hear(lambda _: False, self._heard, pods, None)[0]
 
     def skip(self, position: int) -> None:
         """Hears nothing of what was before a position."""
@@ -91,32 +94,28 @@ class Judge:
         return self._situation.awaits()
 
     def _hear(
-        self, goal: Callable[[Happening], bool], since: int, pods: Sequence[Awaited], clock: "_Clock | None"
-    ) -> Outcome | None:
-        """Hears what is new, all of it, and returns the first outcome that it makes, or that was there and stays."""
+        self, goal: Callable[[Happening], bool], tested: int, pods: Sequence[Awaited], clock: "_Clock | None"
+    ) -> tuple[Outcome | None, int]:
+        """Hears what is new, and tests a goal by all from position `tested` on; returns the position behind what was tested.
+
+        The outcome is the first that this makes, or one that was there and stays. What another question heard, as one that
+        was asked in the middle of a wait, is new to the wait all the same.
+        """
         with self._hearing:
             outcome: Outcome | None = None
-            entries, self._heard = self._feed.entries(self._heard)
+            news = self._heard
+            entries, self._heard = self._feed.entries(min(tested, news))
             for position, entry in entries:
                 if clock:
                     clock.heard(entry.at)
                 if _is_idle(entry, goal if outcome is None else None):
                     continue
                 for number, happening in enumerate(_happenings_of(entry), start=position):
-                    if outcome is None and number >= since and goal(happening):
+                    if outcome is None and number >= tested and goal(happening):
                         outcome = Met(happening, number + 1)
-                    if self._situation.hear(happening) and outcome is None:
+                    if position >= news and self._situation.hear(happening) and outcome is None:
                         outcome = self._situation.verdict(pods)
-            return outcome or self._situation.verdict(pods)
-
-    def _met_before(self, goal: Callable[[Happening], bool], since: int) -> Met | None:
-        for position, entry in self._feed.entries(since)[0]:
-            if isinstance(entry, ConsoleText) and not may_meet(goal, entry.text):
-                continue
-            for number, happening in enumerate(_happenings_of(entry), start=position):
-                if goal(happening):
-                    return Met(happening, number + 1)
-        return None
+            return outcome or self._situation.verdict(pods), max(tested, self._heard)
 
 
 def _happenings_of(entry: Entry) -> Sequence[Happening]:

@@ -442,6 +442,33 @@ def test_a_death_is_found_among_lines_that_came_at_once(behind: str) -> None:
     assert outcome == GuestDied("kernel panic: VFS: Unable to mount root fs on unknown-block(0,0)")
 
 
+def test_what_a_question_heard_meanwhile_meets_the_goal_too() -> None:
+    feed = Feed()
+    judge, asked = Judge(feed), list[int]()
+
+    def condition() -> bool:
+        # As of a command on the node, which looks whether the node is over.
+        feed.publish(ConsoleLine("login:", at=1.0) if not asked else ConsoleLine("quiet"))
+        assert judge.verdict() is None
+        asked.append(1)
+        return False
+
+    assert judge.wait(says("login"), _LONG, condition=condition) == Met(ConsoleLine("login:", at=1.0), 1)
+    assert len(asked) == 1
+
+
+def test_what_a_question_heard_meanwhile_is_no_silence() -> None:
+    feed = Feed()
+    judge = Judge(feed)
+
+    def condition() -> bool:
+        feed.publish(ConsoleLine("a word"))
+        assert judge.verdict() is None
+        return False
+
+    assert isinstance(judge.wait(never, Patience(1.0, 0.7), condition=condition), TooLate)
+
+
 def test_of_a_goal_and_a_death_that_came_at_once_the_first_is_true() -> None:
     outcome = Judge(at_once("the goal", _PANIC)).wait(LineMatching("^the goal$"), _LONG)
     assert outcome == Met(ConsoleLine("the goal", at=1.0), 1)
