@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from harness.lab.admission import QEMU_ITSELF, Need
-from harness.lab.capacity import capacity
 
 _GIVEN = "kios-e2e-pace"
 # Of a test of which nothing is known: seconds, by the nodes that it asks for.
@@ -38,11 +37,6 @@ class Pace:
     def pytest_configure_node(self, node: object) -> None:
         """Tells a worker of pytest-xdist."""
         node.workerinput[_GIVEN] = self._known  # type: ignore[attr-defined] # xdist's
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_auto_num_workers(self) -> int | None:
-        """How many `-n auto` are; pytest-xdist's own variable overrules."""
-        return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else workers(capacity())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:

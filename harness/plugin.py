@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import aftermath, options, summary
+from harness import aftermath, options, pace, summary
 from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
@@ -20,6 +20,7 @@ from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.bundle import Failure
+from harness.lab.capacity import capacity
 from harness.lab.failed_boots import FailedBoots, Unnoted
 from harness.lab.generation import THE_REFERENCE
 from harness.lab.host import Host
@@ -51,6 +52,12 @@ _VERSIONS_KNOWN = pytest.StashKey[bool]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the harness's options."""
     options.add(parser)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """How many `-n auto` are, which pytest-xdist asks before it configures; its own variable overrules."""
+    return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else pace.workers(capacity())
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from harness import pace
 from harness.lab.admission import Need
+from harness.lab.capacity import capacity
 
 _CONFTEST = """
 import pytest
@@ -83,6 +84,15 @@ def test_a_file_of_anything_is_no_trouble(run: pytest.Pytester, content: str) ->
 @pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 4), (1, 8, 1), (64, 16, 32), (3, 4, 2)])
 def test_workers_are_as_many_as_memory_and_cpus_carry(gib: int, cpus: float, expected: int) -> None:
     assert pace.workers(Need(gib << 30, cpus)) == expected
+
+
+@pytest.mark.parametrize("told", [None, "1"], ids=["the harness's", "the user's"])
+def test_auto_is_as_many_workers_as_that(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, told: str | None) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
+    if told:
+        monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", told)
+    count = int(told) if told else pace.workers(capacity())
+    run.runpytest("-n", "auto").stdout.fnmatch_lines([f"*{count}/{count} worker*"])
 
 
 def test_nothing_waits_behind_a_long_test(run: pytest.Pytester) -> None:

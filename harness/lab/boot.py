@@ -410,7 +410,8 @@ class Boot:
         """Meets no goal: what it hears is in the feed."""
         self._refusals.look(self._pods_of(self._judge.unlisted(self._awaited())))
         if self.agent.answers:
-            self._refusals.look_unasked(self._pods_of(self._judge.unheard(self._awaited())))
+            # Of its own pod a clone hears nothing.
+            self._refusals.look_unasked(self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods])))
         return False
 
     def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:

@@ -116,6 +116,14 @@ def test_a_condition_that_did_not_hold_is_told_with_what_was_seen(
     assert str(failed.value).splitlines()[0] == f"a line: it did not happen within 0 s{words}"
 
 
+def test_the_harnesss_own_pod_is_not_looked_for_where_nothing_is_heard(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(boot._refusals, "look_unasked", lambda pods: looked.extend(each.name for each in pods))
+    monkeypatch.setattr(type(boot.agent), "answers", True)
+    boot._hears_of_refusals()
+    assert looked == ["web"]
+
+
 def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     boot.feed.publish(ConsoleLine("[    9.000000] Kernel panic - not syncing: write error"))
     monkeypatch.setattr(space, "is_full", lambda folder: folder == boot.artifacts)
