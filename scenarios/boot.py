@@ -46,9 +46,10 @@ def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) 
     """Only init, CRI-O and the kubelet run on the host; anything more is a service that users have to trust unasked."""
     node = ready_node(image, [NODE_POD])
     listed = node.succeed("for p in /proc/[0-9]*; do echo $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline); done")
-    # What runs in a container has a cgroup of its own, and kernel threads have no command line. conmon is a container's shadow.
-    processes = [line.split() for line in listed.splitlines()]
-    on_host = {words[1] for words in processes if words[0] == "0::/" and len(words) > 1} - {"/bin/conmon"}
+    # What runs in a container has a cgroup of its own; kernel threads, and what ended meanwhile, have no command line.
+    # conmon is a container's shadow.
+    processes = [words for line in listed.splitlines() if len(words := line.split()) > 1]
+    on_host = {words[1] for words in processes if words[0] == "0::/"} - {"/bin/conmon"}
     assert on_host == {"kiOS", "/bin/crio", "/bin/kubelet"}
 
 

@@ -15,7 +15,7 @@ from harness.wire.grant import Grant, overloaded
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 STAYING_POD = load(Path(__file__).parent / "manifests/dhcpcd.yaml")
 SHORT_LEASE = Grant(seconds=60, renew_after=5, rebind_after=20)
-DHCPCD = "grep -qx dhcpcd /proc/[0-9]*/comm"
+DHCPCD = "pidof dhcpcd"
 
 
 def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> None:
