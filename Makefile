@@ -6,8 +6,13 @@ SCENARIO ?= scenarios/resize.py
 PYTEST_FLAGS ?=
 BREAKS ?= --short
 VARIANT ?= a
-# One clone and one boot: what an image that is full and slow to unpack has trouble with.
-VARIANT_SCENARIOS ?= scenarios/boot.py::test_kubelet_is_on_its_own 'scenarios/resize.py::test_data_partition_fills_a_larger_disk[4]'
+# One clone and one boot: what an image that is full and slow to unpack has trouble with, and what lives in memory.
+SCENARIOS_a := scenarios/boot.py::test_kubelet_is_on_its_own 'scenarios/resize.py::test_data_partition_fills_a_larger_disk[4]'
+SCENARIOS_b := scenarios/boot.py::test_kubelet_is_on_its_own scenarios/in_memory.py::test_a_disk_that_was_never_mounted_grows
+VARIANT_SCENARIOS ?= $(or $(SCENARIOS_$(VARIANT)),$(SCENARIOS_a))
+# A disk image is handed over, or what a build of kiOS's leaves.
+OPTIONS_b := --kios-efi "$$made/boot/EFI/Boot/Bootx64.efi" --kios-initrd "$$made/initrd" --kios-modules "$$made/lib/modules"
+VARIANT_OPTIONS = $(or $(OPTIONS_$(VARIANT)),--kios-image "$$made")
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -29,8 +34,8 @@ breaks: packages-run qemu image ## Break what a few scenarios check, and see tha
 	$(BIN)/python -m breaks $(BREAKS)
 
 variant: packages-run qemu image ## Run some scenarios on a variant of the reference image: VARIANT=a
-	image=$$($(BIN)/python -m images build --variant $(VARIANT)) && \
-	    $(BIN)/python -m pytest $(VARIANT_SCENARIOS) --kios-image "$$image" -n auto $(PYTEST_FLAGS)
+	made=$$($(BIN)/python -m images build --variant $(VARIANT)) && \
+	    $(BIN)/python -m pytest $(VARIANT_SCENARIOS) $(VARIANT_OPTIONS) -n auto $(PYTEST_FLAGS)
 
 bench: packages-run qemu image bench-venv ## Measure the harness on this host, and its peers beside it
 	$(BIN)/python -m bench

@@ -20,7 +20,7 @@ def build(cache: Cache) -> Path:
     It holds `Bootx64.efi`, `font-8x16.bin` (what its screen is drawn with), `modules/`, `containers/*.tar` (OCI archives),
     `kios.img` and `kios-4k.img` (raw disks of 512 and 4096-byte sectors), `kubelet-check`, and `manifest.json`.
     """
-    initramfs = built_initramfs(cache)
+    initramfs = built_initramfs(cache, "a")
     kernel_part = kernel.part(cache, initramfs / "initramfs.cpio", "fast")
     built_kernel = cache.get(kernel_part)
     recipes = containers.parts(cache)
@@ -55,10 +55,10 @@ def build(cache: Cache) -> Path:
     return built
 
 
-def built_initramfs(cache: Cache) -> Path:
-    """Returns the folder of the root filesystem's part, with `initramfs.cpio` in it."""
+def built_initramfs(cache: Cache, generation: str) -> Path:
+    """Returns the folder of the root filesystem's part, with `initramfs.cpio` in it; its init is of a generation of kiOS."""
     programs = (
-        cache.get(init.part(cache)) / "init",
+        cache.get(init.part(cache, generation)) / "init",
         cache.get(kubelet.part(cache)) / "kubelet",
         cache.get(crio.part(cache)),
     )

@@ -29,7 +29,8 @@ def test_scenarios_of_the_page_pass(tmp_path: Path, pytestconfig: pytest.Config)
     shutil.copy(MANIFESTS / "node.yaml", tmp_path)
     [scenarios] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "test_mine.py").write_text(scenarios)
-    options = [f"--kios-image={named}"] if (named := pytestconfig.getoption("kios_image")) else []
+    handed = {name: pytestconfig.getoption(f"kios_{name}") for name in ("image", "efi", "initrd", "modules")}
+    options = [f"--kios-{name}={path.absolute()}" for name, path in handed.items() if path]
     environment = {**os.environ, "PYTHONPATH": str(PAGE.parent.parent)}
     pytest_here = [sys.executable, "-m", "pytest", "-q", "-p", "harness.plugin", "-p", "no:cacheprovider", *options]
     done = subprocess.run(pytest_here, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

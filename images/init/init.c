@@ -1,27 +1,25 @@
 /*
  * PID 1 of the reference node, written from the contract of a kiOS node.
  *
- * It prepares the mounts, finds the data partition, keeps CRI-O and the kubelet running with their output in two FIFOs,
- * answers /run/system.sock, and ends in a power-off with the data partition unmounted clean. What it says, it says through
- * the kernel's log, as "kiOS: ...", since a node has no other console at that time. Its words, its name and its silences are
- * those of kiOS's own init: what goes well has no line, and neither has a daemon that starts. That the socket serves one
- * client at a time, and that a node without a kubelet never ends, are kiOS's as well.
+ * It prepares the mounts, keeps CRI-O and the kubelet running with their output in two FIFOs, answers /run/system.sock, and
+ * ends in a power-off with every disk unmounted clean. What it says, it says through the kernel's log, as "kiOS: ...", since a
+ * node has no other console at that time. Its words, its name and its silences are those of kiOS's own init: what goes well
+ * has no line, and neither has a daemon that starts. That the socket serves one client at a time, and that a node without a
+ * kubelet never ends, are kiOS's as well.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
+#include "init.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/signalfd.h>
@@ -35,14 +33,6 @@
 #define CRIO_SOCKET "/var/run/crio/crio.sock"
 #define SYSTEM_SOCKET "/run/system.sock"
 #define WAITING_CLIENTS 8
-/* levels of the kernel's log */
-#define WARNING "<4>"
-#define NOTICE "<5>"
-#define INFO "<6>"
-
-/* 97aac693-d920-465a-94fe-eb59fc86dfaa, in the mixed-endian form in which GPT stores it (UEFI 2.10, appendix A) */
-static const uint8_t DATA_TYPE[16] = {0x93, 0xc6, 0xaa, 0x97, 0x20, 0xd9, 0x5a, 0x46,
-				      0x94, 0xfe, 0xeb, 0x59, 0xfc, 0x86, 0xdf, 0xaa};
 
 enum command { SHUT_DOWN = 1, CONTINUE_SHUTDOWN = 2, RESTART_KUBELET = 3, RESTART_CRIO = 4 };
 enum event { SHUTDOWN_REQUESTED = 1 };
@@ -63,29 +53,12 @@ static struct daemon crio = {.fifo = "/var/run/crio.log",
 			     .farewell = "crio has exited! Restarting..."};
 static struct daemon kubelet = {
 	.fifo = "/var/run/kubelet.log",
-	.argv = {"/bin/kubelet", "--config", "/etc/kubernetes/config.yaml", "--node-ip", "::"},
+	.argv = {"/bin/kubelet", "--config", "/etc/kubernetes/config.yaml"},
 	.farewell = "kubelet has exited! Restarting"};
-enum { KUBELET_ARGUMENTS = 5 };
+enum { KUBELET_ARGUMENTS = 3 };
 
 static int client = -1;
 static bool shutdown_requested, shutdown_continued;
-
-/* Without a line end, as kiOS's init does it: the kernel keeps a record back until the next one comes. */
-__attribute__((format(printf, 2, 3))) static void say(const char *level, const char *format, ...)
-{
-	char line[512];
-	va_list arguments;
-	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-
-	snprintf(line, sizeof(line), "%skiOS: ", level);
-	va_start(arguments, format);
-	vsnprintf(line + strlen(line), sizeof(line) - strlen(line), format, arguments);
-	va_end(arguments);
-	if (log >= 0) {
-		(void)!write(log, line, strlen(line));
-		close(log);
-	}
-}
 
 static int64_t now_ms(void)
 {
@@ -100,161 +73,6 @@ static void pause_ms(long ms)
 	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
 
 	nanosleep(&time, NULL);
-}
-
-static void mount_or_say(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
-{
-	mkdir(target, 0755);
-	if (mount(source, target, type, flags, data))
-		say(WARNING, "cannot mount %s on %s: %s", type ? type : source, target, strerror(errno));
-}
-
-/* Containers pivot their root, which the kernel refuses while "/" is the initial rootfs: put a mount over it. */
-static void leave_rootfs(void)
-{
-	if (mount("/", "/run", NULL, MS_BIND, NULL) || chdir("/run") || mount(".", "/", NULL, MS_MOVE, NULL) ||
-	    chroot(".") || chdir("/"))
-		say(WARNING, "cannot move the root: %s", strerror(errno));
-}
-
-static void mount_system(void)
-{
-	static const char *const in_memory[] = {"/run", "/tmp", "/var/cache", "/var/tmp"};
-	/* programs run from these: of containers, and out of volumes */
-	static const char *const of_programs[] = {"/var/run", "/var/lib/kubelet"};
-
-	mount_or_say("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	mount_or_say("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	mount_or_say("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
-	mount_or_say("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,gid=5,ptmxmode=0666");
-	mount_or_say("securityfs", "/sys/kernel/security", "securityfs", 0, NULL);
-	mount_or_say("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	for (size_t i = 0; i < sizeof(in_memory) / sizeof(*in_memory); i++)
-		mount_or_say("tmpfs", in_memory[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755");
-	for (size_t i = 0; i < sizeof(of_programs) / sizeof(*of_programs); i++)
-		mount_or_say("tmpfs", of_programs[i], "tmpfs", 0, "mode=0755");
-	if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL))
-		say(WARNING, "cannot share the mounts: %s", strerror(errno));
-}
-
-/* The number of the data partition in the GPT of a disk, 0 if it has none. */
-static int data_partition_of(int disk)
-{
-	uint8_t header[92], entry[16];
-	uint64_t entries;
-	uint32_t count, size;
-	int block = 0;
-
-	if (ioctl(disk, BLKSSZGET, &block) || pread(disk, header, sizeof(header), block) != sizeof(header) ||
-	    memcmp(header, "EFI PART", 8))
-		return 0;
-	memcpy(&entries, header + 72, 8);
-	memcpy(&count, header + 80, 4);
-	memcpy(&size, header + 84, 4);
-	for (uint32_t i = 0; i < count && i < 128; i++) {
-		off_t at = (off_t)(entries * (uint64_t)block + (uint64_t)i * size);
-		if (pread(disk, entry, sizeof(entry), at) != sizeof(entry))
-			return 0;
-		if (!memcmp(entry, DATA_TYPE, sizeof(entry)))
-			return (int)i + 1;
-	}
-	return 0;
-}
-
-static bool scan_for_data(char *found, size_t size)
-{
-	DIR *disks = opendir("/sys/block");
-	struct dirent *disk;
-	int number = 0;
-
-	while (disks && !number && (disk = readdir(disks))) {
-		const char *name = disk->d_name;
-		char device[300];
-		int file;
-
-		snprintf(device, sizeof(device), "/dev/%s", name);
-		file = open(device, O_RDONLY | O_CLOEXEC);
-		if (file < 0)
-			continue;
-		number = data_partition_of(file);
-		close(file);
-		if (number) {
-			bool digit = name[strlen(name) - 1] >= '0' && name[strlen(name) - 1] <= '9';
-			snprintf(found, size, "/dev/%s%s%d", name, digit ? "p" : "", number);
-		}
-	}
-	if (disks)
-		closedir(disks);
-	return number && !access(found, F_OK);
-}
-
-static bool named_on_command_line(char *found, size_t size)
-{
-	char line[4096] = "";
-	int file = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-
-	if (file < 0)
-		return false;
-	(void)!read(file, line, sizeof(line) - 1);
-	close(file);
-	for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n"))
-		if (!strncmp(word, "datapart=", 9)) {
-			snprintf(found, size, "%s", word + 9);
-			return true;
-		}
-	return false;
-}
-
-/* Disks appear while the kernel still probes them, so this looks again until there is one. */
-static void mount_data(void)
-{
-	char device[300] = "";
-	bool named = named_on_command_line(device, sizeof(device));
-
-	while (named ? access(device, F_OK) != 0 : !scan_for_data(device, sizeof(device)))
-		pause_ms(20);
-	say(INFO, "Using Datapart:");
-	say(INFO, "%s", device);
-	if (mount(device, "/tmp", "ext4", 0, NULL))
-		say(WARNING, "cannot mount the data partition %s: %s", device, strerror(errno));
-}
-
-static void mkdir_all(const char *path)
-{
-	char part[256];
-
-	snprintf(part, sizeof(part), "%s", path);
-	for (char *slash = part + 1; *slash; slash++)
-		if (*slash == '/') {
-			*slash = 0;
-			mkdir(part, 0755);
-			*slash = '/';
-		}
-	mkdir(part, 0755);
-}
-
-static void bind_data(const char *from, const char *to)
-{
-	mkdir_all(from);
-	mkdir_all(to);
-	mount_or_say(from, to, NULL, MS_BIND, NULL);
-}
-
-/* The partition as a whole is seen while its folders are bound to their places, and then by nobody. */
-static void mount_layout(void)
-{
-	bind_data("/tmp/meta", "/var/meta");
-	bind_data("/var/meta/log", "/var/log");
-	mkdir_all("/var/meta/etc");
-	mkdir_all("/var/meta/.etc.work");
-	mount_or_say("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/var/meta/etc,workdir=/var/meta/.etc.work");
-	bind_data("/tmp/data/oci", "/var/lib/containers/storage");
-	bind_data("/tmp/data/pods", "/var/lib/kubelet/pods");
-	bind_data("/tmp/modules", "/lib/modules");
-	if (mount(NULL, "/lib/modules", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL))
-		say(WARNING, "cannot make /lib/modules read-only: %s", strerror(errno));
-	if (umount2("/tmp", 0))
-		say(WARNING, "cannot unmount /tmp: %s", strerror(errno));
 }
 
 static void write_file(const char *path, const char *text)
@@ -277,7 +95,8 @@ static void start_network(void)
 		say(WARNING, "cannot bring lo up: %s", strerror(errno));
 	if (channel >= 0)
 		close(channel);
-	write_file("/proc/sys/net/ipv4/ip_forward", "1");
+	for (const char *const *path = forwarding; *path; path++)
+		write_file(*path, "1");
 }
 
 /* As in kiOS, the file's first line is the name: a newline at its end would be part of it. */
@@ -347,6 +166,8 @@ static void start_kubelet(void)
 	static char labels[2000];
 	int count = KUBELET_ARGUMENTS;
 
+	for (char *const *option = kubelet_options; *option; option++)
+		kubelet.argv[count++] = *option;
 	labels[0] = 0;
 	read_labels(labels, sizeof(labels));
 	if (labels[0]) {
@@ -506,37 +327,6 @@ static void end_processes(void)
 		say(WARNING, "some processes could not be killed");
 }
 
-/* Newest first, so that nothing is unmounted under another mount; again while that frees more. */
-static void unmount_all(void)
-{
-	enum { MOST = 512 };
-	static char *points[MOST];
-	bool freed = true, data = false;
-
-	while (freed) {
-		FILE *table = fopen("/proc/self/mountinfo", "re");
-		char line[4096], point[2048];
-		int count = 0;
-
-		freed = data = false;
-		while (table && count < MOST && fgets(line, sizeof(line), table))
-			if (sscanf(line, "%*d %*d %*s %*s %2047s", point) == 1 && strcmp(point, "/") && strcmp(point, "/proc") &&
-			    strcmp(point, "/dev")) {
-				points[count++] = strdup(point);
-				data = data || strstr(line, " - ext4 ");
-			}
-		if (table)
-			fclose(table);
-		while (count--) {
-			if (!umount2(points[count], 0))
-				freed = true;
-			free(points[count]);
-		}
-	}
-	if (data)
-		say(WARNING, "cannot unmount the data partition");
-}
-
 /* As ps and /proc/1/cmdline show it; the file is not needed any more, and its memory is the node's. */
 static void take_name(char *const *arguments)
 {
@@ -565,8 +355,7 @@ int main(int count, char **arguments)
 	setenv("PATH", "/bin", 1);
 	setenv("HOME", "/", 1);
 
-	mount_data();
-	mount_layout();
+	mount_state();
 	start_network();
 	listener = listen_for_commands();
 	start_daemons();

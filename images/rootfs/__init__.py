@@ -7,6 +7,8 @@ from images import cpio, debian, elf
 from images.cache import Cache, Part, digest_of
 
 _HERE = Path(__file__).parent
+ETC = _HERE / "etc"
+"""What is on every node's `/etc`, until something takes its place."""
 _PACKAGES = ("busybox-static", "conmon", "crun", "libseccomp2", "libsqlite3-0")
 _BUSYBOX_NAMES = ("modprobe", "mount", "umount", "nsenter")
 _MOUNT_POINTS = (
@@ -35,7 +37,7 @@ def part(cache: Cache, init: Path, kubelet: Path, crio: Path) -> Part:
         root = place / "root"
         for name in (*_MOUNT_POINTS, *_STATE):
             (root / name).mkdir(parents=True)
-        shutil.copytree(_HERE / "etc", root / "etc")
+        shutil.copytree(ETC, root / "etc")
         programs = [
             (init, "init"),
             (kubelet, "bin/kubelet"),
