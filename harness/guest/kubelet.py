@@ -20,6 +20,14 @@ _POLL_SECONDS = 0.5
 _BODY_SECONDS, _MOST_BYTES, _PART_BYTES = 30.0, 64 << 20, 1 << 16
 
 
+class StatusError(HarnessError):
+    """The kubelet answered with an HTTP status other than 200."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
 class KubeletApi:
     """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open."""
 
@@ -33,7 +41,7 @@ class KubeletApi:
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=self._context)
 
     def get(self, path: str) -> bytes:
-        """Returns the body of a GET; raises HarnessError unless the answer is 200, OSError while nobody answers."""
+        """Returns the body of a GET; raises StatusError unless the answer is 200, OSError while nobody answers."""
         try:
             self._connection.request("GET", path)
             response = self._connection.getresponse()
@@ -45,7 +53,8 @@ class KubeletApi:
             self.close()
             raise
         if response.status != 200:
-            raise HarnessError(f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}")
+            words = f"The kubelet answers {response.status} to GET {path}: {body[:500].decode(errors='replace')}"
+            raise StatusError(response.status, words)
         return body
 
     def _body_of(self, response: http.client.HTTPResponse) -> bytes:

@@ -456,8 +456,17 @@ class Boot:
 
     @property
     def _witnesses(self) -> Witnesses:
-        captures, mac = self._captures(), self._expectation.mac
-        return Witnesses(lambda: self.kubelet, self.agent, self.qmp, self.screen, captures, mac, self.artifacts)
+        return Witnesses(
+            kubelet=lambda: self.kubelet,
+            agent=self.agent,
+            qmp=self.qmp,
+            screen=self.screen,
+            captures=self._captures(),
+            mac=self._expectation.mac,
+            artifacts=self.artifacts,
+            reachable=self._expectation.reachable,
+            unplugged=lambda: self.wire.is_unplugged,
+        )
 
     def _captures(self) -> list[Path]:
         return [*([self._frozen.dhcp] if self._frozen else []), self.capture]

@@ -1,21 +1,28 @@
 """What a failure says: what was heard of the node by then, and what it can still be asked for where it stands."""
 
 import re
+import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
 from harness.guest import crilog, memory
-from harness.guest.kubelet import KubeletApi
+from harness.guest.kubelet import KubeletApi, StatusError
+from harness.lab import vitals
+from harness.lab.vitals import NO_CARRIER, Vitals
 from harness.serial.agent import Agent
 from harness.verdict.outcome import Contradicted, Outcome, Stalled, TooLate, error, explain
 from harness.verdict.timeline import API, INIT, Passed
 from harness.vm.qmp import Qmp
-from harness.wire import dhcp
+from harness.wire import dhcp, frame
+from harness.wire.capture import frames
 
 _LINES = 8
 # Of what a node survived, so many of the last are told.
@@ -24,17 +31,16 @@ _COMMAND_WITHIN = 60.0
 _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
 _LOOKS, _LOOK_SECONDS = 4, 0.05
-_DAEMONS = """for each in crio kubelet; do
-  pid=$(pidof $each) && sed -n "s/^State:[[:space:]]*\\(.\\).*/$each \\1/p" /proc/${pid%% *}/status || echo $each none
-done"""
-# proc_pid_status(5).
-_STATES = {
-    "none": "does not run",
-    "T": "is stopped",
-    "t": "is stopped",
-    "Z": "has ended",
-    "D": "waits for a disk",
+# PCI's class of network controllers.
+_NETWORK_CONTROLLER = 2
+# What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
+_REFUSALS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "the kubelet's API refuses the harness's client certificate (401 Unauthorized): it is of no "
+    "authority in the kubelet's clientCAFile, or of another time by the node's clock",
+    HTTPStatus.FORBIDDEN: "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
 }
+# Go's crypto/x509, CertificateInvalidError.
+_OTHER_TIME = re.compile(r"x509: certificate has expired or is not yet valid: current time (?P<now>\S+) is (?:before|after) ")
 _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P<hlt>\d)")
 
 
@@ -53,7 +59,8 @@ class Heard:
 class Witnesses:
     """Who can be asked of a run that failed. `captures` are of eth0's cable, in the order of their time.
 
-    `kubelet` is called when it is asked: a run that failed as it started has none.
+    `kubelet` is called when it is asked: a run that failed as it started has none. `reachable` says whether the node has had an
+    address, `unplugged` whether the test has taken its cable out.
     """
 
     kubelet: Callable[[], KubeletApi]
@@ -63,6 +70,8 @@ class Witnesses:
     captures: Sequence[Path]
     mac: str
     artifacts: Path
+    reachable: Callable[[], bool]
+    unplugged: Callable[[], bool]
 
 
 def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witnesses) -> HarnessError | NodeFailure:
@@ -71,6 +80,7 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     signs = [seen] if seen else []
     if isinstance(outcome, Contradicted) and outcome.container:
         words += of_container(*outcome.container, asked.kubelet(), asked.agent)
+        signs += signs_of_need(outcome.by, asked)
     if isinstance(outcome, Contradicted) and outcome.daemon:
         said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
         outcome = replace(outcome, by=f"{outcome.by}; {said}")
@@ -85,13 +95,26 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
 
 def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     """Where a node is from which something did not come."""
-    passed = [entry.name for entry in heard.passed]
     signs = [heard.init_awaits, of_cpu(asked.qmp)]
-    if API.name in passed:
-        signs += [of_api(asked.kubelet()), of_daemons(asked.agent)]
-    elif INIT.name in passed:
-        signs.append(of_lease(asked.captures, asked.mac))
+    if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
+        told = vitals.ask(asked.agent)
+        signs += [told.of_room(), *of_network(asked, told), told.of_daemons(), told.of_clock()]
     return [sign for sign in signs if sign]
+
+
+def signs_of_need(said: str, asked: Witnesses) -> list[str]:
+    """What a container lacked that failed, of which this was `said`: room, a network, the right time."""
+    told = vitals.ask(asked.agent)
+    card = "" if asked.reachable() else of_card(asked, told)
+    return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(said)) if sign]
+
+
+def of_network(asked: Witnesses, told: Vitals) -> list[str]:
+    """Why the kubelet cannot be asked, from the NIC up to its API; empty if it can."""
+    if not asked.reachable():
+        return [of_card(asked, told) or of_lease(asked.captures, asked.mac)]
+    api = of_api(asked.kubelet())
+    return [of_card(asked, told), api] if api else []
 
 
 def _reached(passed: Sequence[Passed]) -> list[str]:
@@ -135,21 +158,55 @@ def of_api(kubelet: KubeletApi) -> str:
         kubelet.pods()
     except TimeoutError:
         return "the kubelet's API takes connections and does not answer"
+    except StatusError as answer:
+        return _REFUSALS.get(answer.status) or f"the kubelet's API cannot be asked: {answer}"
+    except ssl.SSLError as broken:
+        return _of_tls(broken)
     except (OSError, HarnessError) as refused:
         return f"the kubelet's API cannot be asked: {refused}"
     return ""
 
 
-def of_daemons(agent: Agent) -> str:
-    """Which of the daemons do not run, or are stopped; empty if both are well, or the node cannot be asked."""
-    if not agent.answers:
-        return ""
+def _of_tls(broken: ssl.SSLError) -> str:
+    """Who refuses whose certificate: an alert is the other side's (RFC 8446, 6.2)."""
+    reason = str(broken.reason or broken).replace("_", " ").lower()
+    if "alert" in reason:
+        return f"the kubelet's API refuses the harness's client certificate: {reason.rpartition('alert ')[2]}"
+    return f"the harness refuses the kubelet's certificate, or what is in its place: {reason}"
+
+
+def of_card(asked: Witnesses, told: Vitals) -> str:
+    """Why nothing can go over eth0: no NIC, none that a driver knows, no carrier; empty if something can."""
+    if not _has_nic(asked.qmp):
+        return "the machine has no NIC"
+    words = told.of_card()
+    if asked.unplugged() and words in ("", NO_CARRIER):
+        return f"{NO_CARRIER}: the test has unplugged its cable"
+    return words
+
+
+def _has_nic(qmp: Qmp) -> bool:
+    """Whether there is a network controller on PCI; where QEMU does not tell, there is."""
     try:
-        told = agent.run(_DAEMONS, _SIGN_WITHIN).text.split()
-    except (HarnessError, NodeFailure):
-        return ""
-    known = dict(zip(told[::2], told[1::2], strict=False))
-    return ", ".join(f"{daemon} {_STATES[state]}" for daemon, state in known.items() if state in _STATES)
+        buses = qmp.execute("query-pci", None, _SIGN_WITHIN)
+    except HarnessError:
+        return True
+    if not isinstance(buses, list):
+        return True
+    return any(each >> 8 == _NETWORK_CONTROLLER for bus in buses for each in _classes(bus["devices"]))
+
+
+def _classes(devices: Sequence[dict[str, Any]]) -> Iterator[int]:
+    """The class of each PCI device, those behind bridges too (QEMU's qapi/pci.json)."""
+    for device in devices:
+        yield device["class_info"]["class"]
+        yield from _classes(device.get("pci_bridge", {}).get("devices", ()))
+
+
+def of_clock(said: str) -> str:
+    """The node's clock, by what Go says of a certificate that it takes for one of another time; empty if it says nothing."""
+    found = _OTHER_TIME.search(said)
+    return vitals.clock_words(datetime.fromisoformat(found["now"]).timestamp() - time.time()) if found else ""
 
 
 def of_cpu(qmp: Qmp) -> str:
@@ -183,7 +240,8 @@ def of_lease(captures: Sequence[Path], mac: str) -> str:
         sent = [message for capture in captures for message in dhcp.messages(capture) if message.client_mac == mac.lower()]
         asked = sum(message.kind in (dhcp.Kind.DISCOVER, dhcp.Kind.REQUEST) for message in sent)
         if not asked:
-            return "eth0 never asked for a lease"
+            others = any(frame.source_of(content) == mac.lower() for capture in captures for content in frames(capture))
+            return f"eth0 never asked for a lease, {'though it sent other frames' if others else 'and sent no frame at all'}"
         if asked == len(sent):
             return f"eth0 asked {asked} times for a lease, and nobody answered"
         return f"eth0 has no lease, though it was answered: {dhcp.summary(sent)}"

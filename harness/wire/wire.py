@@ -57,16 +57,24 @@ class Wire:
         self._cable: Cable | None = None
         self._site: int | None = None
         self._captures = True
+        self._plugged = True
         self._closing = threading.Event()
         threading.Thread(target=self._bound, args=(capture, most), name="capture", daemon=True).start()
 
     def unplug(self) -> None:
         """Takes the cable out: the guest sees no carrier."""
         self._qmp.execute("set_link", {"name": NETWORK, "up": False})
+        self._plugged = False
 
     def plug(self) -> None:
         """Puts the cable back."""
         self._qmp.execute("set_link", {"name": NETWORK, "up": True})
+        self._plugged = True
+
+    @property
+    def is_unplugged(self) -> bool:
+        """Whether the cable is out."""
+        return not self._plugged
 
     def flap(self, milestone: Milestone, seconds: float) -> None:
         """Takes the cable out when the node passes a milestone from now on, and puts it back after so many seconds."""

@@ -1,7 +1,10 @@
 """What a failure says of where its node stood: each sign from what real machines and nodes answer, and none made up."""
 
-import subprocess
+import ssl
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,20 +12,28 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, NodeFailure
+from harness.guest.kubelet import StatusError
 from harness.lab import evidence
 from harness.lab.evidence import Heard, Witnesses
+from harness.lab.vitals import Card, Vitals
 from harness.serial.result import Result
 from harness.verdict.outcome import Contradicted, GuestDied, QemuDied, Stalled, TooLate
 from harness.verdict.timeline import Passed
-from harness.wire import dhcp
+from harness.wire import capture, dhcp
 
 MAC = "52:54:00:12:34:56"
+OTHER = "52:55:0a:00:02:02"
 # As `info registers` of QEMU 11.1 has them.
 _REGISTERS = """CPU#0
 RAX=000000000000006b RBX=0000000000000000 RCX=0000000000000000 RDX=0000000000000000
 RIP={rip} RFL=00000246 [---Z-P-] CPL={cpl} II=0 A20=1 SMM=0 HLT={hlt}
 ES =0000 0000000000000000 ffffffff 00c00000
 """
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "_LOOK_SECONDS", 0.0)
 
 
 def registers(rip: str = "ffffffff810c356a", cpl: int = 0, hlt: int = 0) -> str:
@@ -68,35 +79,10 @@ def test_a_machine_that_is_gone_has_no_cpu() -> None:
     assert evidence.of_cpu(gone) == ""
 
 
-@pytest.mark.parametrize(
-    ("told", "words"),
-    [
-        ("crio S\nkubelet S\n", ""),
-        ("crio S\nkubelet T\n", "kubelet is stopped"),
-        ("crio none\nkubelet R\n", "crio does not run"),
-        ("crio D\nkubelet Z\n", "crio waits for a disk, kubelet has ended"),
-        ("sh: no such thing\n", ""),
-    ],
-)
-def test_a_daemon_that_is_not_well_is_named(told: str, words: str) -> None:
-    agent: Any = SimpleNamespace(answers=True, run=lambda *_: Result(0, told.encode()))
-    assert evidence.of_daemons(agent) == words
-
-
-def test_the_states_of_daemons_are_read_from_proc(tmp_path: Path) -> None:
-    (tmp_path / "pidof").write_text('#!/bin/sh\ntest "$1" = crio && echo 7 8\n')
-    (tmp_path / "pidof").chmod(0o755)
-    (tmp_path / "proc/7").mkdir(parents=True)
-    (tmp_path / "proc/7/status").write_text("Name:\tcrio\nState:\tT (stopped)\n")
-    command = evidence._DAEMONS.replace("/proc/", f"{tmp_path}/proc/")
-    done = subprocess.run(["sh", "-c", command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False)
-    assert done.stdout == b"crio T\nkubelet none\n"
-
-
-def test_a_node_that_takes_no_commands_is_not_asked_for_its_daemons() -> None:
-    silent: Any = SimpleNamespace(answers=False, run=refusing(AssertionError("it was asked")))
-    hanging: Any = SimpleNamespace(answers=True, run=refusing(NodeFailure("it did not end")))
-    assert evidence.of_daemons(silent) == evidence.of_daemons(hanging) == ""
+def tls(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] (_ssl.c:1000)")
+    error.reason = reason
+    return error
 
 
 @pytest.mark.parametrize(
@@ -104,7 +90,25 @@ def test_a_node_that_takes_no_commands_is_not_asked_for_its_daemons() -> None:
     [
         (TimeoutError("timed out"), "the kubelet's API takes connections and does not answer"),
         (ConnectionRefusedError("refused"), "the kubelet's API cannot be asked: refused"),
-        (HarnessError("The kubelet answers 401"), "the kubelet's API cannot be asked: The kubelet answers 401"),
+        (HarnessError("The kubelet answers 500"), "the kubelet's API cannot be asked: The kubelet answers 500"),
+        (StatusError(500, "The kubelet answers 500"), "the kubelet's API cannot be asked: The kubelet answers 500"),
+        (
+            StatusError(401, "The kubelet answers 401"),
+            evidence._REFUSALS[401],
+        ),
+        (
+            StatusError(403, "The kubelet answers 403"),
+            "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
+        ),
+        (tls("TLSV1_ALERT_UNKNOWN_CA"), "the kubelet's API refuses the harness's client certificate: unknown ca"),
+        (
+            tls("SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+            "the kubelet's API refuses the harness's client certificate: certificate expired",
+        ),
+        (
+            tls("CERTIFICATE_VERIFY_FAILED"),
+            "the harness refuses the kubelet's certificate, or what is in its place: certificate verify failed",
+        ),
     ],
 )
 def test_why_the_kubelet_cannot_be_asked_is_told(error: Exception, words: str) -> None:
@@ -117,7 +121,7 @@ def test_why_the_kubelet_cannot_be_asked_is_told(error: Exception, words: str) -
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        ([], "eth0 never asked for a lease"),
+        ([], "eth0 never asked for a lease, and sent no frame at all"),
         (["DISCOVER", "DISCOVER"], "eth0 asked 2 times for a lease, and nobody answered"),
         (["DISCOVER", "OFFER"], "eth0 has no lease, though it was answered: DISCOVER, OFFER"),
     ],
@@ -127,9 +131,64 @@ def test_what_became_of_the_lease_is_told_by_the_wire(
 ) -> None:
     heard = [SimpleNamespace(kind=dhcp.Kind[kind], client_mac=MAC) for kind in kinds]
     monkeypatch.setattr(dhcp, "messages", lambda _: heard)
-    assert evidence.of_lease([tmp_path], MAC) == words
+    assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == words
     monkeypatch.setattr(dhcp, "lease", lambda *_: "a lease")
-    assert evidence.of_lease([tmp_path], MAC) == ""
+    assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == ""
+
+
+@pytest.mark.parametrize(("source", "words"), [(MAC, "though it sent other frames"), (OTHER, "and sent no frame at all")])
+def test_a_nic_that_is_silent_is_told_from_one_that_asks_for_nothing(source: str, words: str, tmp_path: Path) -> None:
+    sent = bytes(6) + bytes.fromhex(source.replace(":", "")) + bytes(50)
+    capture.write(tmp_path / "wire.pcap", [sent])
+    assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == f"eth0 never asked for a lease, {words}"
+
+
+def pci(*classes: int) -> Any:
+    """A machine with a host bridge and, behind a bridge, devices of these classes (as QEMU 11.1's query-pci)."""
+    inner = [{"class_info": {"class": each}} for each in classes]
+    bridge = {"class_info": {"class": 0x604}, "pci_bridge": {"devices": inner}}
+    return SimpleNamespace(execute=lambda *_, **__: [{"devices": [{"class_info": {"class": 0x600}}, bridge]}])
+
+
+@pytest.mark.parametrize(
+    ("qmp", "cards", "unplugged", "words"),
+    [
+        (pci(), {}, False, "the machine has no NIC"),
+        (pci(0x108), None, True, "the machine has no NIC"),
+        (pci(0x200), {}, False, "there is no eth0: no driver has made one of its NIC"),
+        (pci(0x200), {}, True, "there is no eth0: no driver has made one of its NIC"),
+        (pci(0x200), {"eth0": Card(is_up=True, has_carrier=False)}, False, "eth0 has no carrier"),
+        (
+            pci(0x200),
+            {"eth0": Card(is_up=True, has_carrier=False)},
+            True,
+            "eth0 has no carrier: the test has unplugged its cable",
+        ),
+        (pci(0x200), None, True, "eth0 has no carrier: the test has unplugged its cable"),
+        (pci(0x200), {"eth0": Card(is_up=True, has_carrier=True)}, False, ""),
+        (pci(0x200), None, False, ""),
+        (SimpleNamespace(execute=refusing(HarnessError("gone"))), None, False, ""),
+    ],
+)
+def test_what_hinders_a_card_is_told_from_what_its_network_does_not_do(
+    qmp: Any, cards: dict[str, Card] | None, unplugged: bool, words: str, tmp_path: Path
+) -> None:
+    asked = witnesses(tmp_path, qmp=qmp, unplugged=lambda: unplugged)
+    assert evidence.of_card(asked, Vitals(cards=cards)) == words
+
+
+def test_the_clock_is_told_by_a_certificate_of_another_time() -> None:
+    said = (
+        "container a of pod b cannot run: ErrImagePull: tls: failed to verify certificate: x509: certificate has expired or is "
+    )
+    early = f"{said}not yet valid: current time 2016-01-01T00:00:12Z is before 2024-03-04T00:00:00Z"
+    assert evidence.of_clock(early).startswith("the node's clock is wrong: it says 2016-01-01 00:00, ")
+    assert evidence.of_clock(early).endswith("years behind")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    assert evidence.of_clock(f"{said}not yet valid: current time {now} is after 2024-03-04T00:00:00Z") == "", (
+        "the certificate has expired"
+    )
+    assert evidence.of_clock("x509: certificate signed by unknown authority") == ""
 
 
 def witnesses(tmp_path: Path, **others: Any) -> Witnesses:
@@ -142,6 +201,8 @@ def witnesses(tmp_path: Path, **others: Any) -> Witnesses:
         "captures": [],
         "mac": MAC,
         "artifacts": tmp_path,
+        "reachable": lambda: False,
+        "unplugged": lambda: False,
     }
     return Witnesses(**{**given, **others})
 
@@ -164,7 +225,63 @@ def test_a_node_is_asked_for_what_it_can_have_by_then(tmp_path: Path) -> None:
     )
     later = Heard([Passed("firmware", 1.0), Passed("init", 2.0)], [], init_awaits="init looks for its disk")
     failed = evidence.failure(TooLate(5), "milestone node/dhcpcd", "", later, witnesses(tmp_path))
-    assert sentence(failed).endswith("; init looks for its disk; the CPU was in its idle loop; eth0 never asked for a lease")
+    assert sentence(failed).endswith(
+        "; init looks for its disk; the CPU was in its idle loop; eth0 never asked for a lease, and sent no frame at all"
+    )
+
+
+def answering(*lines: str) -> Any:
+    """An agent of a node that tells of nothing else than these, and of a clock that is right if they are silent about it."""
+    told = "\n".join(lines if "clock" in str(lines) else [f"clock {time.time():.0f}", *lines]).encode()
+    return SimpleNamespace(answers=True, run=lambda *_: Result(0, told))
+
+
+def test_a_node_with_an_address_is_asked_for_its_api_and_one_without_for_its_network(tmp_path: Path) -> None:
+    heard = Heard([Passed("init", 2.0)], [])
+    refused: Any = SimpleNamespace(pods=refusing(StatusError(401, "Unauthorized")))
+    agent = answering("card eth0 0x1003 1", "daemon kubelet T")
+    with_address = witnesses(tmp_path, agent=agent, reachable=lambda: True, kubelet=lambda: refused)
+    signs = evidence.signs_of_life(heard, with_address)
+    assert [sign.partition(" (")[0] for sign in signs[1:]] == [
+        "the kubelet's API refuses the harness's client certificate",
+        "kubelet is stopped",
+    ]
+    assert evidence.signs_of_life(heard, witnesses(tmp_path, agent=agent))[1:] == [
+        "eth0 never asked for a lease, and sent no frame at all",
+        "kubelet is stopped",
+    ]
+
+
+def test_a_node_that_has_lost_its_cable_is_told_with_its_silent_api(tmp_path: Path) -> None:
+    silent: Any = SimpleNamespace(pods=refusing(TimeoutError()))
+    asked = witnesses(tmp_path, reachable=lambda: True, unplugged=lambda: True, kubelet=lambda: silent)
+    assert evidence.signs_of_life(Heard([Passed("init", 2.0)], []), asked)[1:] == [
+        "eth0 has no carrier: the test has unplugged its cable",
+        "the kubelet's API takes connections and does not answer",
+    ]
+    well: Any = SimpleNamespace(pods=list)
+    assert len(evidence.signs_of_life(Heard([Passed("init", 2.0)], []), replace(asked, kubelet=lambda: well))) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "reachable", "words"),
+    [
+        ([], False, "there is no eth0: no driver has made one of its NIC"),
+        (["card eth0 0x1003 0"], False, "eth0 has no carrier"),
+        (["card eth0 0x1003 0"], True, ""),
+        (["card eth0 0x1003 1"], False, ""),
+        (["room /dev/vda2 4096 0 9000 9 9"], True, "the data partition /dev/vda2 is full: 0 KiB of 35 MiB are free"),
+        (["clock 1000"], True, "the node's clock is wrong: it says 1970-01-01 00:16, "),
+    ],
+)
+def test_what_a_failed_container_lacked_is_told(lines: list[str], reachable: bool, words: str, tmp_path: Path) -> None:
+    kubelet: Any = SimpleNamespace(logs=lambda *_: "eth0: interface not found")
+    outcome = Contradicted("container dhcpcd of pod node ended with status 1", ("default", "node", "dhcpcd"))
+    asked = witnesses(tmp_path, agent=answering(*lines), reachable=lambda: reachable, kubelet=lambda: kubelet)
+    failed = sentence(evidence.failure(outcome, "milestone node/dhcpcd", "", Heard([], []), asked))
+    before = "milestone node/dhcpcd: it cannot happen any more: container dhcpcd of pod node ended with status 1"
+    assert failed.startswith(f"{before}; {words}" if words else before)
+    assert bool(words) == (failed != before)
 
 
 def test_a_death_is_told_with_what_went_before_and_nobody_is_asked(tmp_path: Path) -> None:
