@@ -58,7 +58,7 @@ def trusting(
 def _read(shipped: bytes) -> dict[str, Any]:
     document = yaml_reader.parse(shipped)
     if document.root is None:
-        first = document.findings[0]
+        first = document.errors[0]
         raise _unfit(f"line {first.line}: {first.words}")
     config = document.root.plain()
     if not isinstance(config, dict):

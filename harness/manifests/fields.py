@@ -31,6 +31,18 @@ _SCALARS = {
     "time": "a time such as 2026-01-31T12:00:00Z",
 }
 _QUANTITY = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+)", re.ASCII)
+# Units of quantities as others write them.
+_UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", re.ASCII)
+_UNITS = {
+    **{written: unit for unit in ("Ki", "Mi", "Gi", "Ti") for written in (unit.lower(), f"{unit.lower()}b")},
+    "k": "k",
+    "kb": "k",
+    "mb": "M",
+    "g": "G",
+    "gb": "G",
+    "t": "T",
+    "tb": "T",
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d)", re.ASCII)
 _BITS = {"int32": 31, "int64": 63, "int-or-string": 31}
 
@@ -188,7 +200,9 @@ def _advice(kind: str, node: YamlNode) -> str:
     if kind == "string" and isinstance(node.value, int | float):
         return f"{wanted}: write {json.dumps(node.text):.60}."
     if kind in _BITS and _whole(node.value) is not None:
-        return f"{wanted} of less than {_BITS[kind] + 1} bits."
+        return f"{_SCALARS[kind]} of less than {_BITS[kind] + 1} bits belongs there."
+    if kind == "quantity" and (unit := _UNIT.fullmatch(node.text.strip())) and unit[2].lower() in _UNITS:
+        return f"{wanted}: did you mean {unit[1]}{_UNITS[unit[2].lower()]}?"
     quoted = kind in ("bool", *_BITS) and isinstance(node.value, str)
     return f"{wanted}, without quotes." if quoted else f"{wanted}."
 

@@ -28,11 +28,14 @@ _QUOTED = re.compile(r'"([^"]*)"')
 _ITS_OWN = re.compile(
     r",? *regex used for validation is '.*'(?=\))|\s*Enable \w+ feature gate[^.]*\.|error converting fieldPath: |\(e\.g\. *\)"
 )
+_NO_LABEL = re.compile(r"field label not supported: \S+")
+_OTHER_VERSION = "unsupported pod version"
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _UNFIT = re.compile(r"json: cannot unmarshal (?P<what>.+) into Go struct field \w+\.(?P<path>\S+) of type")
 _AT_LINE = re.compile(r"yaml: line (?P<line>\d+): (?P<words>.*)")
 _TIME = re.compile(r'parsing time "(?P<text>[^"]*)".*: (?P<words>[^:]+)$')
 _KINDS = {"string": "a text", "bool": "a truth value", "object": "a mapping", "array": "a list"}
+_LEFT_OUT = "items"
 # Where the validator's paths are not the manifest's.
 _ELSEWHERE = {
     "spec.securityContext.shareProcessNamespace": "spec.shareProcessNamespace",
@@ -173,7 +176,10 @@ def answer_of(said: dict[str, Any]) -> Answer:
 
 
 def _located(root: YamlNode, fault: Fault) -> _Place:
-    steps = [index or name for index, name in _STEP.findall(_ELSEWHERE.get(fault.path, fault.path))]
+    told = _ELSEWHERE.get(fault.path, fault.path)
+    if _OTHER_VERSION in fault.detail:
+        told = told.removesuffix("fieldPath") + "apiVersion"
+    steps = [index or name for index, name in _STEP.findall(told)]
     node, path, left = root, "", list(steps)
     while left:
         step = left[0]
@@ -186,15 +192,18 @@ def _located(root: YamlNode, fault: Fault) -> _Place:
             if step.isdigit():
                 left.pop(0)
             continue
-        child = node.get(step)
-        if child is None:
+        # A key of an annotation may have dots in it, and the validator leaves out the list of a volume's files.
+        names = {".".join(left[:count]): count for count in range(len(left), 0, -1)}
+        name = next(filter(node.get, [*names, _LEFT_OUT]), "")
+        child = node.get(name)
+        if child is None or (name == _LEFT_OUT and not child.items()):
             break
-        node, path = child, f"{path}.{shown(step)}".lstrip(".")
-        left.pop(0)
+        node, path = child, f"{path}.{shown(name)}".lstrip(".")
+        del left[: names.get(name, 0)]
     if left:
         whole = path + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in left)
         return _Place(whole.lstrip("."), node, False, _mentioned(node, fault.detail) or node.line)
-    inner = _inner(node, path, fault.value)
+    inner = _inner(node, path, fault)
     return inner or _Place(path, node, True, node.line)
 
 
@@ -205,17 +214,19 @@ def _holder(entries: YamlNode, name: str, fault: Fault) -> int | None:
     return next(iter(meant or [number for number, held in having if held is not None]), None)
 
 
-def _inner(node: YamlNode, path: str, value: object) -> _Place | None:
+def _inner(node: YamlNode, path: str, fault: Fault) -> _Place | None:
     """The field or entry within a mapping or list that a value is of, as the validator names only what holds it."""
-    if value in ("", None):
+    if fault.value in ("", None):
         return None
     for number, item in enumerate(node.items()):
-        if item.value == value:
+        if item.value == fault.value:
             return _Place(f"{path}[{number}]", item, True, item.line)
-    for key, child in node.fields().items():
-        if value in (key, child.value):
-            return _Place(f"{path}.{shown(key)}", child, True, child.line)
-    return None
+        if held := _inner(item, f"{path}[{fields.label(item, number)}]", fault):
+            return held
+    meant = [(key, child) for key, child in node.fields().items() if fault.value in (key, child.value, child.text)]
+    # Of several with the value it is the one that the detail speaks of.
+    meant.sort(key=lambda each: each[0] not in _WORD.findall(fault.detail))
+    return next((_Place(f"{path}.{shown(key)}", child, True, child.line) for key, child in meant), None)
 
 
 def _mentioned(node: YamlNode, detail: str) -> int | None:
@@ -244,7 +255,9 @@ def _words(fault: Fault, place: _Place) -> tuple[int, str, str]:
         case "Required value":
             return place.line, f"{path}: " if place.is_whole else f"{path} is missing: ", detail or "add it"
         case "Unsupported value":
-            return place.line, f"{path} is {shown(stands)}; it is one of ", ", ".join(_QUOTED.findall(detail))
+            words = _QUOTED.findall(detail)
+            only = f"nothing but {words[0]} can stand there" if len(words) == 1 else f"it is one of {', '.join(words)}"
+            return place.line, f"{path} is {shown(stands)}; ", only
         case "Forbidden":
             return place.line, f"{path} cannot stand here: ", detail
         case "Duplicate value":
@@ -285,6 +298,6 @@ def _plain(words: str) -> str:
     """Words of the validator's without what only its programmers need; fields are spelled as in a manifest."""
     names = {name[0].upper() + name[1:]: name for of in fields.types().values() for name in of if name}
     names |= {name[0].upper() + name[1:]: name for name in ("hostPID", "hostIPC")}
-    cleaned = _ITS_OWN.sub("", words).replace("yaml: ", "").replace("field label not supported", "no container can read")
+    cleaned = _NO_LABEL.sub("no container can read that", _ITS_OWN.sub("", words)).replace("yaml: ", "")
     spelled = _WORD.sub(lambda word: names.get(word[0], word[0]) if word[0][1:] != word[0][1:].lower() else word[0], cleaned)
     return " ".join(spelled.split()).rstrip(". ")

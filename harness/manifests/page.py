@@ -158,8 +158,8 @@ def text_of(file: Path) -> str:
 def parsed(file: Path, data: bytes, above: int) -> YamlNode:
     """The one document in `data`, which stands below so many lines of the file; raises InputError for anything else."""
     read_from = yaml_reader.parse(data)
-    if read_from.root is None or read_from.findings:
-        raise InputError("\n".join(f"{file}:{above + found.line}: {found.words}" for found in read_from.findings))
+    if read_from.root is None or read_from.errors:
+        raise InputError("\n".join(f"{file}:{above + found.line}: {found.words}" for found in read_from.errors))
     return read_from.root
 
 

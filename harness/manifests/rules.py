@@ -126,7 +126,7 @@ def _typed(root: YamlNode) -> YamlNode:
 def _other_kind(kind: str) -> str:
     if kind.endswith("List"):
         return f"is a {shown(kind)}; the kubelet reads one pod from a file: give each a file of its own, as `kind: Pod`."
-    if kind.lower() == "pod":
+    if kind.lower() in ("pod", "pods"):
         return f"kind is {shown(kind)}: did you mean Pod?"
     return (
         f"is a {shown(kind)}; a static pod is `kind: Pod`: DaemonSets, Deployments, StatefulSets etc. are not supported, "

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from harness.manifests.finding import Finding, shown
+from harness.manifests.finding import Finding, Severity, shown
 
 # A pod has some hundred values in some fifteen levels; an alias counts as what it stands for.
 _MOST_VALUES = 50_000
@@ -31,6 +31,8 @@ _SURROGATES = re.compile(
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
+# What YAML takes for the end of a line (1.1, 5.4), and no editor does.
+_HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")
 # yaml/v2's resolve.go.
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -108,6 +110,11 @@ class Document:
     root: YamlNode | None
     findings: tuple[Finding, ...]
 
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those that are no hints."""
+        return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
+
 
 def parse(data: bytes) -> Document:
     """Reads the bytes of a file; whatever they are, nothing is raised."""
@@ -115,6 +122,9 @@ def parse(data: bytes) -> Document:
     try:
         text = _text_of(data)
         is_json = text.lstrip().startswith("{")
+        if not is_json and (hidden := _HIDDEN_BREAK.search(text)):
+            words = f"has the character U+{ord(hidden[0]):04X}, which ends a line in YAML and in no editor: take it out."
+            composer.findings.append(Finding(text.count("\n", 0, hidden.start()) + 1, words, Severity.HINT))
         if _JSON.match(text):
             _refuse_what_is_no_json(text)
         root = composer.compose(_events(_SURROGATES.sub(_joined, text) if is_json else text))
@@ -221,6 +231,11 @@ class _Composer:
             if name is None:
                 self.findings.append(Finding(key.line, "has a list or nothing as a key: a key is a word."))
                 continue
+            if not isinstance(key.value, str) and name != key.text:
+                words = (
+                    f'{shown(key.text)} is read as the key {shown(name)}: write "{shown(key.text)}" if it is to stay as it is.'
+                )
+                self.findings.append(Finding(key.line, words, Severity.HINT))
             if name in lines:
                 words = f"{shown(name)} is there twice, first in line {lines[name]}; only the last counts: take one out."
                 self.findings.append(Finding(key.line, words))
@@ -304,6 +319,8 @@ def _refuse_what_is_no_json(text: str) -> None:
             cure = "take out what stands behind its last brace" if broken.msg == "Extra data" else "mend it"
             if re.search(r",\s*\Z", text[: broken.pos]) and text[broken.pos : broken.pos + 1] in ("}", "]"):
                 cure = f"take out the comma before the {text[broken.pos]}"
+            elif re.match(r"//|/\*|#", text[broken.pos :]) and broken.msg != "Extra data":
+                cure = "take out the comment, as JSON has none"
             words = f"is no whole JSON ({broken.msg[:1].lower()}{broken.msg[1:]}): {cure}."
         else:
             words = (
@@ -332,6 +349,9 @@ def _events(text: str) -> Iterator[yaml.Event]:
         line = min(mark.line + 1, len(lines)) if mark is not None else 1
         if re.match(r" *\t", lines[line - 1]):
             raise _UnreadableError(line, "is no YAML: it is indented with a tab; write spaces.") from broken
+        if mark is not None and "cannot start any token" in str(broken.problem):
+            first = lines[line - 1][mark.column : mark.column + 1]
+            raise _UnreadableError(line, f"is no YAML: no word begins with {first}: put it in quotes.") from broken
         said = ", ".join(part for part in (broken.context, broken.problem) if part)
         raise _UnreadableError(line, f"is no YAML: {said}: look at indentation and quotes here and above.") from broken
     except (ValueError, OverflowError) as broken:

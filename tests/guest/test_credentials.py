@@ -90,6 +90,7 @@ def test_a_configuration_that_is_none_is_named(credentials: Credentials) -> None
     ("shipped", "why"),
     [
         (b"kind: [\n", r"line \d"),
+        ("# a\N{LINE SEPARATOR}\nkind: [\n".encode(), r"line \d: is no YAML"),
         (b"a: \xff\n", r"line \d"),
         (b"authentication: yes\n", "its field authentication is no mapping"),
         (b"authentication: {x509: text}\n", "its field x509 is no mapping"),

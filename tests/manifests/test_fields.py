@@ -85,12 +85,12 @@ _SECURITY_FIELDS = ", ".join(list(fields.types()["SecurityContext"])[:8])
         (
             in_container("ports: [{containerPort: 4294967376}]"),
             12,
-            f"{_MAIN}.ports[0].containerPort is the number 4294967376; {_WHOLE} of less than 32 bits.",
+            f"{_MAIN}.ports[0].containerPort is the number 4294967376; a whole number of less than 32 bits belongs there.",
         ),
         (
             in_spec("terminationGracePeriodSeconds: 9223372036854775808"),
             7,
-            f"spec.terminationGracePeriodSeconds is the number 9223372036854775808; {_WHOLE} of less than 64 bits.",
+            f"spec.terminationGracePeriodSeconds is the number {1 << 63}; a whole number of less than 64 bits belongs there.",
         ),
         (
             in_container("livenessProbe: {tcpSocket: {port: yes}}"),
@@ -100,7 +100,22 @@ _SECURITY_FIELDS = ", ".join(list(fields.types()["SecurityContext"])[:8])
         (
             in_container("resources: {limits: {memory: 64mb}}"),
             12,
-            f"{_MAIN}.resources.limits.memory is the text 64mb; {_QUANTITY}",
+            f"{_MAIN}.resources.limits.memory is the text 64mb; {_QUANTITY.rstrip('.')}: did you mean 64M?",
+        ),
+        (
+            in_container("resources: {limits: {memory: 64K}}"),
+            12,
+            f"{_MAIN}.resources.limits.memory is the text 64K; {_QUANTITY.rstrip('.')}: did you mean 64k?",
+        ),
+        (
+            in_container("resources: {limits: {memory: 1.5 gib}}"),
+            12,
+            f"{_MAIN}.resources.limits.memory is the text '1.5 gib'; {_QUANTITY.rstrip('.')}: did you mean 1.5Gi?",
+        ),
+        (
+            in_container("resources: {limits: {memory: 64 sheep}}"),
+            12,
+            f"{_MAIN}.resources.limits.memory is the text '64 sheep'; {_QUANTITY}",
         ),
         (
             in_container("resources: {limits: {memory: on}}"),

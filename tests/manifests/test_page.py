@@ -221,6 +221,11 @@ def test_a_second_pod_is_named_where_there_are_no_headings(page: Path) -> None:
         read(page)
 
 
+def test_a_hint_in_a_page_refuses_nothing(page: Path) -> None:
+    page.write_text(f"{_PAGE}\nLast\n\n```yaml\n- name: last\n  image: i\n  on: x\n```\n")
+    assert read(page).one_shots[-1].node.word("true") == "x"
+
+
 def test_a_page_without_a_pod_is_named(page: Path) -> None:
     page.write_text(_PAGE[_PAGE.index("## Before") :])
     with pytest.raises(HarnessError, match=r"page\.md: shows no Pod"):

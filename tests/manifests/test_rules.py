@@ -29,6 +29,7 @@ def test_the_pod_of_these_tests_is_one() -> None:
     [
         (changed("kind: Pod", "kind: Deployment"), 2, "is a Deployment; .*`kind: Pod`: DaemonSets, Deployments, StatefulSets"),
         (changed("kind: Pod", "kind: pod"), 2, r"kind is pod: did you mean Pod\?"),
+        (changed("kind: Pod", "kind: Pods"), 2, r"kind is Pods: did you mean Pod\?"),
         (changed("kind: Pod", "kind: List"), 2, "is a List; the kubelet reads one pod from a file"),
         (changed("kind: Pod", "kind: PodList"), 2, "is a PodList; the kubelet reads one pod from a file"),
         (changed("kind: Pod\n", ""), 1, "kind is missing: a static pod is `kind: Pod`"),

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from harness.manifests import yaml_reader
+from harness.manifests.finding import Finding, Severity
 from harness.manifests.yaml_reader import Document, parse
 
 
@@ -134,7 +135,9 @@ def test_a_merge_key_works_in_the_order_of_the_file(text: str, value: object) ->
         ("a: 1\n\n\tb: 2\n", 3, "is indented with a tab; write spaces"),
         ("a:\n\tb: 2\n", 2, "is indented with a tab; write spaces"),
         ("a: [\n", 1, "is no YAML: while parsing a flow node"),
-        ("a: @b\n", 1, "is no YAML: .* found character that cannot start any token"),
+        ("a: @b\n", 1, "is no YAML: no word begins with @: put it in quotes"),
+        ("a: 1\nb: [`c`]\n", 2, "is no YAML: no word begins with `: put it in quotes"),
+        ("a: 1\nbü: %c\n", 2, "is no YAML: no word begins with %: put it in quotes"),
         ("a: 1\nb: *c\n", 2, r"the alias \*c has no anchor &c"),
         ("a: &c\n- *c\n", 2, r"the alias \*c stands in what it stands for"),
         ("a: &c 1\nb: &c [*c]\n", 2, r"the alias \*c stands in what it stands for"),
@@ -146,6 +149,7 @@ def test_a_merge_key_works_in_the_order_of_the_file(text: str, value: object) ->
         ("\n{a: 1}\n", 2, "begins with { and so is JSON to the kubelet"),
         ('{"a": 1} # words\n', 1, r"is no whole JSON \(extra data\): take out what stands behind its last brace"),
         ('{"a": 1,}\n', 1, r"is no whole JSON .*: take out the comma before the }"),
+        ('{"a": 1, // one\n"b": 2}\n', 1, r"is no whole JSON .*: take out the comment, as JSON has none"),
         ('{"a":\nNaN}', 2, "NaN is no number in JSON"),
         ("a: &l [{b: 1}]\nc:\n  <<: *l\n", 3, "<< takes no list by an alias"),
         ("a:\n  name: {{ .Values.name }}\n", 2, "has a mapping as a key, as a template with {{ }} has: render it first"),
@@ -161,6 +165,32 @@ def test_what_the_kubelet_could_not_read_is_said_with_its_line(text: str | bytes
     where, words = _refusal(text)
     assert where == line
     assert re.search(says, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says", "value"),
+    [
+        ("a:\n  on: b\n", 2, 'on is read as the key true: write "on" if it is to stay as it is.', {"a": {"true": "b"}}),
+        ("0x10: b\n", 1, '0x10 is read as the key 16: write "0x10" if it is to stay as it is.', {"16": "b"}),
+        (
+            "a: b\n# c\N{LINE SEPARATOR}d: e\n",
+            2,
+            "has the character U+2028, which ends a line in YAML and in no editor: take it out.",
+            {"a": "b", "d": "e"},
+        ),
+    ],
+)
+def test_what_is_read_otherwise_than_it_looks_is_a_hint(text: str, line: int, says: str, value: object) -> None:
+    document = parse(text.encode())
+    assert document.root is not None
+    assert document.root.plain() == value
+    assert document.findings == (Finding(line, says, Severity.HINT),)
+    assert document.errors == ()
+
+
+@pytest.mark.parametrize("text", ["true: b\n", "16: b\n", "'on': b\n", '{"a": "\N{LINE SEPARATOR}"}'])
+def test_what_is_read_as_it_looks_has_no_hint(text: str) -> None:
+    assert parse(text.encode()).findings == ()
 
 
 @pytest.mark.parametrize(
