@@ -1,4 +1,4 @@
 """Static pod manifests: read as the kubelet reads them, checked, varied.
 
-Imports: nothing.
+Imports: containers.
 """

@@ -5,6 +5,7 @@ Its paths are those of the validator (k8s.io/apimachinery, field.Path), its valu
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -110,8 +111,13 @@ class KubeletRules:
 
 def link(cache: Path) -> Path:
     """Where `images` leaves the way to the program, by the sources that it is built of."""
+    return cache / _NAME / _sources_digest()
+
+
+@functools.cache
+def _sources_digest() -> str:
     sources = sorted(file for file in _SOURCES.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    return cache / _NAME / hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:16]
 
 
 def find(cache: Path) -> KubeletRules | None:

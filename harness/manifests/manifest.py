@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.manifests import admission, kubelet_rules, rules, yaml_reader
+from harness.manifests import admission, container_rules, kubelet_rules, rules, yaml_reader
 from harness.manifests.finding import Finding, Severity
 from harness.manifests.yaml_reader import YamlNode
 
@@ -47,7 +47,7 @@ def check(file: Path, data: bytes) -> Reading:
     read_from = yaml_reader.parse(data)
     found = list(read_from.findings)
     if read_from.root:
-        found += [*rules.findings(read_from.root), *admission.findings(read_from.root)]
+        found += [each for of in (rules, admission, container_rules) for each in of.findings(read_from.root)]
     if file.name.startswith("."):
         found.append(Finding(1, "is skipped by the kubelet, because its name begins with a dot: rename it."))
     return Reading(file, _in_order(found), read_from.root, data)
