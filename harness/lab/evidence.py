@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ _REFUSALS: Mapping[int, str] = {
 }
 # Go's crypto/x509, CertificateInvalidError.
 _OTHER_TIME = re.compile(r"x509: certificate has expired or is not yet valid: current time (?P<now>\S+) is (?:before|after) ")
+_IN_KERNEL = "the kernel at "
 _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P<hlt>\d)")
 
 
@@ -80,7 +82,8 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     signs = [seen] if seen else []
     if isinstance(outcome, Contradicted) and outcome.container:
         words += of_container(*outcome.container, asked.kubelet(), asked.agent)
-        signs += signs_of_need(outcome.by, asked)
+    if isinstance(outcome, Contradicted) and not outcome.daemon:
+        signs += signs_of_need(outcome, asked)
     if isinstance(outcome, Contradicted) and outcome.daemon:
         said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
         outcome = replace(outcome, by=f"{outcome.by}; {said}")
@@ -95,18 +98,20 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
 
 def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     """Where a node is from which something did not come."""
-    signs = [heard.init_awaits, of_cpu(asked.qmp)]
+    told = vitals.ask(asked.agent)
+    # One that has not answered is not waited for again.
+    symbol_at = partial(vitals.symbol_at, asked.agent) if told != Vitals() else lambda _: ""
+    signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at)]
     if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
-        told = vitals.ask(asked.agent)
         signs += [told.of_room(), *of_network(asked, told), told.of_daemons(), told.of_clock()]
     return [sign for sign in signs if sign]
 
 
-def signs_of_need(said: str, asked: Witnesses) -> list[str]:
-    """What a container lacked that failed, of which this was `said`: room, a network, the right time."""
+def signs_of_need(outcome: Contradicted, asked: Witnesses) -> list[str]:
+    """What a container lacked that failed, or a pod that was rejected: room, the right time; and a network, for a container."""
     told = vitals.ask(asked.agent)
-    card = "" if asked.reachable() else of_card(asked, told)
-    return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(said)) if sign]
+    card = of_card(asked, told) if outcome.container and not asked.reachable() else ""
+    return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(outcome.by)) if sign]
 
 
 def of_network(asked: Witnesses, told: Vitals) -> list[str]:
@@ -209,8 +214,11 @@ def of_clock(said: str) -> str:
     return vitals.clock_words(datetime.fromisoformat(found["now"]).timestamp() - time.time()) if found else ""
 
 
-def of_cpu(qmp: Qmp) -> str:
-    """Where the machine's CPUs are, by some looks at their registers; empty where QEMU does not tell."""
+def of_cpu(qmp: Qmp, symbol_at: Callable[[str], str]) -> str:
+    """Where the machine's CPUs are, by some looks at their registers; empty where QEMU does not tell.
+
+    `symbol_at` names what the kernel has at an address, if anybody can tell.
+    """
     seen: Counter[str] = Counter()
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)
@@ -219,7 +227,13 @@ def of_cpu(qmp: Qmp) -> str:
         except HarnessError:
             return ""
         seen.update(map(_place_of, _REGISTERS.finditer(str(told))))
-    return f"the CPU was in {' and '.join(place for place, _ in seen.most_common(2))}" if seen else ""
+    places = [_named(place, symbol_at) for place, _ in seen.most_common(2)]
+    return f"the CPU was in {' and '.join(places)}" if places else ""
+
+
+def _named(place: str, symbol_at: Callable[[str], str]) -> str:
+    name = symbol_at(place.removeprefix(_IN_KERNEL)) if place.startswith(_IN_KERNEL) else ""
+    return f"{place}, in {name}" if name else place
 
 
 def _place_of(registers: re.Match[str]) -> str:
@@ -229,7 +243,7 @@ def _place_of(registers: re.Match[str]) -> str:
     if registers["cpl"] == "3":
         return "a program"
     at = registers["rip"]
-    return f"the kernel at {at}" if int(at, 16) >> 47 else f"the firmware or the EFI binary at {at}"
+    return f"{_IN_KERNEL}{at}" if int(at, 16) >> 47 else f"the firmware or the EFI binary at {at}"
 
 
 def of_lease(captures: Sequence[Path], mac: str) -> str:

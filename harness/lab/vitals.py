@@ -10,6 +10,7 @@ from harness.serial.agent import Agent
 
 NO_CARRIER = "eth0 has no carrier"
 _WITHIN = 5.0
+_SYMBOLS = "/proc/kallsyms"
 # One command, as a node that hangs is waited for once. A card's interface lies below its device in sysfs, at any depth; the
 # carrier of one that is down cannot be read. What has /var/log is the data partition, or what a node without one has in memory.
 _ASK = """for each in crio kubelet; do
@@ -20,7 +21,7 @@ for link in /sys/class/net/*; do
   test -e $link/device && echo card ${link##*/} $(cat $link/flags) $(cat $link/carrier 2> /dev/null)
 done
 echo clock $(date +%s)
-echo room $(df -P /host/var/log | sed -n '$s/ .*//p') $(stat -f -c '%S %f %b %d %c' /host/var/log)"""
+echo room $(df -P /host/var/log | sed -n '$s/ .*//p') $(stat -f -c '%S %a %b %d %c' /host/var/log)"""
 # proc_pid_status(5).
 _STATES = {
     "none": "does not run",
@@ -51,7 +52,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Room:
-    """What is left of the filesystem that has /var/log, on a device; a filesystem that counts no files has 0 in all."""
+    """What is left of the filesystem that has /var/log, on a device, without what it keeps back (statvfs(3), f_bavail).
+
+    One that counts no files has 0 in all.
+    """
 
     device: str
     free_bytes: int
@@ -106,6 +110,18 @@ class Vitals:
         if room.all_files and room.free_files < _LEAST_FILES:
             return f"{where} has no inodes left: {room.free_files} of {room.all_files} are free"
         return ""
+
+
+def symbol_at(agent: Agent, address: str) -> str:
+    """The kernel's own name for what is at an address of 16 hexadecimal digits; empty where the node does not tell."""
+    try:
+        # Of addresses of one length, the order of their digits is theirs.
+        told = agent.run(
+            f"awk -v at={address} '$1 <= at && $1 >= best {{ best = $1; name = $3 }} END {{ print name }}' {_SYMBOLS}", _WITHIN
+        )
+    except (HarnessError, NodeFailure):
+        return ""
+    return told.text.strip() if not told.status else ""
 
 
 def ask(agent: Agent) -> Vitals:

@@ -71,12 +71,24 @@ def refusing(error: Exception) -> Callable[..., Any]:
     ],
 )
 def test_where_the_cpu_is_is_told_by_its_registers(answers: list[str], words: str) -> None:
-    assert evidence.of_cpu(qmp(*answers)) == words
+    assert evidence.of_cpu(qmp(*answers), lambda _: "") == words
 
 
 def test_a_machine_that_is_gone_has_no_cpu() -> None:
     gone: Any = SimpleNamespace(execute=refusing(HarnessError("the connection is gone")))
-    assert evidence.of_cpu(gone) == ""
+    assert evidence.of_cpu(gone, lambda _: "") == ""
+
+
+def test_where_the_kernel_is_has_its_name_where_the_node_tells_it() -> None:
+    asked: list[str] = []
+
+    def symbol_at(address: str) -> str:
+        asked.append(address)
+        return "do_idle"
+
+    looks = qmp(registers(), registers(hlt=1))
+    assert evidence.of_cpu(looks, symbol_at) == ("the CPU was in its idle loop and the kernel at ffffffff810c356a, in do_idle")
+    assert asked == ["ffffffff810c356a"]
 
 
 def tls(reason: str) -> ssl.SSLError:
@@ -305,3 +317,22 @@ def test_a_daemon_that_does_not_stay_up_is_told_in_its_own_words(tmp_path: Path,
     assert sentence(failed) == (
         "milestone init: it cannot happen any more: kubelet ended 4 times; kubelet's own words: no kind in config.yaml"
     )
+
+
+def test_a_pod_that_was_rejected_is_told_with_a_full_disk_and_without_its_network(tmp_path: Path) -> None:
+    outcome = Contradicted("the kubelet rejected pod late: late.yaml: Object 'Kind' is missing in 'null'")
+    agent = answering("room /dev/vda2 4096 0 9000 9 9")
+    failed = sentence(evidence.failure(outcome, "milestone late/main", "", Heard([], []), witnesses(tmp_path, agent=agent)))
+    assert failed.endswith("is missing in 'null'; the data partition /dev/vda2 is full: 0 KiB of 35 MiB are free")
+
+
+def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def hang(command: str, _: float) -> None:
+        asked.append(command)
+        raise NodeFailure("it did not end")
+
+    agent: Any = SimpleNamespace(answers=True, run=hang)
+    evidence.signs_of_life(Heard([Passed("init", 2.0)], []), witnesses(tmp_path, agent=agent, qmp=qmp(registers())))
+    assert len(asked) == 1

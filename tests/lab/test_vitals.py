@@ -146,3 +146,27 @@ def test_nonsense_tells_nothing(words: str) -> None:
 def test_an_answer_is_held_against_this_hosts_clock() -> None:
     agent: Any = SimpleNamespace(answers=True, run=lambda *_: Result(0, f"clock {time.time():.0f}".encode()))
     assert abs(vitals.ask(agent).ahead) < 5
+
+
+def test_a_symbol_is_the_last_before_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["0000000000000000 A percpu", "ffffffff81000010 T first", "ffffffff81000100 t second", "ffffffff81000200 T third"]
+    (tmp_path / "kallsyms").write_text("\n".join(names))
+    monkeypatch.setattr(vitals, "_SYMBOLS", str(tmp_path / "kallsyms"))
+
+    def run(command: str, _: float) -> Result:
+        done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+        return Result(done.returncode, done.stdout)
+
+    agent: Any = SimpleNamespace(answers=True, run=run)
+    assert vitals.symbol_at(agent, "ffffffff810001ff") == "second"
+    assert vitals.symbol_at(agent, "ffffffff81000200") == "third"
+    monkeypatch.setattr(vitals, "_SYMBOLS", str(tmp_path / "none"))
+    assert vitals.symbol_at(agent, "ffffffff81000200") == ""
+
+
+def test_a_node_that_hangs_names_no_symbol() -> None:
+    def fail(*_: object) -> None:
+        raise NodeFailure("it did not end")
+
+    agent: Any = SimpleNamespace(answers=True, run=fail)
+    assert vitals.symbol_at(agent, "ffffffff81000200") == ""
