@@ -135,7 +135,8 @@ def find_data_partition(table: Table) -> Partition:
     """Returns the one partition that kiOS takes for its data; GptError if there is none or more than one."""
     found = table.of_type(DATA_PARTITION)
     if len(found) != 1:
-        raise GptError(f"the disk has {len(found)} partitions of type {DATA_PARTITION}, kiOS's data; 1 is expected")
+        numbers = f" ({' and '.join(str(partition.number) for partition in found)})" if found else ""
+        raise GptError(f"the disk has {len(found)} partitions of type {DATA_PARTITION}{numbers}, kiOS's data; 1 is expected")
     return found[0]
 
 

@@ -288,7 +288,7 @@ def test_a_folder_or_link_that_cannot_be_made_is_an_error(
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (overlay.File(b""), r"room for \d+ files and 8001 are wanted"),
+        (overlay.File(b""), r"no inodes left: room for \d+ files and 8001 are wanted"),
         (overlay.Link("x" * 60), r"has 20 MiB free and \d+ MiB are wanted"),
         (overlay.Folder(), r"has 20 MiB free and \d+ MiB are wanted"),
     ],
@@ -302,9 +302,19 @@ def test_too_many_files_are_refused_before_one_is_written(
     monkeypatch.setattr(tools, "run", lambda name, *args, **options: ran.append(name))
     count = 8000 if isinstance(entry, overlay.File) else 6000 * 4096 // ext4.read_superblock(base, _START).block_size
     files: overlay.Tree = {PurePosixPath(f"/many/{n}"): entry for n in range(count)}
-    with pytest.raises(HarnessError, match=says):
+    with pytest.raises(InputError, match=says):
         overlay.inject(tmp_path / "disk.qcow2", base, _START, _SIZE, files, tmp_path / "scratch")
     assert ran == []
+
+
+def test_a_partition_that_is_full_is_said_to_be_in_kib(base: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full.raw"
+    shutil.copyfile(base, full)
+    superblock = ext4.read_superblock(base, _START)
+    (tmp_path / "fill").write_bytes(b"x" * (superblock.free - 8 * superblock.block_size))
+    tools.run("debugfs", "-w", "-R", f"write {tmp_path / 'fill'} /fill", f"{full}?offset={_START}")
+    with pytest.raises(InputError, match=r"data partition is full: it has \d+ KiB free and 1 MiB are wanted"):
+        _inject(full, tmp_path, {PurePosixPath("/big"): b"x" * 100_000})
 
 
 def test_what_just_fits_is_taken(base: Path, tmp_path: Path) -> None:
