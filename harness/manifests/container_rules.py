@@ -5,10 +5,11 @@ Kubernetes 1.34, its pkg/volume/emptydir, and capabilities(7).
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from harness.containers import reference
 from harness.errors import InputError
+from harness.manifests import quantity
 from harness.manifests.finding import Finding, shown
 from harness.manifests.yaml_reader import YamlNode
 
@@ -20,6 +21,8 @@ FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNO
 NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
 SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"""
 _HUGE = "HugePages"
+# CRI-O's, of a pod's sandbox.
+_LEAST_MEMORY = 12 << 20
 
 
 def findings(root: YamlNode) -> Iterator[Finding]:
@@ -36,6 +39,7 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _mounts(container, who)
         yield from _capabilities(container, who)
         yield from _memory(container, who)
+    yield from _sandbox(containers)
     for volume in spec.entries("volumes"):
         yield from _medium(volume)
 
@@ -79,23 +83,37 @@ def _mounts(container: YamlNode, who: str) -> Iterator[Finding]:
 def _capabilities(container: YamlNode, who: str) -> Iterator[Finding]:
     context = container.get("securityContext")
     of = context.get("capabilities") if context else None
-    for capability in of.entries("add") if of else ():
+    for capability in (*of.entries("add"), *of.entries("drop")) if of else ():
         name = str(capability.value).upper().removeprefix("CAP_")
         if name not in _CAPABILITIES.split():
-            yield Finding(
-                capability.line, f"{who} is given the capability {shown(str(capability.value))}, which Linux has not."
-            )
+            words = f"{who} has the capability {shown(str(capability.value))} added or dropped, which Linux has not."
+            yield Finding(capability.line, words)
 
 
 def _memory(container: YamlNode, who: str) -> Iterator[Finding]:
-    resources = container.get("resources")
-    limits = resources.get("limits") if resources else None
-    memory = limits.get("memory") if limits else None
+    memory = _limit(container)
     if memory and (written := _THOUSANDTHS.fullmatch(str(memory.value))):
         words = (
             f"{who} is limited to {shown(memory.text)} of memory, thousandths of a byte: did you mean {written['number']}Mi?"
         )
         yield Finding(memory.line, words)
+
+
+def _sandbox(containers: Sequence[YamlNode]) -> Iterator[Finding]:
+    """A pod of which every container is limited is limited itself, to their sum at most."""
+    limits = [limit for limit in map(_limit, containers) if limit and not _THOUSANDTHS.fullmatch(str(limit.value))]
+    sizes = [quantity.whole(limit.value) for limit in limits]
+    if limits and len(limits) == len(containers) and all(sizes) and sum(sizes) < _LEAST_MEMORY:
+        words = (
+            f"the pod's memory is limited to {sum(sizes) >> 10} KiB: CRI-O makes none with less than {_LEAST_MEMORY >> 20} MiB."
+        )
+        yield Finding(limits[0].line, words)
+
+
+def _limit(container: YamlNode) -> YamlNode | None:
+    resources = container.get("resources")
+    limits = resources.get("limits") if resources else None
+    return limits.get("memory") if limits else None
 
 
 def _medium(volume: YamlNode) -> Iterator[Finding]:

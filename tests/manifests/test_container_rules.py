@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.manifests.small_pod import as_volume, changed, findings_of, in_container
+from tests.manifests.small_pod import POD, as_volume, changed, findings_of, in_container
 
 _MAIN = "container main"
 
@@ -15,6 +15,14 @@ def image(name: str) -> str:
 
 def mount(lines: str) -> str:
     return changed("      mountPath: /data\n", f"      {lines}\n")
+
+
+def limited(*sizes: str) -> str:
+    """The pod with a limit for each container, in their order: a line more for each."""
+    text = POD
+    for name, size in zip(("first", "main", "side"), sizes, strict=True):
+        text = text.replace(f"  - name: {name}\n", f"  - name: {name}\n    resources: {{limits: {{memory: {size}}}}}\n")
+    return text
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,13 @@ def mount(lines: str) -> str:
         (
             in_container("securityContext: {capabilities: {add: [NET_ADMINS]}}"),
             12,
-            f"{_MAIN} is given the capability NET_ADMINS, which Linux has not.",
+            f"{_MAIN} has the capability NET_ADMINS added or dropped, which Linux has not.",
+        ),
+        (in_container("securityContext: {capabilities: {drop: [every]}}"), 12, f"{_MAIN} has the capability every added"),
+        (
+            limited("4Mi", "1Mi", "2Mi"),
+            9,
+            "the pod's memory is limited to 7168 KiB: CRI-O makes none with less than 12 MiB.",
         ),
         (
             in_container("resources: {limits: {memory: 100m}}"),
@@ -72,6 +86,9 @@ def test_only_what_is_missing_is_named_of_an_expression() -> None:
         mount("mountPath: a"),
         in_container("securityContext: {capabilities: {add: [CAP_NET_ADMIN, net_raw, ALL]}}"),
         in_container("resources: {limits: {cpu: 100m, memory: 64Mi}}"),
+        limited("4Mi", "4Mi", "4Mi"),
+        limited("4Mi", "4Mi", "0"),
+        in_container("resources: {limits: {memory: 1Mi}}"),
         as_volume("emptyDir: {medium: Memory}"),
         as_volume("emptyDir: {medium: ''}"),
         as_volume("emptyDir: {medium: HugePages-2Mi}"),
