@@ -8,9 +8,8 @@ import json
 import re
 import shlex
 
-_MIRRORED = "/host/var/log/pods/*/kubelet/*.log"
-# A named pipe, for whoever mirrors the daemon's log (kiOS contract).
-_PIPE = "/host/var/run/kubelet.log"
+from harness.guest import kubelet_log
+
 _SAID = re.compile(r'"(?:Could not process manifest file|Unable to process watch event)" err=(?P<error>"(?:[^"\\]|\\.)*")')
 _WHERE = re.compile(r"^can't process config file \"[^\"]*\": |^\S*: couldn't parse as pod\(|\), please check config file$")
 _LINES = 5
@@ -30,16 +29,14 @@ def reason_in(log: str, file: str) -> str | None:
 
 
 def reading_command(file: str) -> str:
-    """A command for the console pod that prints what the kubelet's log says of a file, where nobody mirrors that log.
-
-    What it reads goes back into the pipe, for the mirror that may come.
-    """
-    said = "printf '%s\\n' \"$log\""
-    back = f"{said} | timeout 1 sh -c 'cat > {_PIPE}'"
-    return f"log=$(timeout 1 cat {_PIPE}); {back}; {said} | grep -F {shlex.quote('/' + file)} | tail -n {_LINES}"
+    """A command for the console pod that prints what the kubelet's log says of a file, where nobody mirrors that log."""
+    return kubelet_log.from_pipe(_about(file))
 
 
 def looking_command(file: str) -> str:
     """A command for the console pod that does the same in any case: by the mirror's log files, else by the pipe."""
-    wanted = f"grep -hF {shlex.quote('/' + file)} {_MIRRORED} | tail -n {_LINES}"
-    return f"if ls {_MIRRORED} > /dev/null 2>&1; then {wanted}; else {reading_command(file)}; fi"
+    return kubelet_log.from_anywhere(_about(file))
+
+
+def _about(file: str) -> str:
+    return f"grep -F {shlex.quote('/' + file)} | tail -n {_LINES}"

@@ -451,8 +451,13 @@ class Boot:
             troubles=[trouble.cause for trouble in self._judge.troubles()],
             nearest=self._judge.nearest(self._awaited()),
             init_awaits=self._judge.awaits(),
+            unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
         )
         return evidence.failure(outcome, what, seen, heard, self._witnesses)
+
+    def _unbegun(self) -> list[Awaited]:
+        given = [awaited(pod) for pod in self.pods]
+        return self._judge.unbegun(given) or self._judge.unheard(given)
 
     @property
     def _witnesses(self) -> Witnesses:

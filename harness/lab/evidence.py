@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.guest import crilog, memory
+from harness.guest import crilog, hindrance, memory
 from harness.guest.kubelet import KubeletApi, StatusError
 from harness.lab import vitals
 from harness.lab.vitals import NO_CARRIER, Vitals
@@ -48,13 +48,17 @@ _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P
 
 @dataclass(frozen=True)
 class Heard:
-    """What was heard of a run: its milestones, its last lines, what it survived, what its pods and its init wait for."""
+    """What was heard of a run: its milestones, its last lines, what it survived, what its pods and its init wait for.
+
+    `unbegun` are the pods, by namespace and name, of which no container is known to have begun.
+    """
 
     passed: Sequence[Passed]
     last_lines: Sequence[str]
     troubles: Sequence[str] = ()
     nearest: Sequence[str] = ()
     init_awaits: str = ""
+    unbegun: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     symbol_at = partial(vitals.symbol_at, asked.agent) if told != Vitals() else lambda _: ""
     signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at)]
     if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
-        signs += [told.of_room(), *of_network(asked, told), told.of_daemons(), told.of_clock()]
+        hindered = of_pods(heard.unbegun, asked.agent) if told != Vitals() else []
+        signs += [told.of_room(), *hindered, *of_network(asked, told), told.of_daemons(), told.of_clock()]
     return [sign for sign in signs if sign]
 
 
@@ -112,6 +117,18 @@ def signs_of_need(outcome: Contradicted, asked: Witnesses) -> list[str]:
     told = vitals.ask(asked.agent)
     card = of_card(asked, told) if outcome.container and not asked.reachable() else ""
     return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(outcome.by)) if sign]
+
+
+def of_pods(unbegun: Sequence[tuple[str, str]], agent: Agent) -> list[str]:
+    """Why pods do not begin, by the kubelet's log; nothing of those of which it says nothing."""
+    if not unbegun:
+        return []
+    try:
+        log = agent.run(hindrance.command(), _SIGN_WITHIN).text
+    except (HarnessError, NodeFailure):
+        return []
+    reasons = {name: hindrance.reason_in(log, namespace, name) for namespace, name in unbegun}
+    return [f"the kubelet cannot begin pod {name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def of_network(asked: Witnesses, told: Vitals) -> list[str]:

@@ -81,6 +81,10 @@ class Judge:
         """See `Situation.unheard`."""
         return self._situation.unheard(pods)
 
+    def unbegun(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """See `Situation.unbegun`."""
+        return self._situation.unbegun(pods)
+
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)

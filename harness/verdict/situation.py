@@ -27,6 +27,8 @@ _WORST_WAITING = frozenset(
         "RunContainerError",
     }
 )
+# How the kubelet calls a container that has yet to begin.
+_BEGINNING = ("", "ContainerCreating", "PodInitializing")
 # What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
 _NO_NETWORK_YET = "network is unreachable"
 _KERNEL = re.compile(trouble.STAMP)
@@ -143,6 +145,14 @@ class Situation:
         """Those of these pods of which nobody has told anything, while the kubelet itself tells of none: it cannot be asked."""
         told = {(namespace, name) for namespace, name, _ in self._containers}
         return [] if self._pods else [pod for pod in pods if (pod.namespace, pod.name) not in told]
+
+    def unbegun(self, pods: Sequence[Awaited]) -> list[Awaited]:
+        """Those of these pods of which no container has begun yet, by what the kubelet says of each."""
+        told = [(known.state.namespace, known.state.pod, known.state) for known in self._containers.values()]
+        begun = {
+            (namespace, pod) for namespace, pod, state in told if state.state != "waiting" or state.reason not in _BEGINNING
+        }
+        return [pod for pod in pods if (pod.namespace, pod.name) in {each[:2] for each in told} - begun]
 
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """What the kubelet says of containers that neither run nor are done, in words: what was nearest when time was over."""

@@ -326,6 +326,16 @@ def test_a_pod_that_was_rejected_is_told_with_a_full_disk_and_without_its_networ
     assert failed.endswith("is missing in 'null'; the data partition /dev/vda2 is full: 0 KiB of 35 MiB are free")
 
 
+def test_a_pod_that_does_not_begin_is_told_with_the_kubelets_reason(tmp_path: Path) -> None:
+    said = 'E1 "Error syncing pod, skipping" err="network is not ready" pod="default/web" podUID="1"'
+    heard = Heard([Passed("init", 2.0)], [], unbegun=[("default", "web"), ("default", "other")])
+    signs = evidence.signs_of_life(heard, witnesses(tmp_path, agent=answering("card eth0 0x1003 1", said)))
+    assert signs[1] == "the kubelet cannot begin pod web: network is not ready"
+    assert "begin" not in "".join(signs[2:])
+    signs = evidence.signs_of_life(replace(heard, unbegun=[]), witnesses(tmp_path, agent=answering(said)))
+    assert "begin" not in "".join(signs)
+
+
 def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     asked: list[str] = []
 

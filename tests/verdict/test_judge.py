@@ -281,6 +281,23 @@ def test_what_was_nearest_is_told() -> None:
     assert judge.nearest([_NODE]) == ["container main of pod node is waiting: ContainerCreating"]
 
 
+@pytest.mark.parametrize(
+    ("states", "is_unbegun"),
+    [
+        ([("main", "waiting", "ContainerCreating")], True),
+        ([("first", "waiting", "PodInitializing"), ("main", "waiting", "PodInitializing")], True),
+        ([("first", "running", ""), ("main", "waiting", "PodInitializing")], False),
+        ([("first", "terminated", "Completed"), ("main", "waiting", "PodInitializing")], False),
+        ([("main", "waiting", "ErrImagePull: no route")], False),
+        ([], False),
+    ],
+)
+def test_a_pod_of_which_no_container_has_begun_is_known(states: list[tuple[str, str, str]], is_unbegun: bool) -> None:
+    judge = Judge(fed(*(ContainerState("node", *state) for state in states), ContainerState("x", "y", "waiting", "")))
+    judge.wait(never, _NOW, pods=[_NODE])
+    assert judge.unbegun([_NODE]) == ([_NODE] if is_unbegun else [])
+
+
 def test_a_condition_is_asked_beside_what_is_heard() -> None:
     asked = iter([False, False, True])
     assert wait_for(asked, fed()) == Met()

@@ -1,0 +1,68 @@
+"""Why a pod does not begin: the reason out of the kubelet's log, as a real kubelet 1.34.9 wrote it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.guest import hindrance
+
+_AT = "E1125 23:17:13.831355      51 "
+_VOLUME = (
+    _AT + 'nestedpendingoperations.go:348] Operation for "{volumeName:kubernetes.io/empty-dir/f4c9-v podName:f4c9 nodeName:}" '
+    "failed. No retries permitted until 2026-11-25 23:17:45.831181026 +0000 UTC m=+84.9 (durationBeforeRetry 32s). Error: "
+    'MountVolume.SetUp failed for volume "v" (UniqueName: "kubernetes.io/empty-dir/f4c9-v") pod "medium" (UID: "f4c9") : '
+    'unknown storage medium "memory"'
+)
+_SANDBOX = (
+    _AT + r'pod_workers.go:1324] "Error syncing pod, skipping" err="failed to \"CreatePodSandbox\" for \"small_default(e8c1)\" '
+    r"with CreatePodSandboxError: \"Failed to create sandbox for pod \\\"small_default(e8c1)\\\": rpc error: code = Unknown "
+    r'desc = pod set memory limit 4194304 too low; should be at least 12582912 bytes\"" pod="default/small" podUID="e8c1"'
+)
+_CREATED = (
+    _AT + 'kuberuntime_manager.go:1353] "CreatePodSandbox for pod failed" err="rpc error: code = Unknown desc = create dropped '
+    'infra 7ff3 cgroup: cannot allocate memory" pod="default/tiny"'
+)
+_NETWORK = (
+    _AT + 'pod_workers.go:1324] "Error syncing pod, skipping" err="network is not ready: container runtime network not ready: '
+    'NetworkReady=false" pod="default/web" podUID="1"'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("medium", 'MountVolume.SetUp failed for volume "v": unknown storage medium "memory"'),
+        ("small", "pod set memory limit 4194304 too low; should be at least 12582912 bytes"),
+        ("tiny", "create dropped infra 7ff3 cgroup: cannot allocate memory"),
+        ("web", "network is not ready: container runtime network not ready: NetworkReady=false"),
+        ("other", ""),
+        ("smal", ""),
+    ],
+)
+def test_the_reason_is_told_in_its_own_words(name: str, reason: str) -> None:
+    lines = [_VOLUME, _SANDBOX, _CREATED, _NETWORK, f'{_AT}kubelet.go:1] "SyncLoop ADD" pods=["default/other"]', ""]
+    assert hindrance.reason_in("\n".join(lines), "default", name) == reason
+    mirrored = "\n".join(f"2026-11-25T23:17:13.831842821+00:00 stdout F {line}" for line in lines[:-1])
+    assert hindrance.reason_in(f"{mirrored}\n", "default", name) == reason
+    assert hindrance.reason_in("\n".join(lines), "kube-system", name) == (reason if name == "medium" else "")
+
+
+def test_a_line_that_the_mirror_has_in_parts_is_whole() -> None:
+    parts = [("P", _SANDBOX[:150]), ("P", _SANDBOX[150:390]), ("F", _SANDBOX[390:])]
+    log = "".join(f"2026-11-25T23:17:13.831842821+00:00 stdout {tag} {text}\n" for tag, text in parts)
+    assert hindrance.reason_in(log, "default", "small").startswith("pod set memory limit")
+
+
+def test_the_last_reason_counts() -> None:
+    other = _SANDBOX.replace("too low", "too odd")
+    assert "too odd" in hindrance.reason_in(f"{_SANDBOX}\n{other}\n", "default", "small")
+
+
+def test_the_end_of_the_log_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "var/log/pods/kube-system_node_uid/kubelet/0.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("".join(f"line {number}\n" for number in range(1000)))
+    command = hindrance.command().replace("/host/", f"{tmp_path}/")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.splitlines() == [f"line {number}" for number in range(700, 1000)]
