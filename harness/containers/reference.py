@@ -10,8 +10,12 @@ _OLD_HUB = "index.docker.io"
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
-_REPOSITORY = rf"{_DOMAIN}/{_PATH}"
-_REFERENCE = re.compile(rf"({_REPOSITORY})(?::(\w[\w.-]{{0,127}}))?(?:@([a-z0-9+._-]+:[0-9a-f]{{32,}}))?", re.ASCII)
+# With the digests of opencontainers/go-digest.
+_DIGEST = "sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}"
+_REFERENCE = re.compile(rf"({_DOMAIN}/({_PATH}))(?::(\w[\w.-]{{0,127}}))?(?:@({_DIGEST}))?", re.ASCII)
+_LONGEST_PATH = 255
+# It would be taken for the id of an image.
+_ID = re.compile("[0-9a-f]{64}")
 _PREFIX = re.compile(rf"{_DOMAIN}(?:/{_PATH})?")
 
 
@@ -34,9 +38,9 @@ def parse(name: str) -> Reference:
     name without a registry only where its registries.conf says in which to look.
     """
     match = _REFERENCE.fullmatch(_with_registry(name))
-    if match is None:
-        raise InputError(f"{name!r} is no name of a container image: it is [HOST/]PATH[:TAG][@DIGEST], PATH in lower case")
-    repository, tag, digest = match.groups()
+    if match is None or len(match[2]) > _LONGEST_PATH or _ID.fullmatch(name):
+        raise InputError(f"{name!r:.100} is no name of a container image: it is [HOST/]PATH[:TAG][@DIGEST], PATH in lower case")
+    repository, _, tag, digest = match.groups()
     return Reference(repository, "" if digest else tag or "latest", digest or "")
 
 

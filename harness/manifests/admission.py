@@ -14,6 +14,7 @@ _OS = "kubernetes.io/os"
 _MIRROR = "kubernetes.io/config.mirror"
 # What a standalone kubelet knows its node by; the node's own file of labels may add others (kiOS contract).
 _NODE_LABELS = {_OS: "linux"}
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SAFE_SYSCTLS = frozenset(
     {
         "kernel.shm_rmid_forced",
@@ -59,6 +60,7 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _identity(metadata)
     if spec is not None:
         yield from _node(spec)
+        yield from _affinity(spec)
         yield from _sysctls(spec)
         yield from _volumes(spec)
         yield from _users(spec)
@@ -91,6 +93,17 @@ def _node(spec: YamlNode) -> Iterator[Finding]:
         else:
             words = f"{where}: a node without that label refuses the pod, and only its own file of labels gives it one."
             yield Finding(wanted.line, words, Severity.HINT)
+
+
+def _affinity(spec: YamlNode) -> Iterator[Finding]:
+    affinity = spec.get("affinity")
+    of_node = affinity.get("nodeAffinity") if affinity else None
+    if of_node and (required := of_node.get(_REQUIRED)):
+        words = (
+            f"spec.affinity.nodeAffinity.{_REQUIRED}: a node without such labels refuses the pod, and only its own file of "
+            "labels gives it any."
+        )
+        yield Finding(required.line, words, Severity.HINT)
 
 
 def _sysctls(spec: YamlNode) -> Iterator[Finding]:

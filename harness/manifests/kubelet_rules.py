@@ -221,18 +221,26 @@ def _holder(entries: YamlNode, name: str, fault: Fault) -> int | None:
 
 
 def _inner(node: YamlNode, path: str, fault: Fault) -> _Place | None:
-    """The field or entry within a mapping or list that a value is of, as the validator names only what holds it."""
+    """The field or entry within a mapping or list that a value is of, as the validator names only what holds it.
+
+    Of several it is the one that the detail speaks of, or else a name.
+    """
     if fault.value in ("", None):
         return None
+    spoken = {*_WORD.findall(fault.detail), "name"}
+    found = min(_having(node, path, fault.value), key=lambda each: each[0] not in spoken, default=None)
+    return found[1] if found else None
+
+
+def _having(node: YamlNode, path: str, value: object) -> Iterator[tuple[str, _Place]]:
+    """Everything in a mapping or list that a value is of, each with the name of its field."""
     for number, item in enumerate(node.items()):
-        if item.value == fault.value:
-            return _Place(f"{path}[{number}]", item, True, item.line)
-        if held := _inner(item, f"{path}[{fields.label(item, number)}]", fault):
-            return held
-    meant = [(key, child) for key, child in node.fields().items() if fault.value in (key, child.value, child.text)]
-    # Of several with the value it is the one that the detail speaks of.
-    meant.sort(key=lambda each: each[0] not in _WORD.findall(fault.detail))
-    return next((_Place(f"{path}.{shown(key)}", child, True, child.line) for key, child in meant), None)
+        if item.value == value:
+            yield "", _Place(f"{path}[{number}]", item, True, item.line)
+        yield from _having(item, f"{path}[{fields.label(item, number)}]", value)
+    for key, child in node.fields().items():
+        if value in (key, child.value, child.text):
+            yield key, _Place(f"{path}.{shown(key)}", child, True, child.line)
 
 
 def _mentioned(node: YamlNode, detail: str) -> int | None:

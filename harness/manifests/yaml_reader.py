@@ -127,7 +127,8 @@ def parse(data: bytes) -> Document:
             composer.findings.append(Finding(text.count("\n", 0, hidden.start()) + 1, words, Severity.HINT))
         if _JSON.match(text):
             _refuse_what_is_no_json(text)
-        root = composer.compose(_events(_SURROGATES.sub(_joined, text) if is_json else text))
+        # Tabs may stand behind JSON, and nowhere at the end of YAML.
+        root = composer.compose(_events(_SURROGATES.sub(_joined, text.rstrip()) if is_json else text))
         if is_json:
             _refuse_what_is_no_json(text)
     except _UnreadableError as unreadable:

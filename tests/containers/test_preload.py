@@ -112,6 +112,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
         ("Host/a:v1", "Host/a:v1"),
         (f"docker.io/emilyls/dhcp:9.4.1@{_DIGEST}", f"docker.io/emilyls/dhcp@{_DIGEST}"),
         (f"busybox@{_DIGEST}", f"docker.io/library/busybox@{_DIGEST}"),
+        (f"a@sha512:{'0' * 128}", f"docker.io/library/a@sha512:{'0' * 128}"),
+        (f"host.example/{'a' * 255}", f"host.example/{'a' * 255}:latest"),
     ],
 )
 def test_a_name_is_read_in_full(name: str, full: str) -> None:
@@ -119,7 +121,11 @@ def test_a_name_is_read_in_full(name: str, full: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "docker.io/", "docker.io/A:1", "a:b:c", "https://docker.io/a", "a b", "a@sha256:1", "a/-b", "a:"]
+    "name",
+    [
+        *("", "docker.io/", "docker.io/A:1", "a:b:c", "https://docker.io/a", "a b", "a@sha256:1", "a/-b", "a:"),
+        *(f"a@sha512:{'0' * 64}", f"a@md5:{'0' * 32}", f"host.example/{'a' * 256}", "0" * 64),
+    ],
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(HarnessError, match="is no name of a container image"):

@@ -262,6 +262,11 @@ def test_a_container_that_is_nothing_lacks_everything() -> None:
         (changed("hostNetwork: true", "hostNetwork: false"), 6, "spec.hostNetwork is not true"),
         (in_spec("priorityClassName: mine"), 7, "spec.priorityClassName names a PriorityClass; without a cluster"),
         (in_spec("runtimeClassName: mine"), 7, "spec.runtimeClassName names a RuntimeClass; without a cluster"),
+        (
+            in_spec("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}"),
+            7,
+            "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution: a node without such labels refuses",
+        ),
         (in_container("args: [~]"), 12, 'spec.containers[main].args[0] is empty and read as ""'),
     ],
 )

@@ -188,6 +188,13 @@ def test_what_is_read_otherwise_than_it_looks_is_a_hint(text: str, line: int, sa
     assert document.errors == ()
 
 
+def test_tabs_may_stand_behind_json() -> None:
+    document = parse(b'{"a": 1}\n\n\t\n')
+    assert document.findings == ()
+    assert document.root is not None
+    assert document.root.plain() == {"a": 1}
+
+
 @pytest.mark.parametrize("text", ["true: b\n", "16: b\n", "'on': b\n", '{"a": "\N{LINE SEPARATOR}"}'])
 def test_what_is_read_as_it_looks_has_no_hint(text: str) -> None:
     assert parse(text.encode()).findings == ()
