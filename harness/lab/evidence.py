@@ -40,6 +40,7 @@ _REFUSALS: Mapping[int, str] = {
     "authority in the kubelet's clientCAFile, or of another time by the node's clock",
     HTTPStatus.FORBIDDEN: "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
 }
+_OF_NETWORK = re.compile(r"\beth\d|dhcp|carrier|interface|network|route\b", re.IGNORECASE)
 # Go's crypto/x509, CertificateInvalidError.
 _OTHER_TIME = re.compile(r"x509: certificate has expired or is not yet valid: current time (?P<now>\S+) is (?:before|after) ")
 _IN_KERNEL = "the kernel at "
@@ -87,7 +88,7 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     if isinstance(outcome, Contradicted) and outcome.container:
         words += of_container(*outcome.container, asked.kubelet(), asked.agent)
     if isinstance(outcome, Contradicted) and not outcome.daemon:
-        signs += signs_of_need(outcome, asked)
+        signs += signs_of_need("\n".join([outcome.by, *words]), asked)
     if isinstance(outcome, Contradicted) and outcome.daemon:
         said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
         outcome = replace(outcome, by=f"{outcome.by}; {said}")
@@ -112,11 +113,14 @@ def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     return [sign for sign in signs if sign]
 
 
-def signs_of_need(outcome: Contradicted, asked: Witnesses) -> list[str]:
-    """What a container lacked that failed, or a pod that was rejected: room, the right time; and a network, for a container."""
+def signs_of_need(said: str, asked: Witnesses) -> list[str]:
+    """What a container lacked that failed, or a pod that was rejected, of which this was `said`: room, network, a right clock.
+
+    Many need no network: it is told to those that speak of one.
+    """
     told = vitals.ask(asked.agent)
-    card = of_card(asked, told) if outcome.container and not asked.reachable() else ""
-    return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(outcome.by)) if sign]
+    card = of_card(asked, told) if _OF_NETWORK.search(said) and not asked.reachable() else ""
+    return [sign for sign in (told.of_room(), card, told.of_clock() or of_clock(said)) if sign]
 
 
 def of_pods(unbegun: Sequence[tuple[str, str]], agent: Agent) -> list[str]:

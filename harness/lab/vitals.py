@@ -165,4 +165,4 @@ def clock_words(ahead: float) -> str:
     often = round(abs(ahead) / size)
     says = datetime.fromtimestamp(min(time.time() + ahead, _LAST_TIME), UTC)
     much = f"{often} {name}{'s' if often > 1 else ''} {'ahead' if ahead > 0 else 'behind'}"
-    return f"the node's clock is wrong: it says {says:%Y-%m-%d %H:%M}, {much}"
+    return f"the node's clock is wrong: it says {says:%Y-%m-%d}, {much}"

@@ -194,7 +194,7 @@ def test_the_clock_is_told_by_a_certificate_of_another_time() -> None:
         "container a of pod b cannot run: ErrImagePull: tls: failed to verify certificate: x509: certificate has expired or is "
     )
     early = f"{said}not yet valid: current time 2016-01-01T00:00:12Z is before 2024-03-04T00:00:00Z"
-    assert evidence.of_clock(early).startswith("the node's clock is wrong: it says 2016-01-01 00:00, ")
+    assert evidence.of_clock(early).startswith("the node's clock is wrong: it says 2016-01-01, ")
     assert evidence.of_clock(early).endswith("years behind")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     assert evidence.of_clock(f"{said}not yet valid: current time {now} is after 2024-03-04T00:00:00Z") == "", (
@@ -283,7 +283,7 @@ def test_a_node_that_has_lost_its_cable_is_told_with_its_silent_api(tmp_path: Pa
         (["card eth0 0x1003 0"], True, ""),
         (["card eth0 0x1003 1"], False, ""),
         (["room /dev/vda2 4096 0 9000 9 9"], True, "the data partition /dev/vda2 is full: 0 KiB of 35 MiB are free"),
-        (["clock 1000"], True, "the node's clock is wrong: it says 1970-01-01 00:16, "),
+        (["clock 1000"], True, "the node's clock is wrong: it says 1970-01-01, "),
     ],
 )
 def test_what_a_failed_container_lacked_is_told(lines: list[str], reachable: bool, words: str, tmp_path: Path) -> None:
@@ -317,6 +317,14 @@ def test_a_daemon_that_does_not_stay_up_is_told_in_its_own_words(tmp_path: Path,
     assert sentence(failed) == (
         "milestone init: it cannot happen any more: kubelet ended 4 times; kubelet's own words: no kind in config.yaml"
     )
+
+
+def test_a_container_that_speaks_of_no_network_is_told_of_none(tmp_path: Path) -> None:
+    kubelet: Any = SimpleNamespace(logs=lambda *_: "modprobe: WARNING: Module virtio_nt not found")
+    outcome = Contradicted("container modprobe of pod node ended with status 1", ("default", "node", "modprobe"))
+    asked = witnesses(tmp_path, agent=answering(), kubelet=lambda: kubelet)
+    failed = sentence(evidence.failure(outcome, "milestone node/modprobe", "", Heard([], []), asked))
+    assert failed.endswith("container modprobe of pod node ended with status 1")
 
 
 def test_a_pod_that_was_rejected_is_told_with_a_full_disk_and_without_its_network(tmp_path: Path) -> None:
