@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 import pytest
 import trustme
 
-from harness.errors import HarnessError
 from harness.guest import kubelet
 from harness.guest.credentials import Credentials
-from harness.guest.kubelet import KubeletApi, KubeletWatch
+from harness.guest.kubelet import KubeletApi, KubeletWatch, StatusError
 from harness.verdict.feed import ContainerState, Feed
 
 _PODS = {
@@ -153,8 +152,9 @@ def test_a_log_is_read_as_text(server: Kubelet, api: KubeletApi) -> None:
 
 def test_a_refusal_is_told_with_its_status_and_words(server: Kubelet, api: KubeletApi) -> None:
     server.status, server.body = 401, b"Unauthorized"
-    with pytest.raises(HarnessError, match="answers 401 to GET /pods: Unauthorized"):
+    with pytest.raises(StatusError, match="answers 401 to GET /pods: Unauthorized") as refused:
         api.states()
+    assert refused.value.status == 401
     server.status, server.body = 200, b"{}"
     assert api.states() == []
 

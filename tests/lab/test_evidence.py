@@ -112,6 +112,8 @@ def tls(reason: str) -> ssl.SSLError:
             StatusError(403, "The kubelet answers 403"),
             "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
         ),
+        (ssl.SSLEOFError(8, "EOF in violation"), "the kubelet's API cannot be asked: EOF in violation"),
+        (ssl.SSLZeroReturnError(6, "closed"), "the kubelet's API cannot be asked: closed"),
         (tls("TLSV1_ALERT_UNKNOWN_CA"), "the kubelet's API refuses the harness's client certificate: unknown ca"),
         (
             tls("SSLV3_ALERT_CERTIFICATE_EXPIRED"),
