@@ -186,9 +186,9 @@ def of_api(kubelet: KubeletApi) -> str:
         return "the kubelet's API takes connections and does not answer"
     except StatusError as answer:
         return _REFUSALS.get(answer.status) or f"the kubelet's API cannot be asked: {answer}"
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as ended:
-        # Where nothing listens in the guest, QEMU hangs up.
-        return f"the kubelet's API cannot be asked: {ended.strerror}"
+    except (ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        # QEMU takes each connection, and hangs up where the guest takes none.
+        return "the kubelet's API cannot be asked: nothing listens on its port, or what does hangs up"
     except ssl.SSLError as broken:
         return _of_tls(broken)
     except (OSError, HarnessError) as refused:

@@ -112,8 +112,10 @@ def tls(reason: str) -> ssl.SSLError:
             StatusError(403, "The kubelet answers 403"),
             "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
         ),
-        (ssl.SSLEOFError(8, "EOF in violation"), "the kubelet's API cannot be asked: EOF in violation"),
-        (ssl.SSLZeroReturnError(6, "closed"), "the kubelet's API cannot be asked: closed"),
+        *(
+            (ended, "the kubelet's API cannot be asked: nothing listens on its port, or what does hangs up")
+            for ended in (ssl.SSLEOFError(8, "EOF"), ssl.SSLZeroReturnError(6, "closed"), ConnectionResetError(104, "reset"))
+        ),
         (tls("TLSV1_ALERT_UNKNOWN_CA"), "the kubelet's API refuses the harness's client certificate: unknown ca"),
         (
             tls("SSLV3_ALERT_CERTIFICATE_EXPIRED"),
