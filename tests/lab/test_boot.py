@@ -13,7 +13,7 @@ from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.manifests.pods import StaticPod
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, QmpEvent
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, PodState, QmpEvent
 from harness.verdict.timeline import FIRMWARE, INIT, KERNEL, SHELL, Milestone
 from harness.vm.machine import Channels
 
@@ -130,6 +130,27 @@ def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: p
     with pytest.raises(HarnessError, match=f"milestone init: no space is left in {boot.artifacts}"):
         boot.wait(INIT, within=5)
     assert boot.full_disk == str(boot.artifacts)
+
+
+def test_a_cable_that_the_test_took_out_is_told_until_it_is_back(boot: Boot) -> None:
+    boot.feed.publish(_INIT_LINE)
+    boot.wire.unplug()
+    with pytest.raises(NodeFailure, match="eth0 has no carrier: the test has unplugged its cable"):
+        boot.wait(SHELL, within=0)
+    boot.wire.plug()
+    with pytest.raises(NodeFailure, match="eth0 never asked for a lease"):
+        boot.wait(SHELL, within=0)
+
+
+def test_a_pod_of_which_nothing_is_heard_has_not_begun(boot: Boot) -> None:
+    assert [each.name for each in boot._unbegun()] == ["web"]
+    boot.feed.publish(ContainerState("web", "main", "waiting", "ContainerCreating"))
+    boot.feed.publish(PodState("web", "Pending"))
+    boot.check("the node's pods")
+    assert [each.name for each in boot._unbegun()] == ["web"]
+    boot.feed.publish(runs("web"))
+    boot.check("the node's pods")
+    assert boot._unbegun() == []
 
 
 def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:

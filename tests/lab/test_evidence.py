@@ -331,6 +331,15 @@ def test_a_container_that_speaks_of_no_network_is_told_of_none(tmp_path: Path) -
     assert failed.endswith("container modprobe of pod node ended with status 1")
 
 
+def test_a_certificate_of_another_time_tells_the_clock_of_a_node_that_takes_no_commands(tmp_path: Path) -> None:
+    why = "x509: certificate has expired or is not yet valid: current time 2016-01-01T00:00:12Z is before 2024-03-04T00:00:00Z"
+    kubelet: Any = SimpleNamespace(logs=lambda *_: "")
+    outcome = Contradicted(f"container a of pod b cannot run: ErrImagePull: {why}", ("default", "b", "a"))
+    asked = witnesses(tmp_path, reachable=lambda: True, kubelet=lambda: kubelet)
+    failed = sentence(evidence.failure(outcome, "milestone b/a", "", Heard([], []), asked))
+    assert "; the node's clock is wrong: it says 2016-01-01, " in failed
+
+
 def test_a_pod_that_was_rejected_is_told_with_a_full_disk_and_without_its_network(tmp_path: Path) -> None:
     outcome = Contradicted("the kubelet rejected pod late: late.yaml: Object 'Kind' is missing in 'null'")
     agent = answering("room /dev/vda2 4096 0 9000 9 9")
@@ -356,5 +365,6 @@ def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
         raise NodeFailure("it did not end")
 
     agent: Any = SimpleNamespace(answers=True, run=hang)
-    evidence.signs_of_life(Heard([Passed("init", 2.0)], []), witnesses(tmp_path, agent=agent, qmp=qmp(registers())))
+    heard = Heard([Passed("init", 2.0)], [], unbegun=[("default", "web")])
+    evidence.signs_of_life(heard, witnesses(tmp_path, agent=agent, qmp=qmp(registers())))
     assert len(asked) == 1
