@@ -14,8 +14,9 @@ from harness.lab.admission import QEMU_ITSELF, Need
 _GIVEN = "kios-e2e-pace"
 # Of a test of which nothing is known: seconds, by the nodes that it asks for.
 _BOOTS, _CLONES = 60.0, 10.0
-# Nodes wait more than they work: workers are more than CPUs, and the gate holds back what would be too much.
-_WORKERS_A_CPU = 2
+# Nodes wait more than they work, 20 s of each power-off alone: workers are more than CPUs, and the gate holds back what would
+# be too much.
+_WORKERS_A_CPU = 3
 _A_NODE = (1 << 30) + QEMU_ITSELF
 # What a report says of the nodes of a test begins so.
 NODES = "artifacts of "

@@ -81,7 +81,7 @@ def test_a_file_of_anything_is_no_trouble(run: pytest.Pytester, content: str) ->
     assert order(run, "-n", "1")[0] == "cold"
 
 
-@pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 4), (1, 8, 1), (64, 16, 32), (3, 4, 2)])
+@pytest.mark.parametrize(("gib", "cpus", "expected"), [(19, 2, 6), (1, 8, 1), (64, 8, 24), (3, 4, 2)])
 def test_workers_are_as_many_as_memory_and_cpus_carry(gib: int, cpus: float, expected: int) -> None:
     assert pace.workers(Need(gib << 30, cpus)) == expected
 

@@ -74,7 +74,7 @@ def firmware_of(found: Qemu, build: str) -> Firmware:
 
 def _gate(cache: Path, say: Callable[[str], None]) -> Admission:
     """The gate in the cache; where that cannot be written, one that this user's runs share."""
-    limit = capacity.capacity()
+    limit = capacity.shared(capacity.capacity())
     try:
         return Admission(cache / "admission", limit, say)
     except OSError as refused:

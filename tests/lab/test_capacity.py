@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.lab.admission import QEMU_ITSELF, Need
-from harness.lab.capacity import capacity, limited, refuse_what_never_fits
+from harness.lab.capacity import capacity, limited, refuse_what_never_fits, shared
 
 _GIB = 1 << 30
 _MACHINE = Need(64 * _GIB, 32.0)
@@ -59,6 +59,10 @@ def test_this_very_host_has_some() -> None:
     here = capacity()
     assert here.memory > 0
     assert here.cpus > 0
+
+
+def test_nodes_that_idle_now_and_then_share_cpus_and_no_memory() -> None:
+    assert shared(Need(4 * _GIB, 2.0)) == Need(4 * _GIB, 3.0)
 
 
 def test_what_never_fits_is_refused_with_what_would() -> None:
