@@ -46,11 +46,9 @@ def test_disk_of_the_images_size_is_left_alone(new_node: NewNode, image: Disk) -
 
 
 @pytest.mark.generation("a", cannot="a second boot runs the same pod: resize2fs wants e2fsck -f once a disk was mounted")
-def test_second_boot_finds_nothing_to_do(new_node: NewNode, image: Disk) -> None:
+def test_second_boot_finds_nothing_to_do(ready_node: NewNode, image: Disk) -> None:
     """A second boot finds nothing to do; if not, a node comes up once and never again."""
-    node = new_node(image, [NODE_POD], disk_size=4 * image.size, files=KEEPSAKES)
-    node.start()
-    node.wait_until_ready()
+    node = ready_node(image, [NODE_POD], disk_size=4 * image.size, files=KEEPSAKES)
     grown = node.power_off()
     node.start()
     node.wait_until_ready()
