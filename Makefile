@@ -8,7 +8,7 @@ BREAKS ?= --short
 VARIANT ?= a
 # One clone and one boot: what an image that is full and slow to unpack has trouble with, and what lives in memory.
 SCENARIOS_a := scenarios/boot.py::test_kubelet_is_on_its_own 'scenarios/resize.py::test_data_partition_fills_a_larger_disk[4]'
-SCENARIOS_b := scenarios/boot.py::test_kubelet_is_on_its_own scenarios/in_memory.py::test_a_disk_that_was_never_mounted_grows
+SCENARIOS_b := scenarios/boot.py::test_kubelet_is_on_its_own 'scenarios/in_memory.py::test_a_disk_that_was_never_mounted_grows[512]'
 VARIANT_SCENARIOS ?= $(or $(SCENARIOS_$(VARIANT)),$(SCENARIOS_a))
 # A disk image is handed over, or what a build of kiOS's leaves.
 OPTIONS_b := --kios-efi "$$made/boot/EFI/Boot/Bootx64.efi" --kios-initrd "$$made/initrd" --kios-modules "$$made/lib/modules"

@@ -37,7 +37,6 @@ from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
-from harness.storage import disk
 from harness.storage.disk import Disk
 from harness.summary import by_its_own, describe, party_of, tell
 
@@ -204,10 +203,12 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
 
 @pytest.fixture(scope="session")
 def image_4k(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
-    """The reference image made for a disk of 4096-byte blocks; skips where the user brought an image."""
-    if brought:
+    """What is under test on a disk of 4096-byte blocks; skips where the user brought an image, which is of one block size."""
+    if request.config.getoption("kios_image"):
         pytest.skip("what is under test exists for one block size only")
-    return disk.open_image(request.getfixturevalue("node_image") / "kios-4k.img")
+    large = wanted(request.config).of_large_blocks()
+    found = large.bring(cache_of(request.config))
+    return large.tested(found, lambda: request.getfixturevalue("node_image"))
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--efi", type=Path, required=True, help="the EFI binary")
     made.add_argument("--modules", type=Path, required=True, help="lib/modules: a folder with one folder for each version")
     made.add_argument("--initramfs", type=Path, help="for generation B: the second initramfs, put on the EFI System Partition")
+    made.add_argument("--sector-size", type=int, choices=(512, 4096), default=512, help="bytes in a block (%(default)s)")
     made.set_defaults(run=_disk)
     commands.add_parser("cache", help="print the cache folder").set_defaults(run=lambda _: cache.default_root())
     return parser
@@ -124,7 +125,8 @@ def _store(arguments: argparse.Namespace) -> Path:
 
 
 def _disk(arguments: argparse.Namespace) -> Path:
-    return outputs.disk_of(arguments.efi, arguments.modules, cache.Cache(arguments.cache.absolute()), arguments.initramfs)
+    parts = cache.Cache(arguments.cache.absolute())
+    return outputs.disk_of(arguments.efi, arguments.modules, parts, arguments.initramfs, arguments.sector_size)
 
 
 if __name__ == "__main__":

@@ -9,36 +9,40 @@ from images.cache import Cache, Part, digest_of
 _ROOM_FOR_CONTAINERS = 192 << 20
 _ROOM_FOR_INITRAMFS = 96 << 20
 _ROOM_ON_P2 = 64 << 20
-_SECTOR_SIZE = 512
 _CODE = tuple(Path(__file__).parent / name for name in ("outputs.py", "node.py", "disk.py", "storage.py"))
 
 
-def disk_of(efi: Path, modules: Path, cache: Cache, initramfs: Path | None = None) -> Path:
+def disk_of(efi: Path, modules: Path, cache: Cache, initramfs: Path | None = None, sector_size: int = 512) -> Path:
     """Returns a raw disk image of an EFI binary and a folder of modules by version, made now if the cache has none.
 
-    One of generation B has its user's `initramfs` as `user` on p1, room for more of the kind, and nothing on p2.
+    Its blocks have `sector_size` bytes. One of generation B has its user's `initramfs` as `user` on p1, room for more of the
+    kind, and nothing on p2.
     """
     if initramfs:
-        return _disk_in_memory(efi, initramfs, cache)
+        return _disk_in_memory(efi, initramfs, cache, sector_size)
 
     def make(place: Path) -> None:
         data = place / "data"
         node.lay_out(data, [], modules)
-        disk.write(efi, data, place / "kios.img", disk.roomy(_SECTOR_SIZE, _ROOM_FOR_CONTAINERS), cache.logs / "outputs.log")
+        disk.write(efi, data, place / "kios.img", disk.roomy(sector_size, _ROOM_FOR_CONTAINERS), cache.logs / "outputs.log")
         shutil.rmtree(data)
 
-    inputs = {"efi": digest_of(efi), "modules": digest_of(modules), "recipe": digest_of(*_CODE)}
+    inputs = {**_inputs(efi, sector_size), "modules": digest_of(modules)}
     return cache.get(Part("outputs", inputs, make)) / "kios.img"
 
 
-def _disk_in_memory(efi: Path, initramfs: Path, cache: Cache) -> Path:
+def _disk_in_memory(efi: Path, initramfs: Path, cache: Cache, sector_size: int) -> Path:
     def make(place: Path) -> None:
         data, log = place / "data", cache.logs / "outputs.log"
         data.mkdir()
         room = initramfs.stat().st_size + _ROOM_FOR_INITRAMFS
-        disk.write(efi, data, place / "kios.img", disk.roomy(_SECTOR_SIZE, _ROOM_ON_P2, room), log)
+        disk.write(efi, data, place / "kios.img", disk.roomy(sector_size, _ROOM_ON_P2, room), log)
         data.rmdir()
         command.run(["mcopy", "-i", f"{place / 'kios.img'}@@{disk.FIRST_PARTITION}", initramfs, "::user"], log=log)
 
-    inputs = {"efi": digest_of(efi), "initramfs": digest_of(initramfs), "recipe": digest_of(*_CODE)}
+    inputs = {**_inputs(efi, sector_size), "initramfs": digest_of(initramfs)}
     return cache.get(Part("outputs", inputs, make)) / "kios.img"
+
+
+def _inputs(efi: Path, sector_size: int) -> dict[str, str]:
+    return {"efi": digest_of(efi), "sector size": str(sector_size), "recipe": digest_of(*_CODE)}

@@ -43,7 +43,7 @@ def test_failed_node_goes_on_where_it_failed(ready_node: NewNode, image: Disk, h
     assert "cannot be brought back" not in said.stderr
 
 
-@pytest.mark.generation("a")
+@pytest.mark.generation("a", cannot="what a failed node wrote is left on its disk: nothing of the node is on it")
 def test_failed_node_of_another_qemu_boots_its_disk(ready_node: NewNode, image: Disk, host: Host, folder: Path) -> None:
     """Where its memory cannot be brought back, a failed node boots its disk as it was left; if not, nothing of it is left."""
     node = ready_node(image, [])

@@ -18,8 +18,22 @@ NODE_POD, MOUNT_POD = load(MANIFESTS / "node.yaml"), load(MANIFESTS / "mount.yam
 pytestmark = pytest.mark.generation("b")
 
 
-def test_a_disk_that_was_never_mounted_grows(new_node: NewNode, image: Disk) -> None:
+def test_a_disk_is_there_once_its_driver_is_loaded(ready_node: NewNode, image: Disk) -> None:
+    """A node has no disk until a pod loads the driver, and mounts none by itself; if not, data is touched unasked."""
+    node = ready_node(image, [])
+    early = [name for name in node.succeed("ls /sys/class/block").split() if name.startswith("nvme")]
+    assert not early, f"the node has {', '.join(early)} before any pod asks for it"
+    node.add(NODE_POD)
+    node.wait_until_ready()
+    assert "nvme" in node.modules()
+    assert node.run("test -b /host/dev/nvme0n1p2").status == 0
+    assert "/dev/nvme" not in node.succeed("cat /proc/1/mounts"), "a disk is mounted that no pod asked for"
+
+
+@pytest.mark.parametrize("blocks", ["image", "image_4k"], ids=["512", "4096"])
+def test_a_disk_that_was_never_mounted_grows(new_node: NewNode, request: pytest.FixtureRequest, blocks: str) -> None:
     """Partition and filesystem of a new disk fill it; if not, what pods keep on it has less room than was paid for."""
+    image: Disk = request.getfixturevalue(blocks)
     node = new_node(image, [NODE_POD], disk_size=4 * image.size)
     node.start()
     node.wait_until_ready()

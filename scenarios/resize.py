@@ -69,7 +69,7 @@ def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
     assert_grown_to_the_whole_disk(node.power_off(), image)
 
 
-@pytest.mark.generation("a")
+@pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
 def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
     """A disk of 4096-byte blocks is filled too; if not, nodes on such drives lose their partition table."""
     node = new_node(image_4k, [NODE_POD], disk_size=4 * image_4k.size, files=KEEPSAKES)
@@ -79,7 +79,6 @@ def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
     assert_grown_to_the_whole_disk(node.power_off(), image_4k)
 
 
-@pytest.mark.generation("a")
 def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk) -> None:
     """A pod without parted is told by the partition that stays small; if not, it passes for one that grows the disk."""
     node = ready_node(image, [])
@@ -92,7 +91,7 @@ def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk)
         assert_grown_to_the_whole_disk(disk, image)
 
 
-@pytest.mark.generation("a")
+@pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
 def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: Disk) -> None:
     """A pod without resize2fs is told by the filesystem that stays small; if not, it passes for room that can be used."""
     node = ready_node(image, [])

@@ -119,16 +119,23 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
 
 
 def of_outputs(
-    efi: Path, modules: Path, cache: Path, initrd: Path | None = None, overruled: Generation | None = None
+    efi: Path,
+    modules: Path,
+    cache: Path,
+    initrd: Path | None = None,
+    overruled: Generation | None = None,
+    sector_size: int = 512,
 ) -> Brought:
     """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
 
-    One of generation B has the user's initramfs on its EFI System Partition, with room beside it.
+    Its blocks have `sector_size` bytes. One of generation B has the user's initramfs on its EFI System Partition, with room
+    beside it.
     """
     belief = check_outputs(efi, modules, initrd, overruled)
     contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
     words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
+    words += ["--sector-size", str(sector_size)]
     if initrd is None:
         return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief)
     initramfs = Initramfs.read(initrd)

@@ -1,7 +1,7 @@
 """What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import InputError
@@ -12,7 +12,7 @@ from harness.lab.size import size_in_bytes
 from harness.storage.disk import Disk, open_image
 from harness.vm.machine import EARLY_CONSOLE, Machine
 
-_LARGE_BLOCKS = 4096
+_USUAL_BLOCKS, _LARGE_BLOCKS = 512, 4096
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Wanted:
         if self.image:
             return brought.of_file(self.image, cache, self.generation)
         if self.efi and self.modules:
-            return brought.of_outputs(self.efi, self.modules, cache, self.initrd, self.generation)
+            sector_size = self.sector_size or _USUAL_BLOCKS
+            return brought.of_outputs(self.efi, self.modules, cache, self.initrd, self.generation, sector_size)
         return None
 
     def tested(self, brought: Brought | None, reference: Callable[[], Path]) -> Disk:
@@ -76,6 +77,10 @@ class Wanted:
         if self.sector_size not in (None, made_for):
             raise InputError(f"{brought.disk.path} is made for blocks of {made_for} bytes, not {self.sector_size}.")
         return brought.disk
+
+    def of_large_blocks(self) -> "Wanted":
+        """The same, for a disk of 4096-byte blocks."""
+        return replace(self, sector_size=_LARGE_BLOCKS)
 
     def belief(self) -> Belief | None:
         """The generation that build outputs are taken for; None where none were named. Raises InputError for bad ones."""

@@ -64,6 +64,16 @@ def test_the_disk_is_made_once(cache: Cache, efi: Path, modules: Path) -> None:
     assert (again, again.stat().st_ino) == (first, made.st_ino)
 
 
+@pytest.mark.parametrize("of_generation_b", [False, True])
+def test_the_disk_may_have_large_blocks(cache: Cache, efi: Path, modules: Path, tmp_path: Path, of_generation_b: bool) -> None:
+    (tmp_path / "initrd").write_bytes(b"a user's")
+    initrd = tmp_path / "initrd" if of_generation_b else None
+    usual, large = (outputs.disk_of(efi, modules, cache, initrd, size) for size in (512, 4096))
+    assert usual != large
+    assert open_image(large).table.sector_size == 4096
+    open_image(large).check_filesystem()
+
+
 @pytest.mark.parametrize("changed", ["the binary", "a module", "a name", "a link"])
 def test_other_outputs_are_another_disk(cache: Cache, efi: Path, modules: Path, changed: str) -> None:
     first = outputs.disk_of(efi, modules, cache)

@@ -17,6 +17,7 @@ from harness import space, tools
 from harness.errors import HarnessError, InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder, compression
+from harness.lab.wanted import Wanted
 from harness.storage import gpt, overlay
 
 if sys.version_info >= (3, 14):
@@ -349,7 +350,18 @@ def test_a_disk_is_made_of_outputs(
     assert brought.digests == {"Bootx64.efi": digest(efi), "modules/": digest(dep)}
     assert brought.disk.path == made
     # `images` runs in another folder.
-    assert images.asked == [("disk", "--cache", tmp_path / "cache", "--efi", efi, "--modules", tmp_path / "modules")]
+    places = ("--cache", tmp_path / "cache", "--efi", efi, "--modules", tmp_path / "modules")
+    assert images.asked == [("disk", *places, "--sector-size", "512")]
+
+
+@pytest.mark.parametrize(("wished", "made_for"), [(None, "512"), (512, "512"), (4096, "4096")])
+def test_outputs_become_a_disk_of_the_blocks_that_are_wanted(
+    images: Images, efi: Path, tmp_path: Path, wished: int | None, made_for: str
+) -> None:
+    wanted = Wanted(efi=efi, modules=make_modules(tmp_path / "modules"), sector_size=wished)
+    wanted.bring(tmp_path / "cache")
+    wanted.of_large_blocks().bring(tmp_path / "cache")
+    assert [words[-2:] for words in images.asked] == [("--sector-size", made_for), ("--sector-size", "4096")]
 
 
 @pytest.mark.parametrize("content", [b"", b"M", b"\x7fELF"], ids=["empty", "short", "ELF"])
