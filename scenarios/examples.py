@@ -9,18 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from harness.lab.brought import Brought
+from harness.lab.generation import THE_REFERENCE
 from harness.lab.maker import NewNode
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PAGE = Path(__file__).parent.parent / "docs/writing-scenarios.md"
+# The generation that an example is for, if it is for one alone, and its code.
+ON_A_NODE = re.compile(r"^```python (?:node|machine)(?: (\w+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def test_examples_hold_one_after_the_other(ready_node: NewNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_hold_one_after_the_other(
+    ready_node: NewNode, brought: Brought | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each example of a question, a wait or a change holds on a node; if not, an author's first try fails by our words."""
     shutil.copy(MANIFESTS / "farewell.yaml", tmp_path / "my pod.yaml")
     monkeypatch.chdir(tmp_path)
     node = ready_node(pods=[MANIFESTS / "node.yaml"])
-    for example in re.findall(r"^```python (?:node|machine)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL):
+    generation = (brought.belief if brought else THE_REFERENCE).generation
+    for example in [code for name, code in ON_A_NODE.findall(PAGE.read_text()) if name in ("", generation)]:
         exec(compile(example, PAGE, "exec"), {"node": node})
 
 

@@ -22,7 +22,7 @@ SCENARIOS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ON_A_NODE = re.findall(r"^```python node\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 LEASE = Lease(IPv4Interface("10.0.2.15/24"), (), (), 86400, IPv4Address("10.0.2.2"))
 # Only scenarios/examples.py runs these.
-ON_A_MACHINE = re.findall(r"^```python machine\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+ON_A_MACHINE = re.findall(r"^```python machine(?: a)?\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 # What makes nodes and reports on them, and no scenario calls.
 OURS = {
     "prepare",
