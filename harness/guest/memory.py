@@ -15,10 +15,18 @@ _KUBELET = re.compile(
     rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] \"command failed\" "
     rb'err=(?:"(?P<words>' + _TEXT + rb')"|<\n(?P<lines>(?:\t[^\x00-\x08\x0a-\x1f]{1,2000}\n){1,40}) >)'
 )
+# The words of a panic, and what ran into it, as `util/runtime.HandleCrash` logs them (k8s.io/apimachinery) with klog.
+_PANIC = re.compile(
+    rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] \"Observed a panic\" "
+    rb'panic="(?P<words>' + _TEXT + rb')"(?:[^\x00]{1,8000}?\n\tpanic\([^\n]*\n[^\n]*\n\t(?P<where>[^\s\x00]{1,300})\()?'
+)
 # logrus's text format.
 _CRIO = re.compile(rb'time="(?P<stamp>[^"\x00-\x1f]{10,40})" level=fatal msg="(?P<words>' + _TEXT + rb')"')
 # What each line has in it, which is found a hundred times as fast as the line.
-_REASONS = {"kubelet": (b'"command failed" err=', _KUBELET), "crio": (b" level=fatal msg=", _CRIO)}
+_REASONS = {
+    "kubelet": ((b'"command failed" err=', _KUBELET), (b'"Observed a panic" panic=', _PANIC)),
+    "crio": ((b" level=fatal msg=", _CRIO),),
+}
 _BEFORE, _BEHIND = 100, 80_000
 _PIECE = 256 << 20
 # Below its hole for devices (QEMU, hw/i386/pc_q35.c).
@@ -34,7 +42,8 @@ def reason(daemon: str, size: int, save: Callable[[int, int, Path], None], scrat
     for start in range(0, min(size, _LOW), _PIECE):
         try:
             save(start, min(_PIECE, size - start), scratch)
-            found += _reasons_in(scratch, *_REASONS[daemon])
+            for mark, pattern in _REASONS[daemon]:
+                found += _reasons_in(scratch, mark, pattern)
         finally:
             scratch.unlink(missing_ok=True)
     return max(found)[1] if found else ""
@@ -57,4 +66,6 @@ def _plain(found: Mapping[str, bytes | None]) -> str:
     if lines := found.get("lines"):
         return " ".join(lines.decode(errors="replace").split())
     text = (found["words"] or b"").decode(errors="replace")
+    if where := found.get("where"):
+        text = f"{text}, in {where.decode(errors='replace')}"
     return re.sub(r"\\(.)", lambda escaped: {"n": " ", "t": " "}.get(escaped[1], escaped[1]), text)

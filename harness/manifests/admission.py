@@ -60,6 +60,7 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _identity(metadata)
     if spec is not None:
         yield from _node(spec)
+        yield from _runtime(spec)
         yield from _affinity(spec)
         yield from _sysctls(spec)
         yield from _volumes(spec)
@@ -93,6 +94,13 @@ def _node(spec: YamlNode) -> Iterator[Finding]:
         else:
             words = f"{where}: a node without that label refuses the pod, and only its own file of labels gives it one."
             yield Finding(wanted.line, words, Severity.HINT)
+
+
+def _runtime(spec: YamlNode) -> Iterator[Finding]:
+    """A kubelet without an API server looks a RuntimeClass up in nothing (pkg/kubelet/runtimeclass): seen on a node."""
+    if spec.word("runtimeClassName"):
+        words = "spec.runtimeClassName names a RuntimeClass: a kubelet without a cluster crashes at it, for ever: take it out."
+        yield Finding(spec.fields()["runtimeClassName"].line, words)
 
 
 def _affinity(spec: YamlNode) -> Iterator[Finding]:

@@ -48,11 +48,8 @@ _INSTEAD = {
     "a Secret": "write the value here, or mount a file of the node by hostPath",
     "a PersistentVolumeClaim": "use hostPath or emptyDir",
 }
-# The kubelet takes them: it looks up the second at an API server if it has one, and the first never.
-_CLASSES = {
-    ("PodSpec", "priorityClassName"): "a PriorityClass",
-    ("PodSpec", "runtimeClassName"): "a RuntimeClass",
-}
+# The kubelet takes it, and looks it up nowhere.
+_CLASSES = {("PodSpec", "priorityClassName"): "a PriorityClass"}
 _BUILT_IN_CLASSES = ("system-node-critical", "system-cluster-critical")
 
 # As k8s.io/apimachinery/pkg/util/validation has them; the first two are RFC 1123's.

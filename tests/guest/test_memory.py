@@ -41,3 +41,21 @@ def test_words_of_several_lines_are_whole(tmp_path: Path) -> None:
 def test_memory_is_read_piece_by_piece_and_the_newest_of_all_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PIECE", 256)
     assert found("kubelet", NEW.ljust(256, b"\0") + OLD.ljust(300, b"\0"), tmp_path).startswith("failed to load")
+
+
+PANIC = (
+    b'E1125 23:47:59.849645      51 panic.go:336] "Observed a panic" panic="runtime error: invalid memory address or nil '
+    b'pointer dereference" panicGoValue="\\"invalid memory address or nil pointer dereference\\"" stacktrace=<\n'
+    b"\tgoroutine 586 [running]:\n\tk8s.io/apimachinery/pkg/util/runtime.logPanic({0x3357858, 0x5fe}, {0x2b, 0x53})\n"
+    b"\t\tk8s.io/apimachinery@v0.34.9/pkg/util/runtime/runtime.go:132 +0xbc\n\tpanic({0x2bec400?, 0x53ba300?})\n"
+    b"\t\truntime/panic.go:860 +0x13a\n"
+    b"\tk8s.io/kubernetes/pkg/kubelet/runtimeclass.(*Manager).LookupRuntimeHandler(0x5fe79bb5e08?, 0x48e7af?)\n"
+    b"\t\tk8s.io/kubernetes@v1.34.9/pkg/kubelet/runtimeclass/runtimeclass_manager.go:69 +0x36\n >\n"
+)
+
+
+def test_a_panic_is_told_with_what_ran_into_it(tmp_path: Path) -> None:
+    where = "k8s.io/kubernetes/pkg/kubelet/runtimeclass.(*Manager).LookupRuntimeHandler"
+    words = "runtime error: invalid memory address or nil pointer dereference"
+    assert found("kubelet", OLD + b"\0" + PANIC + b"\0" + NEW, tmp_path) == f"{words}, in {where}"
+    assert found("kubelet", PANIC[:200] + b"\0", tmp_path) == words
