@@ -38,5 +38,12 @@ def reason_in(said: str, namespace: str, name: str) -> str:
         if found := of_volume.search(line):
             reason = f"{found['words']}: {found['why']}"
         elif found := of_pod.search(line):
-            reason = _AROUND.sub("", re.sub(r"\\+", "", found["error"])).strip('"')
+            reason = _AROUND.sub("", _plain(found["error"])).strip('" ')
     return reason[:_MOST]
+
+
+def _plain(words: str) -> str:
+    """Without quotes of quotes: each puts a backslash before those within, and before itself."""
+    while "\\" in words[:-1]:
+        words = re.sub(r"\\(.)", lambda escaped: " " if escaped[1] == "n" else escaped[1], words)
+    return words

@@ -10,16 +10,17 @@ from collections.abc import Collection, Iterator, Sequence
 from harness.containers import reference
 from harness.errors import InputError
 from harness.manifests import quantity
-from harness.manifests.finding import Finding, shown
+from harness.manifests.finding import Finding, Severity, shown
 from harness.manifests.yaml_reader import YamlNode
 
 _VARIABLE = re.compile(r"\$(?:\$|\((?P<name>[^)]*)\))")
 _THOUSANDTHS = re.compile(r"\s*\+?(?P<number>\d+)m\s*")
 _CAPABILITIES = """
-ALL AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER
+AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER
 FSETID IPC_LOCK IPC_OWNER KILL LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST
 NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE
 SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"""
+_ALL = "ALL"
 _HUGE = "HugePages"
 # CRI-O's, of a pod's sandbox.
 _LEAST_MEMORY = 12 << 20
@@ -38,6 +39,7 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _environment(container, who, names)
         yield from _mounts(container, who)
         yield from _capabilities(container, who)
+        yield from _app_armor(container)
         yield from _memory(container, who)
     yield from _sandbox(containers)
     for volume in spec.entries("volumes"):
@@ -84,10 +86,18 @@ def _capabilities(container: YamlNode, who: str) -> Iterator[Finding]:
     context = container.get("securityContext")
     of = context.get("capabilities") if context else None
     for capability in (*of.entries("add"), *of.entries("drop")) if of else ():
-        name = str(capability.value).upper().removeprefix("CAP_")
-        if name not in _CAPABILITIES.split():
+        name = str(capability.value).upper()
+        if name != _ALL and name.removeprefix("CAP_") not in _CAPABILITIES.split():
             words = f"{who} has the capability {shown(str(capability.value))} added or dropped, which Linux has not."
             yield Finding(capability.line, words)
+
+
+def _app_armor(container: YamlNode) -> Iterator[Finding]:
+    context = container.get("securityContext")
+    profile = context.get("appArmorProfile") if context else None
+    if profile and profile.word("type") in ("RuntimeDefault", "Localhost"):
+        words = f"container {shown(container.word('name'))} asks for AppArmor: a node whose kernel has none refuses the pod."
+        yield Finding(profile.fields()["type"].line, words, Severity.HINT)
 
 
 def _memory(container: YamlNode, who: str) -> Iterator[Finding]:

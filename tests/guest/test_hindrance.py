@@ -23,6 +23,11 @@ _CREATED = (
     _AT + 'kuberuntime_manager.go:1353] "CreatePodSandbox for pod failed" err="rpc error: code = Unknown desc = create dropped '
     'infra 7ff3 cgroup: cannot allocate memory" pod="default/tiny"'
 )
+_MOUNT = (
+    _AT + r'pod_workers.go:1324] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"main\" with '
+    r"CreateContainerError: \"container create failed: mount `/var/lib/x` to `dev`: Not a directory\\n\"\" "
+    r'pod="default/dev" podUID="1"'
+).replace(r"\"\" pod", r'\"" pod')
 _NETWORK = (
     _AT + 'pod_workers.go:1324] "Error syncing pod, skipping" err="network is not ready: container runtime network not ready: '
     'NetworkReady=false" pod="default/web" podUID="1"'
@@ -34,6 +39,7 @@ _NETWORK = (
     [
         ("medium", 'MountVolume.SetUp failed for volume "v": unknown storage medium "memory"'),
         ("small", "pod set memory limit 4194304 too low; should be at least 12582912 bytes"),
+        ("dev", "container create failed: mount `/var/lib/x` to `dev`: Not a directory"),
         ("tiny", "create dropped infra 7ff3 cgroup: cannot allocate memory"),
         ("web", "network is not ready: container runtime network not ready: NetworkReady=false"),
         ("other", ""),
@@ -41,7 +47,7 @@ _NETWORK = (
     ],
 )
 def test_the_reason_is_told_in_its_own_words(name: str, reason: str) -> None:
-    lines = [_VOLUME, _SANDBOX, _CREATED, _NETWORK, f'{_AT}kubelet.go:1] "SyncLoop ADD" pods=["default/other"]', ""]
+    lines = [_VOLUME, _SANDBOX, _CREATED, _MOUNT, _NETWORK, f'{_AT}kubelet.go:1] "SyncLoop ADD" pods=["default/other"]', ""]
     assert hindrance.reason_in("\n".join(lines), "default", name) == reason
     mirrored = "\n".join(f"2026-11-25T23:17:13.831842821+00:00 stdout F {line}" for line in lines[:-1])
     assert hindrance.reason_in(f"{mirrored}\n", "default", name) == reason

@@ -48,6 +48,12 @@ def limited(*sizes: str) -> str:
             12,
             f"{_MAIN} has the capability NET_ADMINS added or dropped, which Linux has not.",
         ),
+        (in_container("securityContext: {capabilities: {add: [CAP_ALL]}}"), 12, f"{_MAIN} has the capability CAP_ALL added"),
+        (
+            in_container("securityContext: {appArmorProfile: {type: RuntimeDefault}}"),
+            12,
+            f"hint: {_MAIN} asks for AppArmor: a node whose kernel has none refuses the pod.",
+        ),
         (in_container("securityContext: {capabilities: {drop: [every]}}"), 12, f"{_MAIN} has the capability every added"),
         (
             limited("4Mi", "1Mi", "2Mi"),
@@ -85,6 +91,7 @@ def test_only_what_is_missing_is_named_of_an_expression() -> None:
         in_container("env: [{name: POD, value: a}]").replace("mountPath: /data", "mountPath: /a\n      subPathExpr: $(POD)"),
         mount("mountPath: a"),
         in_container("securityContext: {capabilities: {add: [CAP_NET_ADMIN, net_raw, ALL]}}"),
+        in_container("securityContext: {capabilities: {drop: [all, cap_net_raw]}, appArmorProfile: {type: Unconfined}}"),
         in_container("resources: {limits: {cpu: 100m, memory: 64Mi}}"),
         limited("4Mi", "4Mi", "4Mi"),
         limited("4Mi", "4Mi", "0"),
