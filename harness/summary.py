@@ -89,6 +89,17 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file of tests that the harness refuses as it is read, as for a manifest of its, says why, and who is at fault."""
+    report = yield
+    call: pytest.CallInfo[object] | None = getattr(report, "call", None)
+    if report.failed and call and call.excinfo and isinstance(refused := call.excinfo.value, HarnessError):
+        report.longrepr = shown(str(refused))
+        report.sections.insert(0, (AT_FAULT, _WORDS[refused.party]))
+    return report
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """A test in which the harness could not tell is an error, wherever it ended; one that had no chance is blocked."""

@@ -50,6 +50,14 @@ def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, t
     assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
 
 
+def test_a_file_of_tests_that_is_refused_says_why_and_no_traceback(run: pytest.Pytester) -> None:
+    run.makepyfile("from harness.errors import InputError\nraise InputError('node.yaml:7: hostNetwrok is no field of a pod')\n")
+    ended = run.runpytest()
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines(["node.yaml:7: hostNetwrok is no field of a pod", "*at fault*", "the test, or what was handed*"])
+    ended.stdout.no_fnmatch_line("*raise InputError*")
+
+
 @pytest.mark.parametrize("fixture", ["full_disk", "full_cache"])
 def test_a_full_disk_is_the_hosts_wherever_it_was_found(run: pytest.Pytester, fixture: str) -> None:
     run.makepyfile(

@@ -120,8 +120,20 @@ class Agent:
             raise HarnessError(f"{brief(text)} has a NUL in it: neither a command nor a path may.")
         number, job = next(self._numbers), _Job()
         self._jobs[number] = job
-        self._link.send(kind, number, text.encode())
+        try:
+            self._link.send(kind, number, text.encode())
+        except HarnessError:
+            self._jobs.pop(number, None)
+            self._give_the_reason()
+            raise
         return number, job
+
+    def _give_the_reason(self) -> None:
+        """Raises why the port ended, as soon as that is known; returns if nobody comes to know it."""
+        while self._over is not None and time.monotonic() - self._over <= _REASON_SECONDS:
+            if reason := self._abort():
+                raise NodeFailure(reason)
+            time.sleep(_LOOK_SECONDS)
 
     def _wait(self, job: _Job, deadline: float, late: str, what: str) -> None:
         with self._changed:

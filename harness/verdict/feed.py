@@ -30,6 +30,20 @@ class QmpEvent:
 
 
 @dataclass(frozen=True)
+class QemuStopped:
+    """QEMU's process was stopped by a signal, as by a debugger or SIGSTOP: neither the guest nor QMP answers."""
+
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class QemuContinued:
+    """A QEMU that was stopped by a signal goes on."""
+
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
 class QemuExit:
     """QEMU's process ended: its exit status (negative: the signal that killed it) and what it wrote to stderr."""
 
@@ -99,7 +113,19 @@ class DiskFull:
     at: float = field(default_factory=time.monotonic)
 
 
-Happening = ConsoleLine | QmpEvent | QemuExit | ContainerState | PodState | Restored | ConsolePodOpen | ShellAnswer | DiskFull
+Happening = (
+    ConsoleLine
+    | QmpEvent
+    | QemuStopped
+    | QemuContinued
+    | QemuExit
+    | ContainerState
+    | PodState
+    | Restored
+    | ConsolePodOpen
+    | ShellAnswer
+    | DiskFull
+)
 
 
 # A console can write without end: of what tells nothing, only so much of the last is kept.

@@ -9,7 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.verdict import trouble
-from harness.verdict.feed import ConsoleLine, ContainerState, DiskFull, Happening, PodState, QemuExit, QmpEvent, Restored
+from harness.verdict.feed import (
+    ConsoleLine,
+    ContainerState,
+    DiskFull,
+    Happening,
+    PodState,
+    QemuContinued,
+    QemuExit,
+    QemuStopped,
+    QmpEvent,
+    Restored,
+)
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, NoSpace, Outcome, QemuDied
 from harness.verdict.trouble import Trouble
 
@@ -121,6 +132,10 @@ class Situation:
                 self._hear_line(happening)
             case QmpEvent():
                 self._hear_event(happening)
+            case QemuStopped():
+                self._end = self._end or HostStopped("QEMU's process was stopped by a signal: let it go on with kill -CONT")
+            case QemuContinued():
+                self._go_on()
             case QemuExit(status=status, words=words):
                 # What ended the machine before says more than that QEMU went with it.
                 self._end = self._end or QemuDied(status, words)
@@ -204,6 +219,8 @@ class Situation:
                 self._end = self._end or HostStopped(f"{_HOST_REASONS.get(reason, 'the machine was ended')} ({reason})")
             case "SHUTDOWN":
                 self._end = self._end or GuestDied(f"the machine was switched off ({reason})")
+            case "RESET" if reason in _HOST_REASONS:
+                self._end = self._end or HostStopped(f"{_HOST_REASONS[reason]} ({reason})")
             case "RESET" if event.data.get("guest"):
                 self._end = self._end or GuestDied(f"the machine was reset ({reason})")
             case "GUEST_PANICKED":
@@ -219,8 +236,11 @@ class Situation:
                 how = self._io_error or "its CPUs were stopped: an internal error of the accelerator, or somebody paused it"
                 self._end = self._end or HostStopped(how)
             case "RESUME":
-                if isinstance(self._end, HostStopped):
-                    self._end = None
+                self._go_on()
+
+    def _go_on(self) -> None:
+        if isinstance(self._end, HostStopped):
+            self._end = None
 
     def _hear_container(self, state: ContainerState) -> None:
         known = self._containers.setdefault((state.namespace, state.pod, state.container), _Container(state))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.verdict.feed import Feed, QemuExit
+from harness.verdict.feed import Feed, QemuContinued, QemuExit, QemuStopped
 
 _TAIL_BYTES = 4096
 _KILL_SECONDS = 10.0
@@ -41,7 +41,8 @@ class QemuProcess:
         Call it from the main thread or from one that outlives QEMU: the kernel sends the death signal that takes QEMU
         along with a killed pytest when the *thread* that spawned it ends (prctl(2), PR_SET_PDEATHSIG).
 
-        Its end is published to `feed` as a `QemuExit`. Raises HarnessError if `argv[0]` cannot be executed.
+        That it ends, is stopped by a signal or goes on is published to `feed`. Raises HarnessError if `argv[0]` cannot be
+        executed.
         """
         for program in ("setpriv", argv[0]):
             if shutil.which(program) is None:
@@ -101,10 +102,26 @@ class QemuProcess:
             raise HarnessError(f"QEMU (process {self.pid}) is still there {_KILL_SECONDS:.0f} s after SIGKILL")
 
     def _reap(self) -> None:
+        while not self._has_ended():
+            pass
         status = self._process.wait()
         self._feed.publish(QemuExit(status, self._words()))
         self._status = status
         self._ended.set()
+
+    def _has_ended(self) -> bool:
+        """Waits until the process ends, is stopped or goes on; publishes the latter two, and leaves its end to be reaped."""
+        try:
+            changed = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOWAIT)
+        except ChildProcessError:
+            # Whoever killed it has reaped it.
+            return True
+        if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED, os.CLD_CONTINUED):
+            return True
+        # A change that was asked for with WNOWAIT is told again.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
+        self._feed.publish(QemuContinued() if changed.si_code == os.CLD_CONTINUED else QemuStopped())
+        return False
 
     def _words(self) -> str:
         try:

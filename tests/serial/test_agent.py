@@ -244,6 +244,27 @@ def test_why_a_port_ended_may_be_known_a_moment_later(program: Path, tmp_path: P
             agent.run("sleep 60", 30)
 
 
+def test_a_port_that_had_ended_before_has_its_reason_too(program: Path, tmp_path: Path) -> None:
+    reasons: list[str] = []
+    with serving(program, tmp_path) as (agent, _, process):
+        answering(agent)._abort = lambda: next(iter(reasons), None)
+        process.kill()
+        wait_until(lambda: agent._over is not None)
+        threading.Timer(0.4, reasons.append, ["somebody told QEMU to quit"]).start()
+        with pytest.raises(NodeFailure, match="told QEMU to quit"):
+            agent.run("true", 30)
+        reasons.clear()
+        with pytest.raises(HarnessError, match="is not there"):
+            agent.run("true", 30)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_nothing_is_sent_before_it_is_there(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with theirs, closing(Agent(ours, _TOKEN, Feed(), tmp_path / "c")) as agent:

@@ -10,7 +10,18 @@ from contextlib import contextmanager
 import pytest
 
 from harness.errors import HarnessError, NodeFailure, Party
-from harness.verdict.feed import ConsoleLine, ContainerState, Feed, Happening, PodState, QemuExit, QmpEvent, Restored
+from harness.verdict.feed import (
+    ConsoleLine,
+    ContainerState,
+    Feed,
+    Happening,
+    PodState,
+    QemuContinued,
+    QemuExit,
+    QemuStopped,
+    QmpEvent,
+    Restored,
+)
 from harness.verdict.goal import LineMatching
 from harness.verdict.judge import Judge, Patience, wait
 from harness.verdict.outcome import (
@@ -128,6 +139,7 @@ def test_a_line_that_only_looks_fatal_ends_nothing(text: str) -> None:
         (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-signal"}), HostStopped, "sent QEMU a signal"),
         (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}), HostStopped, "told QEMU to quit"),
         (QmpEvent("SHUTDOWN", {"guest": False, "reason": "of tomorrow"}), HostStopped, "of tomorrow"),
+        (QmpEvent("RESET", {"guest": False, "reason": "host-qmp-system-reset"}), HostStopped, "reset it over QMP"),
         (QmpEvent("STOP"), HostStopped, "stopped"),
     ],
 )
@@ -141,6 +153,15 @@ def test_an_event_of_the_machines_end_names_who_ended_it(event: QmpEvent, kind: 
 @pytest.mark.parametrize("event", [QmpEvent("RESET", {"guest": False}), QmpEvent("RESUME"), QmpEvent("POWERDOWN")])
 def test_other_events_end_nothing(event: QmpEvent) -> None:
     assert wait(fed(event), never, _NOW) == TooLate(0)
+
+
+def test_a_qemu_that_is_stopped_is_the_hosts_and_one_that_goes_on_is_none() -> None:
+    outcome = wait(fed(QemuStopped()), never, _LONG)
+    assert isinstance(outcome, HostStopped)
+    assert "by a signal" in outcome.how
+    judge = Judge(fed(QemuStopped(), QemuContinued()))
+    assert isinstance(judge.wait(never, _NOW), HostStopped)
+    assert judge.wait(never, _NOW) == TooLate(0)
 
 
 def test_a_machine_that_goes_on_was_not_ended() -> None:

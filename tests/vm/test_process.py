@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.verdict.feed import Feed, QemuExit
+from harness.verdict.feed import Feed, QemuContinued, QemuExit, QemuStopped
 from harness.vm.process import QemuProcess
 
 PROJECT = Path(__file__).parents[2]
@@ -67,6 +67,18 @@ def test_kill_reaps_and_may_be_repeated(tmp_path: Path) -> None:
         assert process.wait(0) == -signal.SIGKILL
         assert not Path(f"/proc/{process.pid}").exists()
         assert feed.position() == 1
+
+
+def test_one_that_is_stopped_by_a_signal_is_heard_of_and_still_reaped(tmp_path: Path) -> None:
+    with started(["sleep", "60"], tmp_path) as (process, feed):
+        for number, told in ((signal.SIGSTOP, QemuStopped), (signal.SIGCONT, QemuContinued), (signal.SIGSTOP, QemuStopped)):
+            before = feed.position()
+            os.kill(process.pid, number)
+            feed.wait_beyond(before, 5)
+            assert [type(each) for each in feed.since(before)] == [told]
+        process.kill()
+        assert [type(each) for each in feed.since(3)] == [QemuExit]
+        assert process.wait(0) == -signal.SIGKILL
 
 
 def test_it_has_a_session_of_its_own_no_stdin_and_the_passed_files(tmp_path: Path) -> None:
