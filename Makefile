@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP ?= setup/debian.sh
 SCENARIO ?= scenarios/resize.py
 PYTEST_FLAGS ?=
-BREAKS ?= --short
+FAULTS ?=
 VARIANT ?= a
 # One clone and one boot: what an image that is full and slow to unpack has trouble with, and what lives in memory.
 SCENARIOS_a := scenarios/boot.py::test_kubelet_is_on_its_own 'scenarios/resize.py::test_data_partition_fills_a_larger_disk[4]'
@@ -19,7 +19,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 PACKAGES := packages-python packages-test packages-image packages-run packages-go
-.PHONY: help scenario variant breaks bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
+.PHONY: help scenario variant faults bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,8 +30,8 @@ help: ## Show this
 scenario: packages-run qemu image ## Boot the reference image and run one scenario: SCENARIO=scenarios/resize.py
 	$(BIN)/python -m pytest $(SCENARIO) -n auto $(PYTEST_FLAGS)
 
-breaks: packages-run qemu image ## Break what a few scenarios check, and see that they fail: BREAKS=NAME...
-	$(BIN)/python -m breaks $(BREAKS)
+faults: packages-run qemu image ## Break what the scenarios check, and see that each is caught and named: FAULTS="NAME..."
+	$(BIN)/python -m faults $(FAULTS)
 
 variant: packages-run qemu image ## Run some scenarios on a variant of the reference image: VARIANT=a
 	made=$$($(BIN)/python -m images build --variant $(VARIANT)) && \

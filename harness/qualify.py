@@ -161,8 +161,8 @@ def _run(wish: Wish, step: Step, watch: Watch) -> str:
 def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
     image = ["--kios-image", str(wish.image.absolute())] if wish.image else []
     if step.canaries:
-        results = ["--results", str(folder.absolute() / canary.NAME)]
-        return [sys.executable, "-m", "breaks", *step.canaries, *results, *image]
+        results = ["--results", str(folder.absolute() / "faults.json"), "--canaries", str(folder.absolute() / canary.NAME)]
+        return [sys.executable, "-m", "faults", *step.canaries, *results, *image]
     return [
         *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),

@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All machines, those that matter most first, and the names of the breaks to be canaries, by tier."""
+    """All machines, those that matter most first, and the names of the faults to be canaries, by tier."""
 
     cells: Sequence[Cell]
     canaries: Mapping[str, Sequence[str]]

@@ -41,8 +41,8 @@ def plan(matrix: Matrix, tier: str, known: Mapping[str, float]) -> list[Step]:
         times = cell.repeats.get(tier, 1)
         names = [cell.name] if times == 1 else [f"{cell.name} {number}" for number in range(1, times + 1)]
         steps += [Step(name, cell.options, cell.scenarios, (), seconds) for name in names]
-    breaks = matrix.canaries.get(tier, ())
-    canaries = [Step("canaries", canaries=breaks, seconds=_CANARY * len(breaks))] if breaks else []
+    to_catch = matrix.canaries.get(tier, ())
+    canaries = [Step("canaries", canaries=to_catch, seconds=_CANARY * len(to_catch))] if to_catch else []
     return [*steps[:1], *canaries, *steps[1:]]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from breaks.table import BREAKS
+from faults.table import FAULTS
 from harness.errors import InputError
 from harness.qualification import matrix
 from harness.qualification.plan import plan
@@ -16,7 +16,7 @@ def test_the_default_names_scenarios_and_breaks_that_exist() -> None:
     for cell in default.cells:
         for scenario in cell.scenarios:
             assert (scenarios / scenario.partition("::")[0]).exists(), scenario
-    assert {name for names in default.canaries.values() for name in names} <= BREAKS.keys()
+    assert {name for names in default.canaries.values() for name in names} <= FAULTS.keys()
 
 
 def test_each_tier_runs_more_and_its_canaries_second() -> None:

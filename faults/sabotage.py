@@ -1,13 +1,18 @@
 """Ways to break a node: each says in words what it breaks, and does so to every node that this process makes."""
 
+import contextlib
 import tempfile
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import pytest
 
+from faults.moment import MOMENT
 from harness import tools
+from harness.errors import HarnessError, NodeFailure
 from harness.lab import builder
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
@@ -18,6 +23,8 @@ from harness.manifests import page as pages
 from harness.manifests.manifest import Reading
 from harness.manifests.page import Page
 from harness.storage.disk import Disk, open_image
+from harness.verdict.timeline import Milestone
+from harness.vm import machine
 
 
 class Sabotage(Protocol):
@@ -28,13 +35,14 @@ class Sabotage(Protocol):
 
 
 @dataclass(frozen=True)
-class Command:
-    """A command in the node, as soon as the scenario has it up."""
+class Act:
+    """Something that is done to each node, as soon as the scenario has it up."""
 
-    command: str
+    words: str
+    do: Callable[[Node], object] = field(compare=False)
 
     def described(self) -> str:
-        return f"in the node: `{self.command}`"
+        return self.words
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
         done: set[int] = set()
@@ -42,7 +50,8 @@ class Command:
         def sabotage(node: Node) -> None:
             if id(node) not in done:
                 done.add(id(node))
-                assert node.run(self.command).status == 0, "the sabotage failed"
+                self.do(node)
+                MOMENT.strike()
 
         clone, ready = NodeMaker.clone, Node.wait_until_ready
 
@@ -59,6 +68,100 @@ class Command:
 
         patch.setattr(NodeMaker, "clone", sabotaged_clone)
         patch.setattr(Node, "wait_until_ready", sabotaged_ready)
+
+
+def command(words: str) -> Act:
+    """A command in the node, as soon as the scenario has it up."""
+
+    def do(node: Node) -> None:
+        assert node.run(words).status == 0, "the sabotage failed"
+
+    return Act(f"in the node: `{words}`", do)
+
+
+@dataclass(frozen=True)
+class InTheBoot:
+    """Something that is done to each node in its boot, when it passes a milestone."""
+
+    words: str
+    milestone: Milestone
+    do: Callable[[Node], object] = field(compare=False)
+
+    def described(self) -> str:
+        return self.words
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        start = Node.start
+
+        def sabotage(node: Node) -> None:
+            # The machine may have ended before, and then there is nothing to break.
+            with contextlib.suppress(HarnessError, NodeFailure):
+                node.boot.wait(self.milestone)
+                self.do(node)
+                MOMENT.strike()
+
+        def started(node: Node) -> None:
+            start(node)
+            if node.artifacts.name != "template":
+                threading.Thread(target=sabotage, args=(node,), daemon=True).start()
+
+        patch.setattr(Node, "start", started)
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """Another command line of QEMU, for nodes that boot: a template that others go on from stays whole."""
+
+    words: str
+    edit: Callable[[list[str]], list[str]] = field(compare=False)
+
+    def described(self) -> str:
+        return self.words
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        argv = machine.argv
+
+        def refuse(*_: object) -> Node:
+            raise AssertionError("this fault is one of nodes that boot")
+
+        patch.setattr(NodeMaker, "clone", refuse)
+        patch.setattr("harness.lab.node.argv", lambda *arguments: self.edit(argv(*arguments)))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """In what a run of pytest is started: with these variables, options, and words before it and behind its interpreter."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    options: Sequence[str] = ()
+    before: Sequence[str] = ()
+    interpreter: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Something in the surroundings of the whole run; `make` has a folder for what it needs, and the image under test."""
+
+    words: str
+    make: Callable[[Path, Path], Surroundings] = field(compare=False)
+
+    def described(self) -> str:
+        return self.words
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        """Does nothing: the run was started in it."""
+
+
+def of_image(words: str, damage: Callable[[Path], object]) -> Outside:
+    """A copy of the image under test that is damaged, handed in as a user would."""
+
+    def make(folder: Path, image: Path) -> Surroundings:
+        broken = folder / "broken.img"
+        tools.run("cp", "--sparse=always", image, broken)
+        damage(broken)
+        return Surroundings(options=("--kios-image", str(broken)))
+
+    return Outside(words, make)
 
 
 @dataclass(frozen=True)
@@ -109,7 +212,7 @@ class NoLoader:
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
         prepare = NodeMaker.prepare
-        folder = tempfile.TemporaryDirectory(prefix="kios-e2e-break-")
+        folder = tempfile.TemporaryDirectory(prefix="kios-e2e-fault-")
 
         def without(maker: NodeMaker, order: Order) -> Node:
             image = order.image
@@ -173,6 +276,26 @@ class OpenNetwork:
             return replace(made, machine=replace(made.machine, network="open"))
 
         patch.setattr(NodeMaker, "order", opened)
+
+
+@dataclass(frozen=True)
+class KernelArgument:
+    """One more argument for the kernel."""
+
+    word: str
+
+    def described(self) -> str:
+        return f"the kernel's argument `{self.word}`"
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        order = NodeMaker.order
+
+        def with_it(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
+            made = order(maker, *arguments, **named)
+            said = (*made.machine.kernel_arguments, self.word)
+            return replace(made, machine=replace(made.machine, kernel_arguments=said))
+
+        patch.setattr(NodeMaker, "order", with_it)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,175 @@
+"""Faults of the image, and of the disk and its growth."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from faults.edits import SMALL, with_command
+from faults.fault import Fault
+from faults.sabotage import NoLoader, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
+from faults.stage import Stage
+from harness import tools
+from harness.errors import Party
+from harness.storage.disk import open_image
+
+_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
+_LOADER = "::EFI/Boot/Bootx64.efi"
+
+
+def _refused(how: Outside, words: str, party: Party = Party.NODE) -> Fault:
+    return Fault(_COLD, how, words, party, Stage.BEFORE)
+
+
+def _with_file(content: bytes) -> Callable[[Path, Path], Surroundings]:
+    def make(folder: Path, image: Path) -> Surroundings:
+        file = folder / "image.img"
+        file.write_bytes(content)
+        return Surroundings(options=("--kios-image", str(file)))
+
+    return make
+
+
+def _overwrite(image: Path, at: int, content: bytes) -> None:
+    with image.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def _cut(image: Path) -> None:
+    os.truncate(image, image.stat().st_size // 2)
+
+
+def _without_filesystem(image: Path) -> None:
+    disk = open_image(image)
+    _overwrite(image, disk.data.first * disk.table.sector_size, bytes(1 << 16))
+
+
+def _of_another_type(image: Path) -> None:
+    tools.run("sfdisk", "-q", "--part-type", image, "2", "0FC63DAF-8483-4772-8E79-3D69D8477DE4")
+
+
+def _without_esp(image: Path) -> None:
+    disk = open_image(image)
+    _overwrite(image, disk.esp.first * disk.table.sector_size, bytes(1 << 16))
+
+
+def _with_loader(image: Path, content: bytes) -> None:
+    disk = open_image(image)
+    loader = image.with_suffix(".efi")
+    loader.write_bytes(content)
+    tools.run("mcopy", "-o", "-i", f"{image}@@{disk.esp.first * disk.table.sector_size}", loader, _LOADER)
+
+
+def _cut_loader(image: Path) -> None:
+    disk = open_image(image)
+    loader = image.with_suffix(".efi")
+    at = f"{image}@@{disk.esp.first * disk.table.sector_size}"
+    tools.run("mcopy", "-n", "-i", at, _LOADER, loader)
+    _with_loader(image, loader.read_bytes()[: 1 << 20])
+
+
+def _full(image: Path) -> None:
+    disk = open_image(image)
+    at, part = disk.data.first * disk.table.sector_size, image.with_suffix(".p2")
+    tools.run("dd", f"if={image}", f"of={part}", "bs=1M", f"skip={at}", "iflag=skip_bytes", "conv=sparse")
+    filler = image.with_suffix(".filler")
+    os.truncate(filler, 0)
+    free = disk.superblock().blocks * disk.superblock().block_size
+    with filler.open("wb") as file:
+        for _ in range(free >> 20):
+            file.write(b"\xff" * (1 << 20))
+    # It writes as much as there is room for, and says that the rest has none.
+    tools.run("debugfs", "-w", "-R", f"write {filler} filler", part)
+    tools.run("dd", f"if={part}", f"of={image}", "bs=1M", f"seek={at}", "oflag=seek_bytes", "conv=notrunc")
+
+
+FAULTS = {
+    "boot-loader": Fault(
+        "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",
+        NoLoader(),
+        "BdsDxe: starting.*the firmware found nothing to boot",
+        stage=Stage.BOOTING,
+    ),
+    "boot-user": Fault(
+        "boot.py::test_image_boots_as_at_a_users", NoLoader(), "milestone firmware: it did not happen", stage=Stage.BOOTING
+    ),
+    "boot-kubelet": Fault(
+        "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",
+        OnTheDisk("/meta/etc/kubernetes/config.yaml", "kind: Nonsense"),
+        "kubelet ended 4 times within",
+        stage=Stage.BOOTING,
+    ),
+    "memory-grows": Fault(
+        "in_memory.py::test_a_disk_that_was_never_mounted_grows[512]",
+        SMALL,
+        "partition 2 does not end at the last usable sector",
+    ),
+    "init-labels": Fault(
+        "init.py::test_labels_reach_the_kubelet",
+        # As a kiOS whose buffer for labels was never emptied has it.
+        OnTheDisk("/meta/etc/kubernetes/node-labels", "kubernetes.io/garbage: x"),
+        "kubelet's own words.*--node-labels",
+        stage=Stage.BOOTING,
+    ),
+    "bundle-disk": Fault(
+        "bundle.py::test_failed_node_of_another_qemu_boots_its_disk",
+        command("touch /host/etc/written /tmp/written && mount -o bind /tmp/written /host/etc/written"),
+        "its disk is not as it was left: b''",
+    ),
+    "resize-table": Fault("resize.py::test_data_partition_fills_a_larger_disk[4]", SMALL, "the kernel sees partition 2 end"),
+    "resize-content": Fault(
+        "resize.py::test_disk_of_the_images_size_is_left_alone",
+        command("echo > /host/etc/keepsakes/1"),
+        "keepsakes/1 changed in the resize",
+    ),
+    "resize-again": Fault("resize.py::test_second_boot_finds_nothing_to_do", SMALL, "partition 2 did not grow"),
+    "resize-2-tib": Fault("resize.py::test_sparse_disk_of_2_tib", SMALL, "the kernel sees partition 2 end"),
+    "resize-4096": Fault("resize.py::test_disk_with_4096_byte_blocks", SMALL, "the kernel sees partition 2 end"),
+    "resize-parted": Fault(
+        "resize.py::test_without_parted_the_partition_is_named",
+        NothingToGrow(),
+        "does not fail as it should: the kernel sees partition 2 end",
+    ),
+    "resize-resize2fs": Fault(
+        "resize.py::test_without_resize2fs_the_filesystem_is_named",
+        NothingToGrow(),
+        "does not fail as it should: bytes of filesystem in",
+    ),
+    "resize-number": Fault(
+        "resize.py::test_wrong_partition_number_fails_the_container",
+        with_command("docker.io/emilyls/parted:v2", "[parted, --version]"),
+        "does not fail as it should: container parted of pod node",
+    ),
+    "resize-nothing": Fault(
+        "resize.py::test_disk_of_the_images_size_is_left_alone",
+        OnVariant("a"),
+        r"container resize2fs of pod node ended with status 1(?!.*too many block group)",
+        stage=Stage.STARTING,
+    ),
+    "resize-2-tib-of-1-kib": Fault("resize.py::test_sparse_disk_of_2_tib", OnVariant("a"), "too many block group descriptors"),
+    "disk-cut": _refused(of_image("an image that was cut off", _cut), "cut"),
+    "disk-table": _refused(
+        of_image("an image without a partition table", lambda image: _overwrite(image, 512, bytes(34 * 512))), "partition table"
+    ),
+    "disk-boot-sector": _refused(
+        of_image("an image without its protective MBR", lambda image: _overwrite(image, 510, bytes(2))), "MBR"
+    ),
+    "disk-filesystem": _refused(of_image("a data partition without a filesystem", _without_filesystem), "ext4"),
+    "disk-type": _refused(of_image("a data partition of another type", _of_another_type), "data partition"),
+    "disk-esp": _refused(of_image("an ESP without a filesystem", _without_esp), "FAT"),
+    "disk-full": _refused(of_image("a data partition that is full", _full), "room|full"),
+    "disk-text": _refused(Outside("a text file in the place of the image", _with_file(b"kiOS\n" * 4096)), "text", Party.TEST),
+    "disk-empty": _refused(Outside("an empty file in the place of the image", _with_file(b"")), "empty", Party.TEST),
+    "disk-loader-cut": Fault(
+        _COLD,
+        of_image("an EFI binary that was cut off", _cut_loader),
+        r"refused the EFI binary \(Load Error",
+        stage=Stage.BOOTING,
+    ),
+    "disk-loader-text": Fault(
+        _COLD,
+        of_image("a text file in the place of the EFI binary", lambda image: _with_loader(image, b"kiOS\n" * 4096)),
+        r"refused the EFI binary \(Unsupported",
+        stage=Stage.BOOTING,
+    ),
+}

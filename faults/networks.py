@@ -1,0 +1,147 @@
+"""Faults of the network, and of what has a node on it: DHCP and its client, the cable, names."""
+
+from collections.abc import Callable
+
+from faults.edits import IMPATIENT, oneshot_with
+from faults.fault import Fault
+from faults.sabotage import Act, Edit, OpenNetwork, PageEdit, command
+from faults.stage import Stage
+from harness.lab.node import Node
+from harness.wire import match
+from harness.wire.dhcp import Kind
+from harness.wire.grant import with_another_xid
+
+_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
+
+
+def _on_the_wire(words: str, do: Callable[[Node], object], says: str) -> Fault:
+    return Fault(_ADDED, Act(words, do), says, stage=Stage.STARTING)
+
+
+FAULTS = {
+    "dhcp-record": Fault(
+        "dhcp.py::test_three_sides_of_the_lease_agree",
+        Edit("mountPath: /var/db/dhcpcd", "mountPath: /var/db/other"),
+        r"eth0\.lease` ended with status 1",
+    ),
+    "dhcp-route": Fault(
+        "dhcp.py::test_settings_outlive_dhcpcd_and_the_hostname",
+        command("ip route del default"),
+        "the default route is '10",
+    ),
+    "dhcp-stays": Fault(
+        "dhcp.py::test_settings_outlive_dhcpcd_and_the_hostname",
+        Edit("    - --oneshot\n", "    - --nobackground\n"),
+        "milestone node/dhcpcd: it did not happen",
+        stage=Stage.STARTING,
+    ),
+    "dhcp-gives-up": Fault(
+        "dhcp.py::test_without_a_server_the_node_waits_and_recovers",
+        IMPATIENT,
+        "container dhcpcd of pod node ended with status 1",
+        stage=Stage.STARTING,
+    ),
+    "dhcp-static": Fault(
+        "dhcp.py::test_without_a_server_the_node_waits_and_recovers",
+        Edit("    - --oneshot\n", "    - --oneshot\n    - --static\n    - ip_address=10.0.2.15/24\n"),
+        "a second DISCOVER, with no answer to the first: it did not happen",
+    ),
+    "dhcp-cable": Fault(
+        "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
+        IMPATIENT,
+        "container dhcpcd of pod node ended with status 1",
+        stage=Stage.STARTING,
+    ),
+    "dhcp-carrier": Fault(
+        "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
+        Edit("    - virtio_net\n", ""),
+        "eth0 is up without a carrier",
+    ),
+    "dhcp-renewal": Fault(
+        "dhcp.py::test_a_client_that_stays_renews_its_lease",
+        Edit("    args:\n    - eth0\n", "    args:\n    - --oneshot\n    - eth0\n"),
+        "a second REQUEST to keep the address that eth0 has: .*container dhcpcd of pod dhcp cannot run: CrashLoopBackOff",
+        stage=Stage.STARTING,
+    ),
+    "dhcp-refused": Fault(
+        "dhcp.py::test_a_lease_that_is_refused_is_given_up_for_another",
+        Edit("    args:\n    - eth0\n", "    args:\n    - --static\n    - ip_address=10.0.2.15/24\n    - eth0\n"),
+        "the address that it is given in place of the first: it did not happen",
+    ),
+    "dhcp-router": Fault(
+        "dhcp.py::test_a_lease_without_a_router_has_no_default_route",
+        oneshot_with("--static", "routers=10.0.2.2"),
+        "a default route that no server gave",
+    ),
+    "dhcp-routes": Fault(
+        "dhcp.py::test_the_mask_is_the_leases",
+        oneshot_with("--nooption", "classless_static_routes"),
+        r"no route to 10\.9\.0\.0/16",
+    ),
+    "dhcp-late": Fault("dhcp.py::test_a_server_may_come_minutes_late", IMPATIENT, "dhcpcd was started again"),
+    "dhcp-stray": Fault(
+        "dhcp.py::test_a_second_server_changes_nothing",
+        oneshot_with("--blacklist", "10.0.2.2"),
+        r"the lease is of 10\.0\.2\.200",
+    ),
+    "dhcp-in-use": Fault(
+        "dhcp.py::test_an_address_in_use_is_declined",
+        oneshot_with("--noarp"),
+        "a DECLINE of the address in use: it did not happen",
+    ),
+    "udev-modules": Fault(
+        "udev.py::test_hot_plugged_card_gets_its_driver",
+        Edit(
+            "mountPath: /lib/modules\n      readOnly: true\n    - name: control",
+            "mountPath: /other\n      readOnly: true\n    - name: control",
+        ),
+        "igb .*eth1.*: it did not happen",
+    ),
+    "udev-none": Fault(
+        "udev.py::test_without_udev_it_has_none",
+        Edit("    - e1000\n", "    - e1000\n    - igb\n"),
+        "does not fail as it should: did not happen within",
+    ),
+    "clone-resolver": Fault(
+        "clone.py::test_ready_node_reaches_the_resolver_of_its_lease",
+        command("ip address flush dev eth0"),
+        r"a question to 10\.0\.2\.3 on the wire: it did not",
+    ),
+    "clone-host": Fault(
+        "clone.py::test_ready_node_reaches_nothing_of_its_hosts", OpenNetwork(), "a connection from the node came through"
+    ),
+    "page-interface": Fault(
+        "page.py::test_the_page_runs",
+        PageEdit("  - eth0\n", "  - eth9\n"),
+        "container dhcpcd of pod node ended.*eth9",
+        stage=Stage.STARTING,
+    ),
+    "wire-silent": _on_the_wire(
+        "nothing comes through", lambda node: node.wire.block(), r"eth0 asked \d+ times for a lease, and nobody answered"
+    ),
+    "wire-unplugged": _on_the_wire("the cable is taken out", lambda node: node.wire.unplug(), "carrier"),
+    "wire-acks": _on_the_wire(
+        "every ACK of the DHCP server is lost",
+        lambda node: node.wire.drop(match.dhcp(Kind.ACK)),
+        r"no lease, though it was answered: [^A]*$",
+    ),
+    "wire-naks": _on_the_wire(
+        "a DHCP server that refuses each REQUEST", lambda node: node.wire.dhcp().refuse(), "no lease, though .*NAK"
+    ),
+    "wire-stranger": _on_the_wire(
+        "answers to somebody else's question", lambda node: node.wire.dhcp(None, with_another_xid), "no lease, though"
+    ),
+    "wire-taken": _on_the_wire(
+        "somebody has the address already", lambda node: node.wire.occupy("10.0.2.15"), "no lease, though .*DECLINE"
+    ),
+    "wire-noise": _on_the_wire(
+        "every frame to and from the node is damaged",
+        lambda node: node.wire.corrupt(match.everything, seed=1),
+        "no lease|nobody answered",
+    ),
+    "wire-api": Fault(
+        "exec.py::test_output_comes_whole",
+        Act("nothing comes through to a node that is up", lambda node: node.wire.block()),
+        "the kubelet",
+    ),
+}

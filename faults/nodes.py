@@ -1,0 +1,134 @@
+"""Faults of the running node: its kernel, its daemons, its files."""
+
+from faults.edits import ANONYMOUS, STEAL_CRIO, STEAL_KUBELET
+from faults.fault import Fault
+from faults.sabotage import Act, KernelArgument, command
+from faults.stage import Stage
+from harness.lab.node import Node
+
+_UP = "modules.py::test_script_executes"
+_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
+_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
+
+
+def _panic(node: Node) -> None:
+    """Nothing of a node's own has the kernel panic: it is told to by the hardware."""
+    node.succeed("echo 1 > /proc/sys/kernel/unknown_nmi_panic")
+    node.boot.qmp.execute("inject-nmi")
+
+
+def _starting(words: str, says: str) -> Fault:
+    return Fault(_ADDED, command(words), says, stage=Stage.STARTING)
+
+
+FAULTS = {
+    "boot-programs": Fault(
+        "boot.py::test_host_runs_only_init_crio_and_kubelet",
+        command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"),
+        "assert .*'sleep'",
+    ),
+    "memory-disk": Fault(
+        "in_memory.py::test_a_disk_is_there_once_its_driver_is_loaded",
+        command("chroot /host /bin/modprobe nvme; sleep 2"),
+        "the node has nvme.* before any pod asks for it",
+    ),
+    "boot-bin": Fault("boot.py::test_bin_holds_only_what_kios_has", command("touch /host/bin/sh"), "there is also sh"),
+    "boot-plugin": Fault(
+        "boot.py::test_kubelet_is_on_its_own",
+        command("d=/host/etc/cni/net.d; mkdir -p $d; touch $d/a.conf"),
+        r"a\.conf",
+    ),
+    "modules-before": Fault(
+        "modules.py::test_without_the_modules_nothing_works",
+        command("chroot /host /bin/modprobe binfmt-script"),
+        "== 8",
+    ),
+    "logs-crio": Fault(
+        "logs.py::test_mirror_is_complete_and_in_order[crio]", STEAL_CRIO, "the lines written to crio.log in crio's log"
+    ),
+    "logs-kubelet": Fault(
+        "logs.py::test_mirror_is_complete_and_in_order[kubelet]",
+        STEAL_KUBELET,
+        "the lines written to kubelet.log in kubelet's log",
+    ),
+    "logs-before": Fault(
+        "logs.py::test_lines_from_before_the_reader_are_there", STEAL_CRIO, "the lines written to crio.log before"
+    ),
+    "logs-restart": Fault(
+        "logs.py::test_mirroring_outlives_a_restart_of_the_kubelet",
+        # Init has the next kubelet write to a new one.
+        command("rm /host/var/run/kubelet.log"),
+        "the first words of another kubelet: it did not happen",
+    ),
+    "logs-strangers": Fault(
+        "logs.py::test_strangers_read_no_logs",
+        command(f"{ANONYMOUS}; p=$(pidof kubelet); kill $p; while [ $p = $(pidof kubelet) ]; do :; done"),
+        "a stranger",
+    ),
+    "init-users": Fault(
+        "init.py::test_kubelet_finds_its_users",
+        command("rm /host/etc/passwd"),
+        "kubelet's own words.*/etc/passwd",
+    ),
+    "init-hostname": Fault(
+        "init.py::test_hostname_is_the_files[bare]",
+        command("(while sleep 0.1; do nsenter -t 1 -u hostname kios-node; done) > /dev/null 2>&1 &"),
+        "the node's name is 'kios-node'",
+    ),
+    "init-power": Fault(
+        "init.py::test_every_power_off_leaves_the_data_partition_clean",
+        command("(trap 'poweroff -f' TERM; while :; do sleep 1; done) > /dev/null 2>&1 &"),
+        "5 of 5 power-offs left the data partition mounted",
+    ),
+    "exec-commands": Fault(
+        "exec.py::test_commands_run_in_their_container", command("rm /host/bin/crun"), "container is not created or running"
+    ),
+    "examples-hold": Fault(
+        "examples.py::test_examples_hold_one_after_the_other", command("hostname other"), r"'other\\n' == 'kios-node\\n'"
+    ),
+    "inventory-port": Fault(
+        "inventory.py::test_a_node_listens_on_the_kubelets_port_alone",
+        command("nc -l -p 7000 > /dev/null 2>&1 &"),
+        r"there also listens \[7000\]",
+    ),
+    "clone-clock": Fault(
+        "clone.py::test_ready_node_is_live_and_true",
+        command("date -u -s '2026-01-01 00:00:00'"),
+        "the node's clock is off by -",
+    ),
+    "bundle-memory": Fault(
+        "bundle.py::test_failed_node_goes_on_where_it_failed",
+        command("(while :; do rm -f /host/run/here; sleep 0.2; done) > /dev/null 2>&1 &"),
+        "can't open '/host/run/here'",
+    ),
+    "refused-ports": Fault(
+        "refused.py::test_refused_manifest_is_named_with_the_reason[ports]",
+        command("kill -STOP $(pidof tinycat)"),
+        "milestone odd/main: (nothing was heard|it did not happen)",
+        stage=Stage.STARTING,
+    ),
+    "refused-offline": Fault(
+        "refused.py::test_refusal_is_known_without_a_network",
+        command("kill -STOP $(pidof tinycat)"),
+        "milestone odd/main: (nothing was heard|it did not happen)",
+        stage=Stage.STARTING,
+    ),
+    "node-panic": Fault(_UP, Act("the kernel panics", _panic), "kernel panic: NMI"),
+    "node-reset": Fault(_UP, command("(reboot -f) > /dev/null 2>&1 &"), "the machine was reset"),
+    "node-off": Fault(_UP, command("(poweroff -f) > /dev/null 2>&1 &"), r"switched off \(guest-shutdown"),
+    "node-crio-stops": _starting("kill -STOP $(pidof crio)", "crio is stopped"),
+    "node-kubelet-stops": _starting("kill -STOP $(pidof kubelet)", "kubelet is stopped"),
+    "node-crio-ends": _starting("mv /host/bin/crio /host/bin/other; kill $(pidof crio)", "crio ended 4 times"),
+    "node-kubelet-ends": _starting(
+        "echo 'kind: Rubbish' > /host/etc/kubernetes/config.yaml; kill $(pidof kubelet)",
+        "kubelet ended 4 times within .*Rubbish",
+    ),
+    "node-crun": _starting("rm /host/bin/crun", "of pod node cannot run: .*crun"),
+    "node-conmon": _starting("rm /host/bin/conmon", "of pod node cannot run: .*conmon"),
+    "node-modules": _starting("mount -t tmpfs none /host/lib/modules", "container modprobe of pod node ended"),
+    "node-read-only": _starting("mount -o remount,ro /host/var/log", "[Rr]ead-only file system"),
+    "node-full": _starting("dd if=/dev/zero of=/host/var/log/filler bs=1M || true", "[Nn]o space left on device"),
+    "node-disk-gone": _starting("echo 1 > /sys/class/nvme/nvme0/device/remove", "nvme0n1"),
+    "node-certificate": _starting("date -u -s '2040-01-01 00:00:00'", "certificate|clock"),
+    "node-no-init": Fault(_COLD, KernelArgument("rdinit=/nothing"), "kernel (panic|finds no root)", stage=Stage.BOOTING),
+}
