@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes to make is the host's affair, and it may be busy.
+settings.register_profile("any host", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any host")
 
 # A shell has its jobs in the background ignore SIGINT, and all their children after them; some tests send it to theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
