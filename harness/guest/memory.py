@@ -66,6 +66,7 @@ def _plain(found: Mapping[str, bytes | None]) -> str:
     if lines := found.get("lines"):
         return " ".join(lines.decode(errors="replace").split())
     text = (found["words"] or b"").decode(errors="replace")
-    if where := found.get("where"):
-        text = f"{text}, in {where.decode(errors='replace')}"
+    if "where" in found:
+        where = (found["where"] or b"").decode(errors="replace")
+        text = f"panic: {text}{f', in {where}' if where else ''}"
     return re.sub(r"\\(.)", lambda escaped: {"n": " ", "t": " "}.get(escaped[1], escaped[1]), text)

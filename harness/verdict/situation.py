@@ -46,10 +46,6 @@ _KERNEL = re.compile(trouble.STAMP)
 # init's words for a daemon that it starts again at once, for ever; a scenario that restarts daemons does it far more seldom.
 _EXITED = re.compile(trouble.STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
 _EXITS, _EXITS_WITHIN = 4, 60.0
-# A daemon that reads its configuration ends within seconds; one that does some of its work first takes longer.
-_AT_ONCE_WITHIN = 20.0
-_AT_ONCE = "each time as soon as init had started it, as with a configuration or an argument that it refuses"
-_LATER = "each time some seconds after init had started it, as at a pod that it crashes on"
 # Most lines tell nothing of all this, nor of the way up: none of these words is in them.
 _WORDS = (*trouble.WORDS, "kiOS: ", "0.000000]", "/init as")
 # The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
@@ -206,10 +202,10 @@ class Situation:
             exits = self._exits.setdefault(exited["daemon"], deque(maxlen=_EXITS))
             exits.append(line.at)
             if len(exits) == _EXITS and exits[-1] - exits[0] <= _EXITS_WITHIN:
-                within = exits[-1] - exits[0]
-                how = _AT_ONCE if within < _AT_ONCE_WITHIN else _LATER
                 self._loop = Contradicted(
-                    f"{exited['daemon']} ended {_EXITS} times within {within:.0f} s, {how}", daemon=exited["daemon"]
+                    f"{exited['daemon']} ended {_EXITS} times within {exits[-1] - exits[0]:.0f} s, each time soon after init "
+                    "had started it, as with a configuration or an argument that it refuses, or a pod that it crashes at",
+                    daemon=exited["daemon"],
                 )
 
     def _hear_event(self, event: QmpEvent) -> None:

@@ -56,6 +56,6 @@ PANIC = (
 
 def test_a_panic_is_told_with_what_ran_into_it(tmp_path: Path) -> None:
     where = "k8s.io/kubernetes/pkg/kubelet/runtimeclass.(*Manager).LookupRuntimeHandler"
-    words = "runtime error: invalid memory address or nil pointer dereference"
+    words = "panic: runtime error: invalid memory address or nil pointer dereference"
     assert found("kubelet", OLD + b"\0" + PANIC + b"\0" + NEW, tmp_path) == f"{words}, in {where}"
     assert found("kubelet", PANIC[:200] + b"\0", tmp_path) == words
