@@ -99,6 +99,8 @@ class Boot:
         self._takes_commands = False
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._closing.callback(self._disks.close)
+        # A question that a node off the network leaves open ends with QEMU.
+        after_qemu = self._closing.enter_context(contextlib.ExitStack())
         try:
             qmp_end, console_end, agent_end = self._spawn(argv)
             token = credentials.token
@@ -123,7 +125,7 @@ class Boot:
             if frozen:
                 self.agent.call()
             self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
-            self._closing.callback(self._watch.close)
+            after_qemu.callback(self._watch.close)
             if frozen and not frozen.keeps_its_clock:
                 # Certificates and logs need today's time.
                 clock.set_to_hosts(self.run)

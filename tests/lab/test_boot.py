@@ -1,6 +1,8 @@
 """What a boot waits for, with a program in QEMU's place that says what QEMU says."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from harness import space
 from harness.errors import HarnessError, NodeFailure
+from harness.guest import kubelet
 from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
@@ -22,6 +25,8 @@ _QEMU = r"""
 import json, socket, sys
 qmp = socket.socket(fileno=int(sys.argv[1]))
 def say(message): qmp.sendall(json.dumps(message).encode() + b"\n")
+# Takes connections and never answers, as QEMU does for a guest that is off the network.
+kubelet = socket.create_server(("127.0.0.1", 0))
 say({"QMP": {"version": {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}, "capabilities": []}})
 forward = "  TCP[HOST_FORWARD]  9  127.0.0.1  %d  10.0.2.15  %d  0  0\r\n"
 asked = ""
@@ -33,7 +38,7 @@ while received := qmp.recv(65536).decode():
         continue
     asked = ""
     table = command["execute"] == "human-monitor-command"
-    reply = {"return": forward % (8, 10250) + forward % (9, 22) if table else {}}
+    reply = {"return": forward % (kubelet.getsockname()[1], 10250) + forward % (9, 22) if table else {}}
     say({**reply, "id": command["id"]} if "id" in command else reply)
 """
 _KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")
@@ -50,15 +55,20 @@ def runs(name: str) -> ContainerState:
     return ContainerState(name, "main", "running")
 
 
-@pytest.fixture
-def boot(tmp_path: Path) -> Iterator[Boot]:
-    """A boot of a node with one pod `web` that has never been heard of."""
+def booted(folder: Path, reachable: Callable[[], bool]) -> Boot:
+    """A boot of a node with one pod `web`."""
 
     def argv(channels: Channels) -> list[str]:
         return [sys.executable, "-c", _QEMU, str(channels.qmp)]
 
-    expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, lambda: False, "52:54:00:6b:69:6f")
-    with closing(Boot(argv, tmp_path, Credentials.make(tmp_path), expected, lambda: None, ExitStack())) as running:
+    expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, reachable, "52:54:00:6b:69:6f")
+    return Boot(argv, folder, Credentials.make(folder), expected, lambda: None, ExitStack())
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Boot]:
+    """A boot of a node whose pod has never been heard of."""
+    with closing(booted(tmp_path, lambda: False)) as running:
         yield running
 
 
@@ -89,6 +99,20 @@ def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], he
     boot.feed.publish(heard)
     with pytest.raises(NodeFailure, match="did not happen within 0 s"):
         boot.wait(goal(boot), within=0)
+
+
+def test_a_kubelet_that_does_not_answer_holds_up_no_end(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def reachable() -> bool:
+        asked.set()
+        return True
+
+    boot = booted(tmp_path, reachable)
+    assert asked.wait(10)
+    began = time.monotonic()
+    boot.close()
+    assert time.monotonic() - began < kubelet._ANSWER_SECONDS / 2
 
 
 def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: Boot) -> None:
