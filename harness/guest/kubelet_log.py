@@ -3,6 +3,8 @@
 _MIRRORED = "/host/var/log/pods/*/kubelet/*.log"
 # A named pipe, for whoever mirrors the daemon's log (kiOS contract).
 _PIPE = "/host/var/run/kubelet.log"
+# Out of CRI's format (see `crilog`): kiOS's tinycat reads 100 bytes at a time, and most lines are in parts.
+_WHOLE = r"""awk '{tag = $3; sub(/^[^ ]* [^ ]* [^ ]* /, ""); printf "%s%s", $0, tag == "P" ? "" : "\n"}'"""
 
 
 def from_pipe(select: str) -> str:
@@ -16,5 +18,5 @@ def from_pipe(select: str) -> str:
 
 
 def from_anywhere(select: str) -> str:
-    """The same by the mirror's log files, in CRI's format, else by the pipe."""
-    return f"if ls {_MIRRORED} > /dev/null 2>&1; then cat {_MIRRORED} | {select}; else {from_pipe(select)}; fi"
+    """The same by the mirror's log files, else by the pipe."""
+    return f"if ls {_MIRRORED} > /dev/null 2>&1; then cat {_MIRRORED} | {_WHOLE} | {select}; else {from_pipe(select)}; fi"

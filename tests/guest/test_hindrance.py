@@ -68,7 +68,7 @@ def test_the_last_reason_counts() -> None:
 def test_the_end_of_the_log_is_read(tmp_path: Path) -> None:
     log = tmp_path / "var/log/pods/kube-system_node_uid/kubelet/0.log"
     log.parent.mkdir(parents=True)
-    log.write_text("".join(f"line {number}\n" for number in range(1000)))
+    log.write_text("".join(f"2026-11-25T23:52:39.4+00:00 stdout F line {number}\n" for number in range(1000)))
     command = hindrance.command().replace("/host/", f"{tmp_path}/")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.splitlines() == [f"line {number}" for number in range(700, 1000)]

@@ -49,10 +49,11 @@ def test_a_file_is_asked_for_by_its_name_alone() -> None:
 def test_the_mirrors_files_are_looked_at_where_there_are_any(tmp_path: Path) -> None:
     log = tmp_path / "var/log/pods/kube-system_node_uid/kubelet/0.log"
     log.parent.mkdir(parents=True)
-    log.write_text('t F "Could not process manifest file" path="/m/odd.yaml"\nt F another line\n')
+    parts = [("P", '"Could not process  manifest file" '), ("F", 'path="/m/odd.yaml"'), ("P", "another"), ("F", " line")]
+    log.write_text("".join(f"2026-11-25T23:52:39.4+00:00 stdout {tag} {text}\n" for tag, text in parts))
     command = refusal.looking_command("odd.yaml").replace("/host/", f"{tmp_path}/")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout == 't F "Could not process manifest file" path="/m/odd.yaml"\n'
+    assert done.stdout == '"Could not process  manifest file" path="/m/odd.yaml"\n'
 
 
 def test_where_nobody_mirrors_the_pipe_is_read_and_filled_again(tmp_path: Path) -> None:
