@@ -36,6 +36,10 @@ _STAT = re.compile(rb"Type: ([\w ]+?) +Mode: .*? Size: (\d+)\n", re.DOTALL)
 _ROW = re.compile(rb"/\d+/\d+/\d+/\d+/([^/\0]+)/\d*/\n")
 
 
+# With less, a node cannot even log.
+_LEAST_FREE, _LEAST_INODES = 1 << 20, 64
+
+
 @dataclass(frozen=True)
 class Superblock:
     """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
@@ -65,6 +69,24 @@ class Superblock:
     def free(self) -> int:
         """The room for more content, in bytes."""
         return self.block_size * self.free_blocks
+
+    def check_room(self, blocks: int, inodes: int) -> None:
+        """Raises NodeFailure for a data partition on which no node can write, InputError for one without so much room."""
+        wanted = self.block_size * blocks
+        if wanted > self.free:
+            if self.free < _LEAST_FREE:
+                raise NodeFailure(f"the image's data partition is full: {self.free >> 10} KiB are free")
+            raise InputError(
+                f"The data partition has {self.free >> 20} MiB free and {-(-wanted >> 20)} MiB are wanted: "
+                "put less on it, or take an image with a larger one."
+            )
+        if inodes > self.free_inodes:
+            if self.free_inodes < _LEAST_INODES:
+                raise NodeFailure(f"the image's data partition has no inodes left: {self.free_inodes} are free")
+            raise InputError(
+                f"The data partition has room for {self.free_inodes} files and {inodes} are wanted: "
+                "put fewer on it, or take an image with a larger one."
+            )
 
 
 def read_superblock(path: Path, offset: int) -> Superblock:

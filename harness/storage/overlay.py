@@ -120,7 +120,7 @@ def inject(
     They belong to root, take the place of files and links of that name, and get the folders they need. The partition is
     the range of `base` in bytes; `base` is only read. The result depends on `base` alone, so that one overlay can take one
     injection only, and before its first boot. `scratch` is a path where a folder for the work can be made; it is gone
-    afterwards. InputError if the file system has no room for the files, HarnessError if a path is bad, or it does not take one.
+    afterwards. For a file system without room see `Superblock.check_room`; HarnessError if a path is bad, or not taken.
     """
     for path in files:
         _check_path(path)
@@ -222,7 +222,7 @@ def _folders(nodes: Mapping[PurePosixPath, _Node]) -> Sequence[PurePosixPath]:
 
 
 def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath]) -> None:
-    """Raises InputError if there is no room for all: what is replaced or there already is not counted as room."""
+    """See `Superblock.check_room`: what is replaced or there already is not counted as room."""
     block = superblock.block_size
     entries = dict.fromkeys(folders, 0)
     for path in {*nodes, *folders}:
@@ -230,18 +230,7 @@ def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node
             entries[path.parent] += len(os.fsencode(path.name)) + _DIRECTORY_ENTRY
     blocks = sum(-(-len(_blocks_of(node)) // block) for node in nodes.values())
     blocks += sum(size // block + 1 for size in entries.values())
-    if blocks > superblock.free_blocks:
-        free = f"{superblock.free >> 20} MiB" if superblock.free >> 20 else f"{superblock.free >> 10} KiB"
-        raise InputError(
-            f"The image's data partition is full: it has {free} free and {-(-blocks * block >> 20)} MiB are wanted: "
-            "put less on it, or take an image with a larger one."
-        )
-    inodes = len({*nodes, *folders})
-    if inodes > superblock.free_inodes:
-        raise InputError(
-            f"The image's data partition has no inodes left: room for {superblock.free_inodes} files and {inodes} are wanted: "
-            "put fewer on it, or take an image with a larger one."
-        )
+    superblock.check_room(blocks, len({*nodes, *folders}))
 
 
 def _kinds(partition: Path, paths: Sequence[PurePosixPath]) -> Mapping[PurePosixPath, bytes]:

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from harness import tools
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, NodeFailure
 from harness.storage import ext4, gpt, overlay
 
 _MIB = 1 << 20
@@ -288,7 +289,7 @@ def test_a_folder_or_link_that_cannot_be_made_is_an_error(
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        (overlay.File(b""), r"no inodes left: room for \d+ files and 8001 are wanted"),
+        (overlay.File(b""), r"room for \d+ files and 8001 are wanted"),
         (overlay.Link("x" * 60), r"has 20 MiB free and \d+ MiB are wanted"),
         (overlay.Folder(), r"has 20 MiB free and \d+ MiB are wanted"),
     ],
@@ -307,14 +308,21 @@ def test_too_many_files_are_refused_before_one_is_written(
     assert ran == []
 
 
-def test_a_partition_that_is_full_is_said_to_be_in_kib(base: Path, tmp_path: Path) -> None:
+def test_a_partition_on_which_no_node_could_write_is_the_images_fault(base: Path, tmp_path: Path) -> None:
     full = tmp_path / "full.raw"
     shutil.copyfile(base, full)
     superblock = ext4.read_superblock(base, _START)
     (tmp_path / "fill").write_bytes(b"x" * (superblock.free - 8 * superblock.block_size))
     tools.run("debugfs", "-w", "-R", f"write {tmp_path / 'fill'} /fill", f"{full}?offset={_START}")
-    with pytest.raises(InputError, match=r"data partition is full: it has \d+ KiB free and 1 MiB are wanted"):
+    with pytest.raises(NodeFailure, match=r"the image's data partition is full: \d+ KiB are free"):
         _inject(full, tmp_path, {PurePosixPath("/big"): b"x" * 100_000})
+
+
+def test_a_partition_without_inodes_is_the_images_fault(base: Path) -> None:
+    superblock = replace(ext4.read_superblock(base, _START), free_inodes=3)
+    with pytest.raises(NodeFailure, match="the image's data partition has no inodes left: 3 are free"):
+        superblock.check_room(1, 14)
+    replace(superblock, free_inodes=14).check_room(1, 14)
 
 
 def test_what_just_fits_is_taken(base: Path, tmp_path: Path) -> None:
