@@ -100,16 +100,20 @@ FAULTS = {
     "clone-power": Fault(
         "clone.py::test_ready_node_can_be_powered_off_and_booted", NO_BUTTON, "power-off by the guest: it did not happen"
     ),
-    "manifest-image": _refused(Edit("emilyls/dhcp:9.4.1", "emilyls/dhcp:9.9.9"), r"emilyls/dhcp:9\.9\.9"),
+    "manifest-image": _refused(Edit("emilyls/dhcp:9.4.1", "emilyls/dhcp:9.9.9"), r"emilyls/dhcp:9\.9\.9: no such image"),
     "manifest-key": _refused(Edit("hostNetwork", "hostNetwrok"), "hostNetwrok"),
     "manifest-tab": _refused(Edit(_SPEC, "\thostNetwork: true\n"), "tab"),
-    "manifest-twice": _refused(Edit("  - name: kubelet\n", "  - name: crio\n"), r"containers\[1\].name.*crio"),
-    "manifest-version": _refused(Edit("apiVersion: v1", "apiVersion: v2"), "v2"),
+    "manifest-twice": _refused(Edit("  - name: kubelet\n", "  - name: crio\n"), "two containers are named crio"),
+    "manifest-version": _refused(Edit("apiVersion: v1", "apiVersion: v2"), "apiVersion is v2"),
     "manifest-secret": _refused(Edit("emptyDir: {}", "secret: {secretName: keys}"), "[Ss]ecret"),
-    "manifest-selector": _refused(_spec_with("nodeSelector: {disk: ssd}"), "nodeSelector"),
+    "manifest-selector": Fault(
+        _ADDED, _spec_with("nodeSelector: {disk: ssd}"), "rejected pod node: .*NodeAffinity", stage=Stage.STARTING
+    ),
     "manifest-root": _refused(_spec_with("securityContext: {runAsNonRoot: true, runAsUser: 0}"), "runAsNonRoot"),
     "manifest-sysctl": _refused(_spec_with("securityContext: {sysctls: [{name: kernel.hostname, value: x}]}"), "sysctl"),
-    "manifest-requests": _refused(_one_more("large", "['true']\n    resources: {requests: {memory: 9Gi}}"), "9 ?Gi"),
+    "manifest-requests": _refused(
+        _one_more("large", "['true']\n    resources: {requests: {memory: 9Gi}}"), "pods request 9216 MiB"
+    ),
     "manifest-command": Fault(
         _ADDED,
         with_command("docker.io/emilyls/resize2fs:v1", "[nothing]"),
@@ -123,7 +127,10 @@ FAULTS = {
         stage=Stage.STARTING,
     ),
     "manifest-endless": Fault(
-        _ADDED, _one_more("endless", "[sleep, '9999']"), "milestone node/endless: it did not happen", stage=Stage.STARTING
+        _ADDED,
+        _one_more("endless", "[sleep, '9999']"),
+        "milestone node/endless: (nothing was heard|it did not happen)",
+        stage=Stage.STARTING,
     ),
     "manifest-file": Fault(
         _ADDED,
@@ -132,6 +139,9 @@ FAULTS = {
         stage=Stage.STARTING,
     ),
     "manifest-cpu": Fault(
-        _ADDED, _one_more("greedy", "['true']\n    resources: {requests: {cpu: 8}}"), r"lacks 8\.00 CPUs", stage=Stage.STARTING
+        _ADDED,
+        _one_more("greedy", "['true']\n    resources: {requests: {cpu: 8}}"),
+        "rejected pod node: .*OutOfcpu",
+        stage=Stage.STARTING,
     ),
 }

@@ -14,6 +14,8 @@ _MOST = 300
 _ERROR = r'err="(?P<error>(?:[^"\\]|\\.)*)"'
 _OF_VOLUME = r'Error: (?P<words>MountVolume\.\w+ failed for volume "[^"]*") \([^)]*\) pod "{name}" \([^)]*\) : (?P<why>.*)'
 _OF_POD = r'"(?:Error syncing pod, skipping|CreatePodSandbox for pod failed)" ' + _ERROR + r' pod="{namespace}/{name}"'
+# How a pod's own error sums up those of its volumes, each of which has a line of its own.
+_SUMMED_UP = "unmounted volumes="
 # What only repeats who it was.
 _AROUND = re.compile(
     r'^failed to "\w+" for .*? with \w+: |rpc error: code = \w+ desc = |Failed to create sandbox for pod "[^"]*": '
@@ -37,7 +39,7 @@ def reason_in(said: str, namespace: str, name: str) -> str:
     for line in log.splitlines():
         if found := of_volume.search(line):
             reason = f"{found['words']}: {found['why']}"
-        elif found := of_pod.search(line):
+        elif (found := of_pod.search(line)) and not (reason and _SUMMED_UP in found["error"]):
             reason = _AROUND.sub("", _plain(found["error"])).strip('" ')
     return reason[:_MOST]
 

@@ -39,12 +39,13 @@ class Refusals:
             look = self._looks.setdefault(pod.file, now + within)
             if now >= look:
                 self._looks[pod.file] = now + _LOOK_AGAIN
-                if words := refusal.reason_in(self._log_about(pod.file), pod.file):
+                name = f"{pod.namespace}/{pod.name}"
+                if words := refusal.reason_in(self._log_about(pod.file, name), pod.file, name):
                     self._feed.publish(PodState(pod.name, "Failed", f"{pod.file}: {words}", pod.namespace))
 
-    def _log_about(self, file: str) -> str:
-        """What the kubelet's log says of a file, by the console pod; where that takes no commands, by the mirror."""
-        told = self._output_of(refusal.looking_command(file))
+    def _log_about(self, file: str, name: str) -> str:
+        """What the kubelet's log says of a manifest and its pod, by the console pod, or by the mirror."""
+        told = self._output_of(refusal.looking_command(file, name))
         if told is not None:
             return told
         try:

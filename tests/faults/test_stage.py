@@ -13,6 +13,7 @@ from faults.stage import Stage
         (["firmware", "kernel", "init"], ["node/dhcpcd"], Stage.BOOTING),
         (["firmware", "kubelet-api"], ["node/dhcpcd"], Stage.STARTING),
         (["firmware", "node/modprobe"], ["node/dhcpcd"], Stage.STARTING),
+        (["firmware", "shell"], ["node/modprobe"], Stage.STARTING),
         (["firmware", "node/modprobe"], [], Stage.READY),
     ],
 )

@@ -65,6 +65,16 @@ def test_the_last_reason_counts() -> None:
     assert "too odd" in hindrance.reason_in(f"{_SANDBOX}\n{other}\n", "default", "small")
 
 
+def test_a_volumes_own_reason_is_told_and_not_that_it_is_not_there() -> None:
+    summed_up = (
+        _AT + 'pod_workers.go:1324] "Error syncing pod, skipping" err="unmounted volumes=[v], unattached volumes=[], '
+        'failed to process volumes=[]: context deadline exceeded" pod="default/medium" podUID="1"'
+    )
+    assert hindrance.reason_in(f"{_VOLUME}\n{summed_up}\n", "default", "medium").endswith('unknown storage medium "memory"')
+    assert hindrance.reason_in(f"{summed_up}\n", "default", "medium").startswith("unmounted volumes=[v]")
+    assert "deadline" not in hindrance.reason_in(f"{summed_up}\n{_VOLUME}\n", "default", "medium")
+
+
 def test_the_end_of_the_log_is_read(tmp_path: Path) -> None:
     log = tmp_path / "var/log/pods/kube-system_node_uid/kubelet/0.log"
     log.parent.mkdir(parents=True)
