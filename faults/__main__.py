@@ -126,7 +126,7 @@ def _seen_of(name: str, control: Future[Verdict], subject: Subject) -> Seen:
         if isinstance(fault.how, Outside):
             try:
                 surroundings = fault.how.make(Path(folder), subject.as_image())
-            except HarnessError as unmade:
+            except (HarnessError, OSError) as unmade:
                 return Seen(caught=False, line="", wrong=f"the fault could not be made: {unmade}")
         verdict = verdict_on(fault.scenario, {plugin.NAME: name}, subject.given(), surroundings)
     if not verdicts.is_caught(fault, verdict):

@@ -123,16 +123,20 @@ FAULTS = {
     "wire-acks": _on_the_wire(
         "every ACK of the DHCP server is lost",
         lambda node: node.wire.drop(match.dhcp(Kind.ACK)),
-        r"no lease, though it was answered: [^A]*$",
+        r"though it was answered: DISCOVER, OFFER, \d+ x REQUEST",
     ),
     "wire-naks": _on_the_wire(
-        "a DHCP server that refuses each REQUEST", lambda node: node.wire.dhcp().refuse(), "no lease, though .*NAK"
+        "a DHCP server that refuses each REQUEST",
+        lambda node: node.wire.dhcp().refuse(),
+        "answered: DISCOVER, OFFER, REQUEST, NAK",
     ),
     "wire-stranger": _on_the_wire(
-        "answers to somebody else's question", lambda node: node.wire.dhcp(None, with_another_xid), "no lease, though"
+        "answers to somebody else's question",
+        lambda node: node.wire.dhcp(None, with_another_xid),
+        "answered: (DISCOVER, OFFER, ){3}",
     ),
     "wire-taken": _on_the_wire(
-        "somebody has the address already", lambda node: node.wire.occupy("10.0.2.15"), "no lease, though .*DECLINE"
+        "somebody has the address already", lambda node: node.wire.occupy("10.0.2.15"), "answered: .*?DECLINE"
     ),
     "wire-noise": _on_the_wire(
         "every frame to and from the node is damaged",

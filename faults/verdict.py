@@ -82,9 +82,9 @@ def line_of(fault: Fault, verdict: Verdict) -> str:
     if fault.party is None:
         return ""
     found = re.search(fault.words, verdict.words)
-    at = found.start() if found else 0
-    start = verdict.words.rfind("\n", 0, at) + 1
-    line = verdict.words[start:].partition("\n")[0]
-    # Words that stand far behind in a long line are what it is known by.
-    cut = max(0, (found.end() if found else 0) - start - _MOST)
-    return " ".join(line[cut : cut + _MOST].split())
+    first, last = found.span() if found else (0, 0)
+    start = verdict.words.rfind("\n", 0, first) + 1
+    # What it is known by may stand far behind in a long line.
+    begin = start if last - start <= _MOST else first
+    line = verdict.words[begin : max(begin + _MOST, last)].partition("\n")[0]
+    return " ".join(line.split())
