@@ -102,7 +102,7 @@ FAULTS = {
     ),
     "manifest-image": _refused(Edit("emilyls/dhcp:9.4.1", "emilyls/dhcp:9.9.9"), r"emilyls/dhcp:9\.9\.9: no such image"),
     "manifest-key": _refused(Edit("hostNetwork", "hostNetwrok"), "hostNetwrok"),
-    "manifest-tab": _refused(Edit(_SPEC, "\thostNetwork: true\n"), "tab"),
+    "manifest-tab": _refused(Edit(_SPEC, "\thostNetwork: true\n"), "indented with a tab"),
     "manifest-twice": _refused(Edit("  - name: kubelet\n", "  - name: crio\n"), "two containers are named crio"),
     "manifest-version": _refused(Edit("apiVersion: v1", "apiVersion: v2"), "apiVersion is v2"),
     "manifest-secret": _refused(Edit("emptyDir: {}", "secret: {secretName: keys}"), "[Ss]ecret"),

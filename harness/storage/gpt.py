@@ -86,6 +86,8 @@ def sector_size_of(path: Path) -> int:
     kinds = [record.kind for record in records]
     if kinds and _PROTECTIVE not in kinds and all(record.plausible for record in records):
         raise GptError(f"{path} has an MBR and no GPT, as `create-image --mbr` makes it: make the image without --mbr")
+    if not path.stat().st_size:
+        raise GptError(f"{path} is an empty file")
     raise GptError(f"{path} is not a GPT disk image: 'EFI PART' is expected at byte 512 or 4096 of a raw image")
 
 

@@ -189,6 +189,12 @@ def test_a_disk_with_an_mbr_alone_is_called_so(tmp_path: Path, kinds: tuple[int,
         gpt.sector_size_of(path)
 
 
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "disk.raw").touch()
+    with pytest.raises(GptError, match="is an empty file"):
+        gpt.sector_size_of(tmp_path / "disk.raw")
+
+
 @pytest.mark.parametrize(
     "start",
     [
