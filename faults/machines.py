@@ -53,7 +53,7 @@ FAULTS = {
         Qemu("a machine of 512 MiB", lambda argv: ["512M" if word == "1024M" else word for word in argv]),
         "kernel panic: write error",
     ),
-    "machine-writes": _starting(
+    "machine-writes": _booting(
         Qemu(
             "a disk that cannot be written to",
             lambda argv: [_failing(word) if "node-name=disk," in word else word for word in argv],
@@ -65,7 +65,7 @@ FAULTS = {
         Qemu("a NIC for which the pod loads no driver", _instead("virtio-net-pci,", "rtl8139,")),
         "no driver has made one of its NIC",
     ),
-    "machine-clock": _starting(Qemu("a clock of 2010", _instead("base=utc", "base=2010-01-01T00:00:00")), "clock"),
+    "machine-clock": _starting(Qemu("a clock of 2040", _instead("base=utc", "base=2040-01-01T00:00:00")), "clock"),
     "machine-reset": Fault(
         _COLD,
         InTheBoot("a machine that is reset as the kernel starts", KERNEL, lambda node: node.boot.qmp.execute("system_reset")),

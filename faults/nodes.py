@@ -77,7 +77,10 @@ FAULTS = {
     ),
     "init-power": Fault(
         "init.py::test_every_power_off_leaves_the_data_partition_clean",
-        command("(trap 'poweroff -f' TERM; while :; do sleep 1; done) > /dev/null 2>&1 &"),
+        command(
+            "(echo 0 > /host/sys/fs/cgroup/cgroup.procs; trap '' TERM; while pidof kubelet; do sleep 0.1; done; poweroff -f)"
+            " > /dev/null 2>&1 &"
+        ),
         "5 of 5 power-offs left the data partition mounted",
     ),
     "exec-commands": Fault(
@@ -125,10 +128,14 @@ FAULTS = {
     ),
     "node-crun": _starting("rm /host/bin/crun", "of pod node cannot run: .*crun"),
     "node-conmon": _starting("rm /host/bin/conmon", "of pod node cannot run: .*conmon"),
-    "node-modules": _starting("mount -t tmpfs none /host/lib/modules", "container modprobe of pod node ended"),
+    "node-modules": _starting(
+        "mount -t tmpfs none /host/lib/modules", "container modprobe of pod node ended with status 1: .*not found"
+    ),
     "node-read-only": _starting("mount -o remount,ro /host/var/log", "[Rr]ead-only file system"),
     "node-full": _starting("dd if=/dev/zero of=/host/var/log/filler bs=1M || true", "[Nn]o space left on device"),
     "node-disk-gone": _starting("echo 1 > /sys/class/nvme/nvme0/device/remove", "nvme0n1"),
     "node-certificate": _starting("date -u -s '2040-01-01 00:00:00'", "certificate|clock"),
-    "node-no-init": Fault(_COLD, KernelArgument("rdinit=/nothing"), "kernel (panic|finds no root)", stage=Stage.BOOTING),
+    "node-no-init": Fault(
+        _COLD, KernelArgument("rdinit=/nothing"), "kernel panic: VFS: Unable to mount root", stage=Stage.BOOTING
+    ),
 }

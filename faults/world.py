@@ -56,7 +56,7 @@ FAULTS = {
         Qemu("QEMU is given an option that it does not have", lambda argv: [*argv, "-nonsense"]),
         "QEMU died with status 1: .*nonsense",
         Party.HOST,
-        Stage.BOOTING,
+        Stage.BEFORE,
     ),
     "host-room": Fault(
         _UP,
