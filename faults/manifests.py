@@ -67,6 +67,7 @@ FAULTS = {
             f"{CONTEXT}        add:\n        - SYS_MODULE\n",
         ),
         "modprobe may do 0x",
+        stage=Stage.STARTING,
     ),
     "hardening-root": Fault(
         "hardening.py::test_log_containers_may_do_nothing",

@@ -413,7 +413,10 @@ class Boot:
         self._refusals.look(self._pods_of(self._judge.unlisted(self._awaited())))
         if self.agent.answers:
             # Of its own pod a clone hears nothing.
-            self._refusals.look_unasked(self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods])))
+            unheard = self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods]))
+            # A kubelet that could be asked before would have told of them by now.
+            look = self._refusals.look if self._frozen and self._frozen.was_reachable else self._refusals.look_unasked
+            look(unheard)
         return False
 
     def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:

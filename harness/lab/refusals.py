@@ -10,7 +10,7 @@ from harness.manifests.pods import StaticPod
 from harness.verdict.feed import Feed, PodState
 
 # The kubelet lists a pod as soon as it has read its manifest. One that it has not is looked for in its log, now and again.
-_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 5.0
+_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 3.0
 # Where it cannot be asked: what reads its log then stands in nobody's way for so long.
 _HEARD_WITHIN = 10.0
 # The container of kiOS's page that mirrors the kubelet's log.

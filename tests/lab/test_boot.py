@@ -15,9 +15,10 @@ from harness.guest import kubelet
 from harness.guest.credentials import Credentials
 from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
+from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, PodState, QmpEvent
-from harness.verdict.timeline import FIRMWARE, INIT, KERNEL, SHELL, Milestone
+from harness.verdict.timeline import API, FIRMWARE, INIT, KERNEL, SHELL, Milestone, Passed
 from harness.vm.machine import Channels
 
 # Greets, answers every command, and forwards the two ports that a node has to have.
@@ -144,6 +145,18 @@ def test_the_harnesss_own_pod_is_not_looked_for_where_nothing_is_heard(boot: Boo
     looked: list[str] = []
     monkeypatch.setattr(boot._refusals, "look_unasked", lambda pods: looked.extend(each.name for each in pods))
     monkeypatch.setattr(type(boot.agent), "answers", True)
+    boot._hears_of_refusals()
+    assert looked == ["web"]
+
+
+def test_a_clone_that_had_been_on_the_network_is_looked_at_at_once(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(boot._refusals, "look", lambda pods: looked.extend(each.name for each in pods))
+    monkeypatch.setattr(type(boot.agent), "answers", True)
+    monkeypatch.setattr(boot, "_frozen", Frozen(Path("state"), (), Path("dhcp")))
+    boot._hears_of_refusals()
+    assert looked == []
+    monkeypatch.setattr(boot, "_frozen", Frozen(Path("state"), (Passed(API.name, 1.0),), Path("dhcp")))
     boot._hears_of_refusals()
     assert looked == ["web"]
 
