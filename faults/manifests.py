@@ -74,9 +74,9 @@ FAULTS = {
         Edit("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
         "the root of a log container can be written to",
     ),
-    "console-driver": Fault(
+    "console-port": Fault(
         "console.py::test_login_commands_and_a_hard_life",
-        Edit('    - "8250"\n', "    - virtio_net\n"),
+        Edit("    - ttyS0\n", "    - ttyS9\n"),
         "container agetty of pod console",
         stage=Stage.STARTING,
     ),
