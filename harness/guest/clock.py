@@ -2,29 +2,57 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from harness.errors import HarnessError
 from harness.serial.result import Result
 
 _TRIES, _OFF_SECONDS = 5, 0.1
+# By so much the two clocks may differ in their pace while they are compared.
+_DRIFT_SECONDS = 0.01
 
 Run = Callable[[str], Result]
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """By how many seconds a clock is ahead, at least and at most: the longer its answer took, the less that tells."""
+
+    least: float
+    most: float
+
+    @property
+    def middle(self) -> float:
+        return (self.least + self.most) / 2
+
+    def moved(self, by: float) -> "_Ahead":
+        return _Ahead(self.least + by, self.most + by)
+
+    def narrowed(self, by: "_Ahead") -> "_Ahead":
+        """What both allow; if they contradict each other, the later one."""
+        least, most = max(self.least, by.least), min(self.most, by.most)
+        return _Ahead(least, most) if least <= most + _DRIFT_SECONDS else by
+
+
 def set_to_hosts(run: Run) -> None:
-    """Sets the clock with the console pod's program `clock` and reads it back; HarnessError if it stays 0.1 s off."""
-    ahead = _seconds_ahead(run, "clock")
+    """Sets the clock with the console pod's program `clock` and reads it back; HarnessError if it stays 0.1 s off.
+
+    On a busy host one answer tells little, and the other way round than the next: what they tell together is gone by.
+    """
+    known = _ahead(run, "clock")
     for _ in range(_TRIES):
-        ahead = _seconds_ahead(run, f"clock {-ahead * 1e9:.0f}")
-        if abs(ahead) < _OFF_SECONDS:
+        by = -known.middle
+        known = known.moved(by).narrowed(_ahead(run, f"clock {by * 1e9:.0f}"))
+        if abs(known.middle) < _OFF_SECONDS:
             return
-    raise HarnessError(f"The node's clock cannot be set: it is {ahead:.1f} s ahead of this host's after {_TRIES} tries.")
+    raise HarnessError(f"The node's clock cannot be set: it is {known.middle:.1f} s ahead of this host's after {_TRIES} tries.")
 
 
-def _seconds_ahead(run: Run, command: str) -> float:
-    """By how much the clock that a command prints is ahead of this host's in the middle of the question."""
+def _ahead(run: Run, command: str) -> _Ahead:
+    """Of the clock that a command prints, which it read at some time between the question and the answer."""
     before = time.time()
     said = run(command)
     if said.status:
         raise HarnessError(f"The node's clock cannot be set: {said.text.strip()}")
-    return int(said.text) / 1e9 - (before + time.time()) / 2
+    told = int(said.text) / 1e9
+    return _Ahead(told - time.time(), told - before)
