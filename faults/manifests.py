@@ -10,12 +10,13 @@ from harness.errors import Party
 _REFUSED = "clone.py::test_ready_node_is_nobody_elses"
 _ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
 _SPEC = "  hostNetwork: true\n"
+_VOLUMES = "  volumes:\n  - name: runtime\n"
 _FIRST = "  initContainers:\n"
 _BUSYBOX = "    image: localhost/kios-e2e/console:v1\n"
 
 
 def _spec_with(line: str) -> Edit:
-    return Edit(_SPEC, f"{_SPEC}  {line}\n")
+    return Edit(_VOLUMES, f"  {line}\n{_VOLUMES}")
 
 
 def _refused(how: Edit, words: str) -> Fault:

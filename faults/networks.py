@@ -38,7 +38,7 @@ FAULTS = {
     "dhcp-gives-up": Fault(
         "dhcp.py::test_without_a_server_the_node_waits_and_recovers",
         IMPATIENT,
-        r"container dhcpcd of pod node ended with status 1(?!.*(NIC|eth9))",
+        r"container dhcpcd of pod node ended with status 1(?!.*(NIC|eth0 is down))",
         stage=Stage.STARTING,
     ),
     "dhcp-static": Fault(
@@ -49,7 +49,7 @@ FAULTS = {
     "dhcp-cable": Fault(
         "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
         IMPATIENT,
-        r"container dhcpcd of pod node ended with status 1(?!.*(NIC|eth9))",
+        r"container dhcpcd of pod node ended with status 1(?!.*(NIC|eth0 is down))",
         stage=Stage.STARTING,
     ),
     "dhcp-carrier": Fault(
@@ -113,7 +113,7 @@ FAULTS = {
     "page-interface": Fault(
         "page.py::test_the_page_runs",
         PageEdit("  - eth0\n", "  - eth9\n"),
-        "container dhcpcd of pod node ended.*eth9",
+        "dhcpcd exited.*eth0 is down: nothing has brought it up",
         stage=Stage.STARTING,
     ),
     "wire-silent": _on_the_wire(

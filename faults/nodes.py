@@ -56,8 +56,7 @@ FAULTS = {
     ),
     "logs-restart": Fault(
         "logs.py::test_mirroring_outlives_a_restart_of_the_kubelet",
-        # Init has the next kubelet write to a new one.
-        command("rm /host/var/run/kubelet.log"),
+        command("kill -STOP $(pidof tinycat)"),
         "the first words of another kubelet: it did not happen",
     ),
     "logs-strangers": Fault(
@@ -103,6 +102,7 @@ FAULTS = {
         "bundle.py::test_failed_node_goes_on_where_it_failed",
         command("(while :; do rm -f /host/run/here; sleep 0.2; done) > /dev/null 2>&1 &"),
         "can't open '/host/run/here'",
+        stage=Stage.STARTING,
     ),
     "refused-ports": Fault(
         "refused.py::test_refused_manifest_is_named_with_the_reason[ports]",
@@ -126,15 +126,21 @@ FAULTS = {
         "echo 'kind: Rubbish' > /host/etc/kubernetes/config.yaml; kill $(pidof kubelet)",
         "kubelet ended 4 times within .*Rubbish",
     ),
-    "node-crun": _starting("rm /host/bin/crun", "of pod node cannot run: .*crun"),
-    "node-conmon": _starting("rm /host/bin/conmon", "of pod node cannot run: .*conmon"),
+    "node-crun": _starting("rm /host/bin/crun", "the kubelet cannot begin pod node: exit status 1"),
+    "node-conmon": _starting("rm /host/bin/conmon", "the kubelet cannot begin pod node: .*/bin/conmon: no such file"),
     "node-modules": _starting(
-        "mount -t tmpfs none /host/lib/modules", "container modprobe of pod node ended with status 1: .*not found"
+        "nsenter -t 1 -m mount -t tmpfs none /lib/modules", "container modprobe of pod node ended with status 1: .*not found"
     ),
-    "node-read-only": _starting("mount -o remount,ro /host/var/log", "[Rr]ead-only file system"),
-    "node-full": _starting("dd if=/dev/zero of=/host/var/log/filler bs=1M || true", "[Nn]o space left on device"),
-    "node-disk-gone": _starting("echo 1 > /sys/class/nvme/nvme0/device/remove", "nvme0n1"),
-    "node-certificate": _starting("date -u -s '2040-01-01 00:00:00'", "certificate|clock"),
+    "node-full": Fault(
+        _ADDED,
+        command("dd if=/dev/zero of=/host/var/log/filler bs=1M || true"),
+        "node.yaml cannot be written on the node: No space left on device",
+    ),
+    "node-disk-gone": Fault(
+        _ADDED,
+        command("echo 1 > /sys/class/nvme/nvme0/device/remove"),
+        "node.yaml cannot be written on the node: Input/output error",
+    ),
     "node-no-init": Fault(
         _COLD, KernelArgument("rdinit=/nothing"), "kernel panic: VFS: Unable to mount root", stage=Stage.BOOTING
     ),

@@ -226,7 +226,7 @@ class NoLoader:
 
 @dataclass(frozen=True)
 class OnTheDisk:
-    """A file on the data partition of every node that boots."""
+    """A file on the data partition of every node."""
 
     path: str
     content: str
@@ -235,12 +235,13 @@ class OnTheDisk:
         return f"on the data partition: {self.path} with `{self.content}`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        prepare = NodeMaker.prepare
+        order = NodeMaker.order
 
-        def with_it(maker: NodeMaker, order: Order) -> Node:
-            return prepare(maker, replace(order, files={**order.files, PurePosixPath(self.path): self.content.encode()}))
+        def with_it(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
+            made = order(maker, *arguments, **named)
+            return replace(made, files={**made.files, PurePosixPath(self.path): self.content.encode()})
 
-        patch.setattr(NodeMaker, "prepare", with_it)
+        patch.setattr(NodeMaker, "order", with_it)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def read(junit: str, observed: str = "{}") -> Verdict:
         for child in case:
             if child.tag in ("failure", "error", "skipped"):
                 at_fault = [str(each.get("value")) for each in case.iter("property") if each.get("name") == AT_FAULT]
-                party = Party(at_fault[0]) if at_fault else None
+                # In JUnit a failure is the node's, if nothing else is said.
+                party = Party(at_fault[0]) if at_fault else Party.NODE if child.tag == "failure" else None
                 stage = Stage(told.get("stage", Stage.BEFORE))
                 return Verdict(child.tag, f"{child.get('message')}\n{child.text or ''}", party, stage, told.get("seconds"))
     return Verdict("passed")

@@ -31,7 +31,8 @@ def party_of(failure: BaseException) -> Party | None:
 
 def by_its_own(raised: BaseException, phase: str | None) -> Party:
     """Who is at fault for what a scenario raised by itself: an assertion speaks of the node, any other error of the test."""
-    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception)
+    # What an sshd on the node answers is the node's word; its library is not imported for that.
+    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception) or type(raised).__module__.startswith("paramiko.")
     return Party.NODE if is_verdict and phase == "call" else Party.TEST
 
 

@@ -3,7 +3,11 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import paramiko
 import pytest
+
+from harness.errors import Party
+from harness.summary import by_its_own
 
 _TEST = """
 from harness.errors import HarnessError, InputError, NodeFailure
@@ -48,6 +52,15 @@ def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, t
     suite = ET.parse(run.path / "junit.xml").getroot().find("testsuite")
     assert suite is not None
     assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "party"),
+    [(paramiko.SSHException("EOF"), Party.NODE), (AssertionError("no"), Party.NODE), (KeyError("x"), Party.TEST)],
+)
+def test_what_a_scenario_raised_by_itself_has_a_party(raised: Exception, party: Party) -> None:
+    assert by_its_own(raised, "call") is party
+    assert by_its_own(raised, "setup") is Party.TEST
 
 
 def test_a_file_of_tests_that_is_refused_says_why_and_no_traceback(run: pytest.Pytester) -> None:

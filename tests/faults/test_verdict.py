@@ -42,6 +42,11 @@ def test_party_stage_and_time_are_read() -> None:
     assert (read.party, read.stage, read.seconds, read.words) == (Party.HOST, Stage.READY, 1.5, "m\nt")
 
 
+@pytest.mark.parametrize(("tag", "party"), [("failure", Party.NODE), ("error", None)])
+def test_a_failure_of_which_nothing_is_said_is_the_nodes(tag: str, party: Party | None) -> None:
+    assert verdict.read(_REPORT.format(f'<{tag} message="m">t</{tag}>')).party is party
+
+
 def test_a_report_of_nothing_is_no_verdict() -> None:
     assert verdict.read("<testsuites/>").kind == "nothing"
 

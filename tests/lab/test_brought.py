@@ -233,11 +233,13 @@ def test_an_image_that_has_no_room_unpacked_is_told_before_the_disk_is_full(
         brought_image.of_file(compressed, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("size", [0, 4096], ids=["empty", "zeros"])
-def test_what_is_no_disk_is_refused(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "words"), [(0, "is an empty file"), (4096, "is not a GPT disk image")], ids=["empty", "zeros"]
+)
+def test_what_is_no_disk_is_refused(tmp_path: Path, size: int, words: str) -> None:
     file = tmp_path / "kios.img"
     file.write_bytes(bytes(size))
-    with pytest.raises(HarnessError, match=r"kios\.img is not a GPT disk image"):
+    with pytest.raises(HarnessError, match=rf"kios\.img {words}"):
         brought_image.of_file(file, tmp_path / "cache")
 
 
