@@ -73,6 +73,8 @@ def misnaming(name: str, verdict: Verdict, table: Mapping[str, Fault]) -> str:
 def also_matched(name: str, line: str, table: Mapping[str, Fault]) -> str:
     """Says for which other fault this failure could be taken; the same damage to another scenario may look the same."""
     mine = table[name]
+    if mine.party is None:
+        return ""
     rivals = {other: each for other, each in table.items() if (each.party, each.stage) == (mine.party, mine.stage)}
     others = [other for other, each in rivals.items() if each.how != mine.how and re.search(each.words, line)]
     return f"it could be {', '.join(others)} as well: {line}" if others else ""

@@ -61,6 +61,11 @@ def test_what_must_not_be_noticed_passes(kind: str, held: bool) -> None:
     assert verdict.is_caught(TABLE["home"], Verdict(kind)) is held
 
 
+def test_what_must_not_be_noticed_is_taken_for_nothing() -> None:
+    table = {**TABLE, "deep": Fault("boot.py::a", Edit("a", "g"), "", None)}
+    assert verdict.also_matched("home", "", table) == ""
+
+
 def test_a_failure_with_its_own_words_party_and_stage_is_named() -> None:
     assert verdict.is_caught(TABLE["shell"], GOOD)
     assert verdict.misnaming("shell", GOOD, TABLE) == ""
