@@ -6,12 +6,17 @@ from pathlib import Path
 
 from faults.edits import SMALL, with_command
 from faults.fault import Fault
-from faults.sabotage import NoLoader, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
+from faults.sabotage import Edit, NoLoader, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
 from faults.stage import Stage
 from harness import tools
 from harness.errors import Party
 from harness.storage.disk import open_image
 
+_RESIZE2FS = "  - name: resize2fs\n"
+_GROWER = (
+    "  - name: grower\n    image: docker.io/emilyls/parted:v2\n    securityContext: {privileged: true}\n"
+    "    args: [-sf, /dev/nvme0n1, resizepart, '2', 100%]\n"
+)
 _COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 _LOADER = "::EFI/Boot/Bootx64.efi"
 
@@ -120,7 +125,7 @@ FAULTS = {
     "resize-4096": Fault("resize.py::test_disk_with_4096_byte_blocks", SMALL, r"the kernel sees partition 2 end \d+ bytes"),
     "resize-parted": Fault(
         "resize.py::test_without_parted_the_partition_is_named",
-        NothingToGrow(),
+        Edit(_RESIZE2FS, f"{_GROWER}{_RESIZE2FS}"),
         "does not fail as it should: the kernel sees partition 2 end",
     ),
     "resize-resize2fs": Fault(

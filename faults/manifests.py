@@ -143,7 +143,7 @@ FAULTS = {
     "manifest-cpu": Fault(
         _ADDED,
         _one_more("greedy", "['true']\n    resources: {requests: {cpu: 8}}"),
-        "rejected pod node: .*OutOfcpu",
+        r"rejected pod node: the node lacks 7\.00 CPUs",
         stage=Stage.STARTING,
     ),
 }
