@@ -6,7 +6,6 @@ STEAL_CRIO = command("(while cat /host/var/run/crio.log; do :; done) > /dev/null
 STEAL_KUBELET = command("(while cat /host/var/run/kubelet.log; do :; done) > /dev/null 2>&1 &")
 NO_BUTTON = Edit("    - tiny-power-button\n", "")
 SMALL = Edit("    - 100%\n", "    - 70%\n")
-IMPATIENT = Edit("    - --oneshot\n", '    - --oneshot\n    - --timeout\n    - "2"\n')
 ANONYMOUS = 'sed -i \'s/"authentication": {/&"anonymous": {"enabled": true},/\' /host/etc/kubernetes/config.yaml'
 CONTEXT = "    securityContext:\n      readOnlyRootFilesystem: true\n      capabilities:\n"
 ADDED = "        add:\n        - SYS_MODULE\n"
