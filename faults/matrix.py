@@ -27,7 +27,10 @@ _COLUMNS = """| fault | on | what is broken | at fault | its failure says | seen
 def page(seen: Mapping[str, Seen]) -> str:
     """The whole page in Markdown."""
     known = {name: one for name, one in seen.items() if any(name in family for family in FAMILIES.values())}
-    words = [_HEAD, f"`{last_line(known)}`" if known else "Nothing was seen so far."]
+    words = [
+        _HEAD,
+        f"`{last_line(known)}`, of {sum(map(len, FAMILIES.values()))} rows in all" if known else "Nothing was seen so far.",
+    ]
     for family, faults in FAMILIES.items():
         words += [f"\n## {family[0].upper()}{family[1:]}\n", _COLUMNS]
         words += [_row(name, fault, seen.get(name)) for name, fault in faults.items()]

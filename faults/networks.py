@@ -51,7 +51,6 @@ FAULTS = {
         "dhcp.py::test_a_client_that_stays_renews_its_lease",
         Edit("    args:\n    - eth0\n", "    args:\n    - --oneshot\n    - eth0\n"),
         "a second REQUEST to keep the address that eth0 has: .*container dhcpcd of pod dhcp cannot run: CrashLoopBackOff",
-        stage=Stage.STARTING,
     ),
     "dhcp-refused": Fault(
         "dhcp.py::test_a_lease_that_is_refused_is_given_up_for_another",
