@@ -63,7 +63,7 @@ FAULTS = {
     "machine-no-card": _starting(Qemu("a machine without a NIC", _without_device("virtio-net-pci,")), "the machine has no NIC"),
     "machine-other-card": _starting(
         Qemu("a NIC for which the pod loads no driver", _instead("virtio-net-pci,", "rtl8139,")),
-        "dhcpcd of pod node ended with status 1: .*no driver has made one of its NIC",
+        "milestone node/dhcpcd: .*ended with status 1: .*no driver has made one of its NIC",
     ),
     "machine-reset": Fault(
         _COLD,

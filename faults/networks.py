@@ -84,6 +84,7 @@ FAULTS = {
         "dhcp.py::test_an_address_in_use_is_declined",
         oneshot_with("--noarp"),
         "a DECLINE of the address in use: it did not happen",
+        stage=Stage.STARTING,
     ),
     "udev-modules": Fault(
         "udev.py::test_hot_plugged_card_gets_its_driver",
