@@ -235,13 +235,8 @@ class OnTheDisk:
         return f"on the data partition: {self.path} with `{self.content}`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        order = NodeMaker.order
-
-        def with_it(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
-            made = order(maker, *arguments, **named)
-            return replace(made, files={**made.files, PurePosixPath(self.path): self.content.encode()})
-
-        patch.setattr(NodeMaker, "order", with_it)
+        added = {PurePosixPath(self.path): self.content.encode()}
+        _change_orders(patch, lambda made: replace(made, files={**made.files, **added}))
 
 
 @dataclass(frozen=True)
@@ -270,13 +265,7 @@ class OpenNetwork:
         return "a network that reaches the host"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        order = NodeMaker.order
-
-        def opened(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
-            made = order(maker, *arguments, **named)
-            return replace(made, machine=replace(made.machine, network="open"))
-
-        patch.setattr(NodeMaker, "order", opened)
+        _change_orders(patch, lambda made: replace(made, machine=replace(made.machine, network="open")))
 
 
 @dataclass(frozen=True)
@@ -289,14 +278,11 @@ class KernelArgument:
         return f"the kernel's argument `{self.word}`"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        order = NodeMaker.order
-
-        def with_it(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
-            made = order(maker, *arguments, **named)
+        def with_it(made: Order) -> Order:
             said = (*made.machine.kernel_arguments, self.word)
             return replace(made, machine=replace(made.machine, kernel_arguments=said))
 
-        patch.setattr(NodeMaker, "order", with_it)
+        _change_orders(patch, with_it)
 
 
 @dataclass(frozen=True)
@@ -307,13 +293,7 @@ class NothingToGrow:
         return "a disk of the image's own size"
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        order = NodeMaker.order
-
-        def filled(maker: NodeMaker, image: Disk, *arguments: Any, **named: Any) -> Order:
-            made = order(maker, image, *arguments, **named)
-            return replace(made, machine=replace(made.machine, disk_size=image.size))
-
-        patch.setattr(NodeMaker, "order", filled)
+        _change_orders(patch, lambda made: replace(made, machine=replace(made.machine, disk_size=made.image.size)))
 
 
 @dataclass(frozen=True)
@@ -335,6 +315,16 @@ class OnVariant:
             return replace(made, machine=replace(made.machine, disk_size=size))
 
         patch.setattr(NodeMaker, "order", of_variant)
+
+
+def _change_orders(patch: pytest.MonkeyPatch, change: Callable[[Order], Order]) -> None:
+    """Every node is made by a changed order; a template has another key by it, and the good one stays whole."""
+    order = NodeMaker.order
+
+    def changed(maker: NodeMaker, *arguments: Any, **named: Any) -> Order:
+        return change(order(maker, *arguments, **named))
+
+    patch.setattr(NodeMaker, "order", changed)
 
 
 def _shown(text: str) -> str:

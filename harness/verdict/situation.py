@@ -110,6 +110,8 @@ class Situation:
     """Hears happenings in their order."""
 
     _end: Outcome | None = None
+    # Why the machine stands still for now, by who can have it go on.
+    _stops: dict[str, Outcome] = field(default_factory=dict)
     _loop: Contradicted | None = None
     _io_error: str = ""
     _kernel_runs: bool = False
@@ -129,12 +131,13 @@ class Situation:
             case QmpEvent():
                 self._hear_event(happening)
             case QemuStopped():
-                self._end = self._end or HostStopped("QEMU's process was stopped by a signal: let it go on with kill -CONT")
+                stopped = HostStopped("QEMU's process was stopped by a signal: let it go on with kill -CONT")
+                self._stops.setdefault("signal", stopped)
             case QemuContinued():
-                self._go_on()
+                self._stops.pop("signal", None)
             case QemuExit(status=status, words=words):
                 # What ended the machine before says more than that QEMU went with it.
-                self._end = self._end or QemuDied(status, words)
+                self._end = self._ended or QemuDied(status, words)
             case DiskFull(folder=folder):
                 # Whatever else went wrong may have come of it.
                 self._end = NoSpace(folder)
@@ -150,7 +153,7 @@ class Situation:
     def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:
         """Why nothing more can be hoped for from the node, or from these pods; None while something can."""
         of_pods = (self._verdict_on(pod) for pod in pods)
-        return self._end or self._loop or next((outcome for outcome in of_pods if outcome), None)
+        return self._ended or self._loop or next((outcome for outcome in of_pods if outcome), None)
 
     def unlisted(self, pods: Sequence[Awaited]) -> list[Awaited]:
         """Those of these pods that the kubelet has never told of, though it tells of others."""
@@ -195,7 +198,7 @@ class Situation:
             self._looks_for_data = _GREETING in text
         found = trouble.of_kernel(text, line.at) if self._kernel_runs else trouble.of_firmware(text, line.at)
         if found and found.is_end:
-            self._end = self._end or GuestDied(found.cause)
+            self._end = self._ended or GuestDied(found.cause)
         elif found:
             self._troubles.append(found)
         elif exited := _EXITED.match(text):
@@ -212,15 +215,15 @@ class Situation:
         reason = str(event.data.get("reason", "no reason given"))
         match event.name:
             case "SHUTDOWN" if reason in _HOST_REASONS or not event.data.get("guest", True):
-                self._end = self._end or HostStopped(f"{_HOST_REASONS.get(reason, 'the machine was ended')} ({reason})")
+                self._end = self._ended or HostStopped(f"{_HOST_REASONS.get(reason, 'the machine was ended')} ({reason})")
             case "SHUTDOWN":
-                self._end = self._end or GuestDied(f"the machine was switched off ({reason})")
+                self._end = self._ended or GuestDied(f"the machine was switched off ({reason})")
             case "RESET" if reason in _HOST_REASONS:
-                self._end = self._end or HostStopped(f"{_HOST_REASONS[reason]} ({reason})")
+                self._end = self._ended or HostStopped(f"{_HOST_REASONS[reason]} ({reason})")
             case "RESET" if event.data.get("guest"):
-                self._end = self._end or GuestDied(f"the machine was reset ({reason})")
+                self._end = self._ended or GuestDied(f"the machine was reset ({reason})")
             case "GUEST_PANICKED":
-                self._end = self._end or GuestDied("the guest reported a panic")
+                self._end = self._ended or GuestDied("the guest reported a panic")
             case "BLOCK_IO_ERROR":
                 why = (
                     "no space is left on it"
@@ -230,13 +233,13 @@ class Situation:
                 self._io_error = f"the disk under the node's own failed: {why}"
             case "STOP":
                 how = self._io_error or "its CPUs were stopped: an internal error of the accelerator, or somebody paused it"
-                self._end = self._end or HostStopped(how)
+                self._stops.setdefault("QMP", HostStopped(how))
             case "RESUME":
-                self._go_on()
+                self._stops.pop("QMP", None)
 
-    def _go_on(self) -> None:
-        if isinstance(self._end, HostStopped):
-            self._end = None
+    @property
+    def _ended(self) -> Outcome | None:
+        return self._end or next(iter(self._stops.values()), None)
 
     def _hear_container(self, state: ContainerState) -> None:
         known = self._containers.setdefault((state.namespace, state.pod, state.container), _Container(state))

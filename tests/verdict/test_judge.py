@@ -164,6 +164,22 @@ def test_a_qemu_that_is_stopped_is_the_hosts_and_one_that_goes_on_is_none() -> N
     assert judge.wait(never, _NOW) == TooLate(0)
 
 
+@pytest.mark.parametrize(
+    ("end", "others"),
+    [
+        (QmpEvent("STOP"), QemuContinued()),
+        (QemuStopped(), QmpEvent("RESUME")),
+        (QmpEvent("RESET", {"guest": False, "reason": "host-qmp-system-reset"}), QmpEvent("RESUME")),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-signal"}), QemuContinued()),
+    ],
+)
+def test_what_somebody_else_lets_go_on_stays_as_it_is(end: Happening, others: Happening) -> None:
+    judge = Judge(fed(end, others))
+    first = judge.wait(never, _NOW)
+    assert isinstance(first, HostStopped)
+    assert judge.wait(never, _NOW) == first
+
+
 def test_a_machine_that_goes_on_was_not_ended() -> None:
     assert wait(fed(QmpEvent("STOP"), QmpEvent("RESUME")), never, _NOW, start=1) == TooLate(0)
     judge = Judge(fed(QmpEvent("STOP"), QmpEvent("RESUME")))
