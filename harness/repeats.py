@@ -3,6 +3,7 @@
 Nothing is run again because it failed: a flake is counted, not hidden.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
@@ -14,6 +15,8 @@ from harness.journal.gathering import Attempt, OneBoot
 from harness.scribe import Scribe
 
 _FIXTURE = "_time_of_many"
+# A test's id with parameters, as it is given to pytest.
+_WITH_PARAMETERS = re.compile(r"(.*::.*\[.*)\]")
 
 
 class Repeats:
@@ -22,12 +25,16 @@ class Repeats:
     def __init__(self, times: int, scribe: Scribe) -> None:
         self._times, self._scribe = times, scribe
 
+    @pytest.hookimpl
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """Asks for every time of a test that is asked for by its id, since an id with parameters ends with the time."""
+        session.config.args[:] = [each for arg in session.config.args for each in self._times_of(arg)]
+
     @pytest.hookimpl(trylast=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Makes of each test as many as it is to be run."""
         metafunc.fixturenames.append(_FIXTURE)
-        names = [f"{number}of{self._times}" for number in range(1, self._times + 1)]
-        metafunc.parametrize(_FIXTURE, names, ids=names)
+        metafunc.parametrize(_FIXTURE, self._names(), ids=self._names())
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -40,6 +47,14 @@ class Repeats:
         boots = [each for each in known.boots if each.run == run]
         for line in table(attempts, boots):
             terminalreporter.write_line(line)
+
+    def _names(self) -> list[str]:
+        return [f"{number}of{self._times}" for number in range(1, self._times + 1)]
+
+    def _times_of(self, arg: str) -> list[str]:
+        if not (test := _WITH_PARAMETERS.fullmatch(arg)):
+            return [arg]
+        return [f"{test[1]}-{name}]" for name in self._names()]
 
 
 def table(attempts: Iterable[Attempt], boots: Iterable[OneBoot]) -> Iterator[str]:

@@ -54,6 +54,11 @@ def test_workers_share_the_times(run: pytest.Pytester) -> None:
     done.stdout.fnmatch_lines(["*::test_sound?16?: 4 of 4 passed (100 %), *"])
 
 
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_a_test_with_parameters_is_found_by_its_id(run: pytest.Pytester, workers: list[str]) -> None:
+    run.runpytest("--repeat", "3", *workers, "test_it.py::test_sound[4]").assert_outcomes(passed=3)
+
+
 def test_a_report_counts_the_times_as_attempts_of_one_promise(run: pytest.Pytester) -> None:
     from harness.report import binder
 
