@@ -91,6 +91,18 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Has the terminal say what could not be found: a worker of pytest-xdist keeps that for itself."""
+    try:
+        return (yield)
+    except pytest.UsageError as refused:
+        if hasattr(session.config, "workeroutput"):
+            for words in refused.args:
+                tell(session.config, f"ERROR: {words}")
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A file of tests that the harness refuses as it is read, as for a manifest of its, says why, and who is at fault."""
     report = yield

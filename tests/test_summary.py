@@ -124,3 +124,12 @@ def test_an_assertion_of_somebody_elses_test_is_left_alone(run: pytest.Pytester)
 def test_the_header_says_what_is_under_test(run: pytest.Pytester) -> None:
     run.makepyfile("def test_it(): pass")
     run.runpytest("--artifacts", "left").stdout.fnmatch_lines(["kios-e2e: tests the reference image; artifacts: left"])
+
+
+@pytest.mark.parametrize("asked", ["test_nothing.py", "test_it.py::test_nothing"])
+def test_what_workers_cannot_find_is_said(run: pytest.Pytester, asked: str) -> None:
+    run.makepyfile(test_it="def test_it(): pass")
+    ended = run.runpytest("-n", "2", asked)
+    assert ended.ret
+    said = [line for line in ended.outlines if line.startswith("ERROR: ") and asked.split("::")[0] in line]
+    assert len(said) == 1, ended.outlines
