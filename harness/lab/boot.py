@@ -1,13 +1,11 @@
-"""One run of a node: QEMU from its start to its end, with every channel into it, and the wait on all of them."""
+"""One run of a node: QEMU from its start to its end, with every channel into it."""
 
 import contextlib
 import json
-import math
 import socket
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,24 +15,22 @@ from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
-from harness.lab import evidence, pod_logs
+from harness.lab import pod_logs
 from harness.lab.disk_watch import DiskWatch
-from harness.lab.evidence import Heard, Witnesses
-from harness.lab.expectation import Expectation, awaited, milestones_of
+from harness.lab.evidence import Witnesses
+from harness.lab.expectation import Expectation
 from harness.lab.frozen import Frozen
 from harness.lab.refusals import Refusals
+from harness.lab.waits import Waits
 from harness.manifests.pods import StaticPod
 from harness.serial import agent, console_pod
 from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, Feed, Happening, QmpEvent, Restored, ShellAnswer
-from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
-from harness.verdict.judge import Judge, Patience
-from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
-from harness.verdict.situation import Awaited, tells
-from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
+from harness.verdict.feed import ConsoleLine, Feed, Happening, Restored, ShellAnswer
+from harness.verdict.situation import tells
+from harness.verdict.timeline import SHELL, Milestone, Passed
 from harness.vm import migration
 from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
 from harness.vm.process import QemuProcess
@@ -51,11 +47,8 @@ T = TypeVar("T")
 
 CAPTURE = "wire.pcap"
 _KEPT_CAPTURE = "wire.pcapng"
-# Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
-_SILENCE = 90.0
+# Reference TCG, in seconds.
 _COMMAND_WITHIN = 60.0
-_LAST_LINES = 8
-_MOST_ANSWER = 300
 _MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
@@ -64,7 +57,7 @@ _EXIT_WITHIN = 1.0
 
 
 class Boot:
-    """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs, `pods` what it is known to run."""
+    """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
 
     def __init__(
         self,
@@ -87,17 +80,22 @@ class Boot:
         self.artifacts = artifacts
         self.feed = Feed(tells)
         self._expectation = expectation
-        self.pods = list(expectation.pods)
         self._credentials, self._font = credentials, font
         self._frozen = frozen
         self._closing = admitted
         self.started = time.monotonic()
-        self._expected_since = {pod.name: self.started for pod in expectation.pods}
-        self._judge = Judge(self.feed, self._waited_for_cpu)
-        self._timeline = Timeline(self.feed, self.started)
-        self._cursor = 0
         self._takes_commands = False
         self._disks = DiskWatch([artifacts, *written], self.feed)
+        self._waits = Waits(
+            self.feed,
+            self.started,
+            expectation,
+            frozen,
+            lost=self._waited_for_cpu,
+            full_disk=self._disks.full,
+            look=self._look_for_refusals,
+            witnesses=self._witnesses,
+        )
         self._closing.callback(self._disks.close)
         # A question that a node off the network leaves open ends with QEMU.
         after_qemu = self._closing.enter_context(contextlib.ExitStack())
@@ -139,18 +137,23 @@ class Boot:
         return self._frozen
 
     @property
+    def pods(self) -> Sequence[StaticPod]:
+        """What the node is known to run."""
+        return self._waits.pods
+
+    @property
     def milestones(self) -> tuple[Milestone, ...]:
         """The node's own, then those of each pod."""
-        return (*BOOT, *(milestone for pod in self.pods for milestone in milestones_of(pod)))
+        return self._waits.milestones
 
     def expect(self, pod: StaticPod) -> None:
         """Adds a pod that was handed to the running node to those that this run waits for."""
-        self.pods.append(pod)
-        self._expected_since[pod.name] = time.monotonic()
+        self._waits.expect(pod)
 
     def expects(self, pod: str, container: str) -> bool:
         """Whether one of the manifests that this run was given names a container."""
-        return any(each.name == pod and container in (*each.init_containers, *each.containers) for each in self._all_pods())
+        pods = self._waits.all_pods
+        return any(each.name == pod and container in (*each.init_containers, *each.containers) for each in pods)
 
     def mark(self) -> int:
         """This moment in what is heard of the node, for `since`."""
@@ -170,33 +173,7 @@ class Boot:
         where the host is to blame.
         """
         __tracebackhide__ = True
-        if isinstance(goal, Milestone):
-            return self._wait_for_milestone(goal, within)
-        what = f"console line {goal!r}" if isinstance(goal, str) else getattr(goal, "__doc__", None) or repr(goal)
-        met = LineMatching(goal) if isinstance(goal, str) else goal
-        patience = self._patience(_COMMAND_WITHIN if within is None else within)
-        begin = self._cursor if since is None else since
-        outcome = self._judge.wait(met, patience, since=begin, pods=self._still_hoped_for())
-        if not isinstance(outcome, Met) or outcome.happening is None:
-            raise self._failure(outcome, what)
-        self._cursor = max(self._cursor, outcome.position)
-        return outcome.happening
-
-    def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
-        __tracebackhide__ = True
-        patience = self._patience(goal.within if within is None else within)
-        left = patience
-        if within is None:
-            since = self._expected_since.get(goal.name.partition("/")[0], self.started)
-            left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
-        outcome = self._judge.wait(
-            _any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._hears_of_refusals
-        )
-        if isinstance(outcome, Met) and outcome.happening is not None:
-            return outcome.happening
-        if isinstance(outcome, TooLate):
-            outcome = replace(outcome, within=patience.within)
-        raise self._failure(outcome, f"milestone {goal.name}")
+        return self._waits.wait(goal, within, since)
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container, once that answers."""
@@ -229,28 +206,16 @@ class Boot:
         host. Raises NodeFailure when the time is over or the node is.
         """
         __tracebackhide__ = True
-        last: list[T] = []
-
-        def holds() -> bool:
-            last[:] = [condition()]
-            return bool(last[0])
-
-        patience = replace(self._patience(within), silence=math.inf)
-        outcome = self._judge.wait(lambda _: False, patience, pods=self._still_hoped_for(), condition=holds)
-        if not isinstance(outcome, Met):
-            answer = f"the last answer was {last[0]!r}"[:_MOST_ANSWER] if last and last[0] not in (None, False) else ""
-            raise self._failure(outcome, what, seen() or answer)
-        return last[0]
+        return self._waits.until(condition, what, within, seen)
 
     def check(self, what: str) -> None:
         """Raises the failure of whatever is wrong with the node or its pods by now; `what` is what it fails."""
         __tracebackhide__ = True
-        if (outcome := self._judge.verdict(self._awaited())) is not None:
-            raise self._failure(outcome, what)
+        self._waits.check(what)
 
     def check_end(self) -> None:
         """Raises the failure of a run that has ended, unless the guest switched the machine off."""
-        if not self.process.running() and not any(map(_switched_off_by_guest, self.feed.since(0))):
+        if not self.process.running() and not self._waits.is_switched_off():
             self._stop_if_over()
 
     @property
@@ -288,13 +253,8 @@ class Boot:
 
     def _agent_greets(self) -> bool:
         """Waits for a greeting on either port, and says whether it was the agent's."""
-        patience = self._patience(_AGENT_WITHIN if self._frozen else SHELL.within)
-        outcome = self._judge.wait(_console_pod_opens, patience, pods=[awaited(self._expectation.console_pod)])
-        if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
-            return outcome.happening.port == agent.PORT
-        if self._frozen and isinstance(outcome, TooLate):
-            return False
-        raise self._failure(outcome, f"milestone {SHELL.name}")
+        greeting = self._waits.for_console_pod(_AGENT_WITHIN if self._frozen else SHELL.within)
+        return greeting is not None and greeting.port == agent.PORT
 
     def ssh(self, user: Path | None = None) -> "paramiko.SSHClient":
         """Logs in as root where a pod runs sshd, with the run's key or the private key in the file `user`.
@@ -310,10 +270,7 @@ class Boot:
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
-        before = self._frozen.milestones if self._frozen else ()
-        known = {entry.name for entry in before}
-        now = self._timeline.passed([*self.milestones, CONSOLE, API, SHELL])
-        return [*before, *(entry for entry in now if entry.name not in known)]
+        return self._waits.passed()
 
     def freeze(self, state: Path, memory: migration.Memory = migration.Memory.IN_ITS_FILE) -> None:
         """Stops the machine for good and writes its state, without the disk, to a file; then ends QEMU."""
@@ -339,10 +296,7 @@ class Boot:
 
     def wait_for_power_off(self, within: float) -> None:
         """Waits until the guest has switched the machine off and QEMU has ended well; raises NodeFailure if it does not."""
-        patience = replace(self._patience(within), silence=math.inf)
-        outcome = self._judge.wait(_switched_off_by_guest, patience)
-        if not isinstance(outcome, Met):
-            raise self._failure(outcome, "power-off by the guest")
+        self._waits.for_power_off(within)
         if (status := self.process.wait(_QMP_WITHIN)) != 0:
             how = "QEMU did not end" if status is None else f"QEMU ended with status {status}"
             raise HarnessError(f"{how} after the guest's power-off; artifacts: {self.artifacts}")
@@ -390,8 +344,8 @@ class Boot:
             self.qmp.connect(_QMP_WITHIN)
         except HarnessError as hung_up:
             self.process.wait(_EXIT_WITHIN)
-            if (outcome := self._judge.verdict()) is not None:
-                raise self._failure(outcome, "QEMU's greeting") from hung_up
+            if (ended := self._waits.end("QEMU's greeting")) is not None:
+                raise ended from hung_up
             raise
         ports = {guest: here for here, guest in self.wire.forwarded().items()}
         if not ports.keys() >= {KUBELET_PORT, SSH_PORT}:
@@ -402,69 +356,24 @@ class Boot:
         migration.restore(self.qmp, self.feed, frozen.state, frozen.memory)
         self.feed.publish(Restored(tuple(entry.name for entry in frozen.milestones)))
 
-    def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:
-        """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
-        if milestone not in BOOT:
-            return [milestone]
-        return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in milestones_of(pod))]
-
-    def _hears_of_refusals(self) -> bool:
-        """Meets no goal: what it hears is in the feed."""
-        self._refusals.look(self._pods_of(self._judge.unlisted(self._awaited())))
+    def _look_for_refusals(self) -> None:
+        self._refusals.look(self._waits.unlisted())
         if self.agent.answers:
-            # Of its own pod a clone hears nothing.
-            unheard = self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods]))
             # A kubelet that could be asked before would have told of them by now.
             look = self._refusals.look if self._frozen and self._frozen.was_reachable else self._refusals.look_unasked
-            look(unheard)
-        return False
-
-    def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:
-        names = {(pod.namespace, pod.name) for pod in awaited}
-        return [pod for pod in self._all_pods() if (pod.namespace, pod.name) in names]
+            look(self._waits.unheard())
 
     def _output_of(self, command: str) -> str | None:
         return self.run(command).text if self._takes_commands or self._frozen else None
-
-    def _patience(self, within: float) -> Patience:
-        return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
-
-    def _awaited(self) -> list[Awaited]:
-        return [awaited(pod) for pod in self._all_pods()]
-
-    def _all_pods(self) -> list[StaticPod]:
-        return [*self.pods, self._expectation.console_pod]
-
-    def _still_hoped_for(self) -> list[Awaited]:
-        """The pods whose failure would be news to whoever waits for something else."""
-        return [pod for pod in self._awaited() if self._judge.verdict([pod]) is None]
 
     def _waited_for_cpu(self) -> float:
         return self.process.waited_for_cpu() if hasattr(self, "process") else 0.0
 
     def _stop_if_over(self) -> None:
         """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""
-        if (outcome := self._judge.verdict()) is not None:
-            raise self._failure(outcome, "an answer of the node's")
+        if (ended := self._waits.end("an answer of the node's")) is not None:
+            raise ended
 
-    def _failure(self, outcome: Outcome, what: str, seen: str = "") -> Exception:
-        if self.full_disk:
-            outcome = NoSpace(self.full_disk)
-        heard = Heard(
-            passed=self.timeline(),
-            last_lines=self.feed.last_lines(_LAST_LINES),
-            troubles=[trouble.cause for trouble in self._judge.troubles()],
-            nearest=self._judge.nearest(self._awaited()),
-            init_awaits=self._judge.awaits(),
-            unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
-        )
-        return evidence.failure(outcome, what, seen, heard, self._witnesses)
-
-    def _unbegun(self) -> list[Awaited]:
-        given = [awaited(pod) for pod in self.pods]
-        return self._judge.unbegun(given) or self._judge.unheard(given)
-
-    @property
     def _witnesses(self) -> Witnesses:
         return Witnesses(
             kubelet=lambda: self.kubelet,
@@ -480,16 +389,3 @@ class Boot:
 
     def _captures(self) -> list[Path]:
         return [*([self._frozen.dhcp] if self._frozen else []), self.capture]
-
-
-def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:
-    restored = Unspoken(lambda happening: isinstance(happening, Restored) and name in happening.milestones)
-    return AnyOf([*(proof.passed for proof in proofs), restored])
-
-
-_console_pod_opens = Unspoken(lambda happening: isinstance(happening, ConsolePodOpen))
-_switched_off_by_guest = Unspoken(
-    lambda happening: (
-        isinstance(happening, QmpEvent) and happening.name == "SHUTDOWN" and happening.data.get("reason") == "guest-shutdown"
-    )
-)

@@ -145,7 +145,7 @@ def test_the_harnesss_own_pod_is_not_looked_for_where_nothing_is_heard(boot: Boo
     looked: list[str] = []
     monkeypatch.setattr(boot._refusals, "look_unasked", lambda pods: looked.extend(each.name for each in pods))
     monkeypatch.setattr(type(boot.agent), "answers", True)
-    boot._hears_of_refusals()
+    boot._look_for_refusals()
     assert looked == ["web"]
 
 
@@ -154,10 +154,10 @@ def test_a_clone_that_had_been_on_the_network_is_looked_at_at_once(boot: Boot, m
     monkeypatch.setattr(boot._refusals, "look", lambda pods: looked.extend(each.name for each in pods))
     monkeypatch.setattr(type(boot.agent), "answers", True)
     monkeypatch.setattr(boot, "_frozen", Frozen(Path("state"), (), Path("dhcp")))
-    boot._hears_of_refusals()
+    boot._look_for_refusals()
     assert looked == []
     monkeypatch.setattr(boot, "_frozen", Frozen(Path("state"), (Passed(API.name, 1.0),), Path("dhcp")))
-    boot._hears_of_refusals()
+    boot._look_for_refusals()
     assert looked == ["web"]
 
 
@@ -180,14 +180,14 @@ def test_a_cable_that_the_test_took_out_is_told_until_it_is_back(boot: Boot) -> 
 
 
 def test_a_pod_of_which_nothing_is_heard_has_not_begun(boot: Boot) -> None:
-    assert [each.name for each in boot._unbegun()] == ["web"]
+    assert [each.name for each in boot._waits._unbegun()] == ["web"]
     boot.feed.publish(ContainerState("web", "main", "waiting", "ContainerCreating"))
     boot.feed.publish(PodState("web", "Pending"))
     boot.check("the node's pods")
-    assert [each.name for each in boot._unbegun()] == ["web"]
+    assert [each.name for each in boot._waits._unbegun()] == ["web"]
     boot.feed.publish(runs("web"))
     boot.check("the node's pods")
-    assert boot._unbegun() == []
+    assert boot._waits._unbegun() == []
 
 
 def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:

@@ -1,0 +1,219 @@
+"""The waits on one run of a node: for what, for how long, and what is told of one that ends without it."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from harness.lab import evidence
+from harness.lab.evidence import Heard, Witnesses
+from harness.lab.expectation import Expectation, awaited, milestones_of
+from harness.lab.frozen import Frozen
+from harness.manifests.pods import StaticPod
+from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Restored
+from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
+from harness.verdict.judge import Judge, Patience
+from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
+from harness.verdict.situation import Awaited
+from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
+
+T = TypeVar("T")
+
+# Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
+_SILENCE = 90.0
+_WITHIN = 60.0
+_LAST_LINES = 8
+_MOST_ANSWER = 300
+
+
+class Waits:
+    """All that waits for one run, that began at `started`; its budgets are stretched by how slow the host is.
+
+    `lost` says for how many seconds the host has kept QEMU from running, `full_disk` names a folder of the run's whose disk is
+    full, `look` has the feed hear of refused manifests, and `witnesses` can be asked where a wait fails.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        started: float,
+        expectation: Expectation,
+        frozen: Frozen | None,
+        *,
+        lost: Callable[[], float],
+        full_disk: Callable[[], str],
+        look: Callable[[], None],
+        witnesses: Callable[[], Witnesses],
+    ) -> None:
+        self.pods = list(expectation.pods)
+        self._feed, self._started, self._expectation, self._frozen = feed, started, expectation, frozen
+        self._full_disk, self._look, self._witnesses = full_disk, look, witnesses
+        self._expected_since = {pod.name: started for pod in expectation.pods}
+        self._judge = Judge(feed, lost)
+        self._timeline = Timeline(feed, started)
+        self._cursor = 0
+
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        """The node's own, then those of each pod."""
+        return (*BOOT, *(milestone for pod in self.pods for milestone in milestones_of(pod)))
+
+    @property
+    def all_pods(self) -> list[StaticPod]:
+        """The pods, and the harness's own."""
+        return [*self.pods, self._expectation.console_pod]
+
+    def expect(self, pod: StaticPod) -> None:
+        """Adds a pod to those that are waited for."""
+        self.pods.append(pod)
+        self._expected_since[pod.name] = time.monotonic()
+
+    def passed(self) -> list[Passed]:
+        """The milestones passed so far; those of the node that the run went on from come first."""
+        before = self._frozen.milestones if self._frozen else ()
+        known = {entry.name for entry in before}
+        now = self._timeline.passed([*self.milestones, CONSOLE, API, SHELL])
+        return [*before, *(entry for entry in now if entry.name not in known)]
+
+    def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None, since: int | None) -> Happening:
+        """See `Boot.wait`."""
+        __tracebackhide__ = True
+        if isinstance(goal, Milestone):
+            return self._wait_for_milestone(goal, within)
+        what = f"console line {goal!r}" if isinstance(goal, str) else getattr(goal, "__doc__", None) or repr(goal)
+        met = LineMatching(goal) if isinstance(goal, str) else goal
+        patience = self._patience(_WITHIN if within is None else within)
+        begin = self._cursor if since is None else since
+        outcome = self._judge.wait(met, patience, since=begin, pods=self._still_hoped_for())
+        if not isinstance(outcome, Met) or outcome.happening is None:
+            raise self._failure(outcome, what)
+        self._cursor = max(self._cursor, outcome.position)
+        return outcome.happening
+
+    def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
+        __tracebackhide__ = True
+        patience = self._patience(goal.within if within is None else within)
+        left = patience
+        if within is None:
+            since = self._expected_since.get(goal.name.partition("/")[0], self._started)
+            left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
+        outcome = self._judge.wait(_any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._looks)
+        if isinstance(outcome, Met) and outcome.happening is not None:
+            return outcome.happening
+        if isinstance(outcome, TooLate):
+            outcome = replace(outcome, within=patience.within)
+        raise self._failure(outcome, f"milestone {goal.name}")
+
+    def until(self, condition: Callable[[], T], what: str, within: float, seen: Callable[[], str]) -> T:
+        """See `Boot.until`."""
+        __tracebackhide__ = True
+        last: list[T] = []
+
+        def holds() -> bool:
+            last[:] = [condition()]
+            return bool(last[0])
+
+        patience = replace(self._patience(within), silence=math.inf)
+        outcome = self._judge.wait(lambda _: False, patience, pods=self._still_hoped_for(), condition=holds)
+        if not isinstance(outcome, Met):
+            answer = f"the last answer was {last[0]!r}"[:_MOST_ANSWER] if last and last[0] not in (None, False) else ""
+            raise self._failure(outcome, what, seen() or answer)
+        return last[0]
+
+    def for_console_pod(self, within: float) -> ConsolePodOpen | None:
+        """Waits until the harness's own pod greets; None if it does not where it had greeted before a freeze."""
+        __tracebackhide__ = True
+        own = awaited(self._expectation.console_pod)
+        outcome = self._judge.wait(_console_pod_opens, self._patience(within), pods=[own])
+        if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
+            return outcome.happening
+        if self._frozen and isinstance(outcome, TooLate):
+            return None
+        raise self._failure(outcome, f"milestone {SHELL.name}")
+
+    def for_power_off(self, within: float) -> None:
+        """Waits until the guest has switched the machine off."""
+        __tracebackhide__ = True
+        patience = replace(self._patience(within), silence=math.inf)
+        outcome = self._judge.wait(_switched_off_by_guest, patience)
+        if not isinstance(outcome, Met):
+            raise self._failure(outcome, "power-off by the guest")
+
+    def is_switched_off(self) -> bool:
+        """Whether the guest has switched the machine off."""
+        return any(map(_switched_off_by_guest, self._feed.since(0)))
+
+    def end(self, what: str) -> Exception | None:
+        """Why nothing more can come of the run, as the failure of `what`; None while something can. No failed pod ends it."""
+        outcome = self._judge.verdict()
+        return None if outcome is None else self._failure(outcome, what)
+
+    def check(self, what: str) -> None:
+        """See `Boot.check`."""
+        __tracebackhide__ = True
+        if (outcome := self._judge.verdict(self._awaited())) is not None:
+            raise self._failure(outcome, what)
+
+    def unlisted(self) -> list[StaticPod]:
+        """The pods that a kubelet which was asked does not list."""
+        return self._pods_of(self._judge.unlisted(self._awaited()))
+
+    def unheard(self) -> list[StaticPod]:
+        """The pods of which nothing was heard. Of its own pod a clone hears nothing."""
+        return self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods]))
+
+    def _looks(self) -> bool:
+        """Meets no goal: what it hears is in the feed."""
+        self._look()
+        return False
+
+    def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:
+        """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
+        if milestone not in BOOT:
+            return [milestone]
+        return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in milestones_of(pod))]
+
+    def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:
+        names = {(pod.namespace, pod.name) for pod in awaited}
+        return [pod for pod in self.all_pods if (pod.namespace, pod.name) in names]
+
+    def _patience(self, within: float) -> Patience:
+        return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
+
+    def _awaited(self) -> list[Awaited]:
+        return [awaited(pod) for pod in self.all_pods]
+
+    def _still_hoped_for(self) -> list[Awaited]:
+        """The pods whose failure would be news to whoever waits for something else."""
+        return [pod for pod in self._awaited() if self._judge.verdict([pod]) is None]
+
+    def _unbegun(self) -> list[Awaited]:
+        given = [awaited(pod) for pod in self.pods]
+        return self._judge.unbegun(given) or self._judge.unheard(given)
+
+    def _failure(self, outcome: Outcome, what: str, seen: str = "") -> Exception:
+        if full_disk := self._full_disk():
+            outcome = NoSpace(full_disk)
+        heard = Heard(
+            passed=self.passed(),
+            last_lines=self._feed.last_lines(_LAST_LINES),
+            troubles=[trouble.cause for trouble in self._judge.troubles()],
+            nearest=self._judge.nearest(self._awaited()),
+            init_awaits=self._judge.awaits(),
+            unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
+        )
+        return evidence.failure(outcome, what, seen, heard, self._witnesses())
+
+
+def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:
+    restored = Unspoken(lambda happening: isinstance(happening, Restored) and name in happening.milestones)
+    return AnyOf([*(proof.passed for proof in proofs), restored])
+
+
+_console_pod_opens = Unspoken(lambda happening: isinstance(happening, ConsolePodOpen))
+_switched_off_by_guest = Unspoken(
+    lambda happening: (
+        isinstance(happening, QmpEvent) and happening.name == "SHUTDOWN" and happening.data.get("reason") == "guest-shutdown"
+    )
+)
