@@ -16,6 +16,7 @@ from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
 from harness.lab import pod_logs
+from harness.lab.container_log import AsLeft
 from harness.lab.disk_watch import DiskWatch
 from harness.lab.evidence import Witnesses
 from harness.lab.expectation import Expectation
@@ -28,6 +29,7 @@ from harness.serial.agent import Agent
 from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
+from harness.storage.disk import Disk
 from harness.verdict.feed import ConsoleLine, Feed, Happening, Restored, ShellAnswer
 from harness.verdict.situation import tells
 from harness.verdict.timeline import SHELL, Milestone, Passed
@@ -56,6 +58,10 @@ _AGENT_WITHIN = 10.0
 _EXIT_WITHIN = 1.0
 
 
+def _no_disk() -> "contextlib.AbstractContextManager[Disk]":
+    raise HarnessError("nobody knows this node's disk")
+
+
 class Boot:
     """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
 
@@ -70,17 +76,18 @@ class Boot:
         frozen: Frozen | None = None,
         written: Sequence[Path] = (),
         registry: int | None = None,
+        disk: AsLeft = _no_disk,
     ) -> None:
         """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost.
 
         `admitted` is left when QEMU has ended. `written` are the folders, beside that of the artifacts, to which QEMU writes;
-        `registry` is the port on 127.0.0.1 of what serves the node container images.
+        `registry` is the port on 127.0.0.1 of what serves the node container images, `disk` reads the node's disk.
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
         self.feed = Feed(tells)
         self._expectation = expectation
-        self._credentials, self._font = credentials, font
+        self._credentials, self._font, self._disk = credentials, font, disk
         self._frozen = frozen
         self._closing = admitted
         self.started = time.monotonic()
@@ -315,9 +322,11 @@ class Boot:
             record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
 
     def keep_logs(self) -> None:
-        """Writes the containers' logs of a running node to the artifacts."""
+        """Writes the containers' logs to the artifacts, of a node that has ended too."""
         if self.process.running():
             pod_logs.keep(self.agent, self.artifacts / "pods")
+        else:
+            pod_logs.keep_left(self._disk, self.artifacts / "pods")
 
     def _keep_console(self) -> None:
         """The console's lines with their times, which its bytes do not have."""
@@ -385,6 +394,7 @@ class Boot:
             artifacts=self.artifacts,
             reachable=self._expectation.reachable,
             unplugged=lambda: self.wire.is_unplugged,
+            disk=self._disk,
         )
 
     def _captures(self) -> list[Path]:

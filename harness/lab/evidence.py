@@ -14,12 +14,13 @@ from typing import Any
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.guest import crilog, hindrance, memory
+from harness.guest import hindrance, memory
 from harness.guest.kubelet import KubeletApi, StatusError
 from harness.lab import vitals
+from harness.lab.container_log import AsLeft, last_words
 from harness.lab.vitals import NO_CARRIER, Vitals
 from harness.serial.agent import Agent
-from harness.verdict.outcome import Contradicted, Outcome, Stalled, TooLate, error, explain
+from harness.verdict.outcome import Contradicted, GuestDied, Outcome, QemuDied, Stalled, TooLate, error, explain
 from harness.verdict.timeline import API, INIT, Passed
 from harness.vm.qmp import Qmp
 from harness.wire import dhcp, frame
@@ -28,7 +29,8 @@ from harness.wire.capture import frames
 _LINES = 8
 # Of what a node survived, so many of the last are told.
 _TROUBLES = 3
-_COMMAND_WITHIN = 60.0
+# So many of its containers that had failed by its end.
+_FAILED = 2
 _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
 _LOOKS, _LOOK_SECONDS = 4, 0.05
@@ -51,7 +53,8 @@ _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P
 class Heard:
     """What was heard of a run: its milestones, its last lines, what it survived, what its pods and its init wait for.
 
-    `unbegun` are the pods, by namespace and name, of which no container is known to have begun.
+    `unbegun` are the pods, by namespace and name, of which no container is known to have begun, `failed` what is known of
+    containers that had failed by then, each in words, with its namespace, pod and name.
     """
 
     passed: Sequence[Passed]
@@ -60,6 +63,7 @@ class Heard:
     nearest: Sequence[str] = ()
     init_awaits: str = ""
     unbegun: Sequence[tuple[str, str]] = ()
+    failed: Sequence[tuple[str, tuple[str, str, str]]] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Witnesses:
     """Who can be asked of a run that failed. `captures` are of eth0's cable, in the order of their time.
 
     `kubelet` is called when it is asked: a run that failed as it started has none. `reachable` says whether the node has had an
-    address, `unplugged` whether the test has taken its cable out.
+    address, `unplugged` whether the test has taken its cable out, `disk` reads the node's disk as it is by now.
     """
 
     kubelet: Callable[[], KubeletApi]
@@ -79,6 +83,7 @@ class Witnesses:
     artifacts: Path
     reachable: Callable[[], bool]
     unplugged: Callable[[], bool]
+    disk: AsLeft
 
 
 def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witnesses) -> HarnessError | NodeFailure:
@@ -86,7 +91,11 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     words: list[str] = []
     signs = [seen] if seen else []
     if isinstance(outcome, Contradicted) and outcome.container:
-        words += of_container(*outcome.container, asked.kubelet(), asked.agent)
+        words += last_words(outcome.container, asked.kubelet, asked.agent, asked.disk)
+    if isinstance(outcome, GuestDied | QemuDied):
+        # What failed just before may be why, and its node tells nobody any more.
+        for fate, container in heard.failed[-_FAILED:]:
+            words += [shown(fate), *last_words(container, asked.kubelet, asked.agent, asked.disk)]
     if isinstance(outcome, Contradicted) and not outcome.daemon:
         signs += signs_of_need("\n".join([outcome.by, *words]), asked)
     if isinstance(outcome, Contradicted) and outcome.daemon:
@@ -147,16 +156,6 @@ def _reached(passed: Sequence[Passed]) -> list[str]:
     frozen = [entry.name for entry in passed if entry.frozen]
     before = [f"{frozen[0]} to {frozen[-1]} (before it was frozen)"] if frozen else []
     return [*before, *(entry.name for entry in passed if not entry.frozen)]
-
-
-def of_container(namespace: str, pod: str, container: str, kubelet: KubeletApi, agent: Agent) -> list[str]:
-    """The end of a container's log: by the kubelet's word, else from its files; nothing where neither can be asked."""
-    try:
-        log = kubelet.logs(namespace, pod, container)
-    except (OSError, HarnessError):
-        log = _log_in_files(agent, f"/host/var/log/pods/{namespace}_{pod}_*/{container}/*.log")
-    lines = [line for line in log.splitlines() if line.strip()]
-    return [f"last words of container {container}:", *(f"  | {shown(line)}" for line in lines[-_LINES:])] if lines else []
 
 
 def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
@@ -297,13 +296,3 @@ def on_screen(screen: Callable[[], str]) -> str:
         return ""
     lines = legible[-_LINES:]
     return "".join(["last words on the screen:\n", *(f"  | {shown(line)}\n" for line in lines)]) if lines else ""
-
-
-def _log_in_files(agent: Agent, files: str) -> str:
-    """For a node that is not on the network: the files of all of a container's runs, where CRI-O has them written."""
-    if not agent.answers:
-        return ""
-    try:
-        return crilog.text_of(agent.run(f"tail -qn {_LINES} {files}", _COMMAND_WITHIN).text)
-    except (HarnessError, NodeFailure):
-        return ""

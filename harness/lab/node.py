@@ -1,7 +1,8 @@
 """A kiOS node under test: its disk, its static pods, and its runs. The one object that a scenario talks to."""
 
+import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -167,6 +168,7 @@ class Node(Questions):
                 frozen,
                 [self._folder],
                 self.order.registry,
+                self.disk_as_it_is,
             )
         )
         load = LoadWatch(self.boot.process.cpu_seconds, keep_cpus, self.order.machine.cpus)
@@ -341,6 +343,18 @@ class Node(Questions):
         raw.unlink(missing_ok=True)
         overlay.flatten(self.overlay, raw)
         return Disk.read(raw, self.order.machine.sector_size)
+
+    @contextlib.contextmanager
+    def disk_as_it_is(self) -> Iterator[Disk]:
+        """Reads the disk of a node that may run, as it would find it after a power cut, for the time of a `with` block."""
+        raw = self._folder / "disk-as-it-is.raw"
+        try:
+            overlay.flatten_as_it_is(self.overlay, raw)
+            disk = Disk.read(raw, self.order.machine.sector_size)
+            disk.replay_journal()
+            yield disk
+        finally:
+            raw.unlink(missing_ok=True)
 
     def keep_disk(self) -> None:
         """Ends the node and moves its disk and variables to its artifacts; the disk needs the image it lies on."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
 from harness.guest import crilog
+from harness.lab import container_log
+from harness.lab.container_log import AsLeft
 from harness.serial.agent import Agent
 
 # CRI's layout: NAMESPACE_POD_UID/CONTAINER/RUN.log (Kubernetes, kuberuntime).
@@ -32,7 +34,18 @@ def keep(agent: Agent, folder: Path) -> None:
             # One that hangs would be waited for once for each.
             return
         with contextlib.suppress(NodeFailure, OSError):
-            text = crilog.text_of(read)
-            place = folder / Path(pod).name
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{Path(container).name}.log").write_text(text)
+            _write(folder, pod, container, crilog.text_of(read))
+
+
+def keep_left(disk: AsLeft, folder: Path) -> None:
+    """As `keep`, of a node that has ended, by its disk; nothing where that has none, as that of generation B."""
+    with contextlib.suppress(HarnessError, NodeFailure, OSError), disk() as left:
+        for (pod, container), runs in list(container_log.on_disk(left).items())[:_MOST_FILES]:
+            text = container_log.text_on(left, runs)
+            _write(folder, pod, container, "".join(text.splitlines(keepends=True)[-_MOST_LINES:]))
+
+
+def _write(folder: Path, pod: str, container: str, text: str) -> None:
+    place = folder / Path(pod).name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{Path(container).name}.log").write_text(text)

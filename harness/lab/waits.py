@@ -202,6 +202,7 @@ class Waits:
             nearest=self._judge.nearest(self._awaited()),
             init_awaits=self._judge.awaits(),
             unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
+            failed=self._judge.failed(self._awaited()),
         )
         return evidence.failure(outcome, what, seen, heard, self._witnesses())
 

@@ -53,6 +53,11 @@ class Disk:
         """The data partition's filesystem."""
         return ext4.read_superblock(self.path, self._data_offset)
 
+    def replay_journal(self) -> None:
+        """Brings the data partition's filesystem up to its journal, as a mount would; writes to the image."""
+        if self.superblock().needs_recovery:
+            ext4.replay_journal(self.path, self._data_offset)
+
     def check_filesystem(self) -> None:
         """Raises NodeFailure unless e2fsck finds the data partition's filesystem clean."""
         ext4.check(self.path, self._data_offset)

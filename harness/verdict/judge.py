@@ -89,6 +89,10 @@ class Judge:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)
 
+    def failed(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:
+        """See `Situation.failed`."""
+        return self._situation.failed(pods)
+
     def troubles(self) -> list[Trouble]:
         """See `Situation.troubles`."""
         return self._situation.troubles()

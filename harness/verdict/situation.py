@@ -60,6 +60,8 @@ _INIT_FAILURES, _FAILURES = 2, 3
 # How the kubelet says that a critical pod, as static ones are, has no room (pkg/kubelet/preemption).
 _NO_ROOM = re.compile(r"to reclaim resources: \[\(res: (?P<resource>[\w./-]+), q: (?P<quantity>\d+)\)")
 _MOST_TROUBLES = 20
+# Of SIGKILL and SIGTERM, as every container at the node's own end.
+_ENDED_BY_OTHERS = (137, 143)
 # init looks for its data partition between these words and the next (kiOS, main.c).
 _GREETING, _FOUND = "kiOS: kiOS Init", "kiOS: Using Datapart:"
 _SEARCH = "init said nothing behind its greeting: one that looks for a data partition has not found it"
@@ -182,6 +184,12 @@ class Situation:
             and state.state == "waiting"
             and state.reason not in ("", "PodInitializing")
         ]
+
+    def failed(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:
+        """The containers of these pods that have failed and not run since: each in words, and its namespace, pod and name."""
+        names = {(pod.namespace, pod.name) for pod in pods}
+        failures = {name: known for name, known in self._containers.items() if name[:2] in names and known.failures}
+        return [(_fate(known), name) for name, known in failures.items() if known.state.exit_code not in _ENDED_BY_OTHERS]
 
     def troubles(self) -> list[Trouble]:
         """What the node survived so far, the newest last; of many the newest."""

@@ -219,6 +219,7 @@ def witnesses(tmp_path: Path, **others: Any) -> Witnesses:
         "artifacts": tmp_path,
         "reachable": lambda: False,
         "unplugged": lambda: False,
+        "disk": refusing(HarnessError("nobody knows its disk")),
     }
     return Witnesses(**{**given, **others})
 

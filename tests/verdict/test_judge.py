@@ -278,6 +278,22 @@ def test_a_failure_that_was_recovered_from_ends_nothing(end: str) -> None:
     assert judge.wait(never, _NOW, pods=[_NODE]) == TooLate(0)
 
 
+@pytest.mark.parametrize(
+    ("states", "fates"),
+    [
+        ([failed()], ["container parted of pod node ended with status 1: Error"]),
+        ([failed(restarts=1), ContainerState("node", "parted", "running")], []),
+        ([ContainerState("node", "main", "terminated", "Error", exit_code=143, restarts=0)], []),
+        ([ContainerState("other", "main", "terminated", "Error", exit_code=1, restarts=0)], []),
+        ([], []),
+    ],
+)
+def test_what_had_failed_by_the_nodes_end_is_known(states: list[ContainerState], fates: list[str]) -> None:
+    judge = Judge(fed(*states))
+    judge.verdict()
+    assert judge.failed([_NODE]) == [(fate, ("default", "node", "parted")) for fate in fates]
+
+
 def test_an_old_failure_does_not_meet_a_new_wait() -> None:
     feed = fed(failed(restarts=1))
     judge = Judge(feed)

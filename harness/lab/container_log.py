@@ -1,0 +1,87 @@
+"""A container's log, of whoever can still be asked for it: the kubelet, the files on its node, those on its node's disk."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import PurePosixPath
+
+from harness.errors import HarnessError, NodeFailure
+from harness.escape import shown
+from harness.guest import crilog
+from harness.guest.kubelet import KubeletApi
+from harness.serial.agent import Agent
+from harness.storage.disk import Disk
+
+LOGS = PurePosixPath("/meta/log/pods")
+"""On the data partition (kiOS contract); below it is CRI's layout, NAMESPACE_POD_UID/CONTAINER/RUN.log."""
+
+_LINES = 8
+_COMMAND_WITHIN = 60.0
+
+AsLeft = Callable[[], AbstractContextManager[Disk]]
+"""Reads a node's disk as it is by now, for the time of a `with` block; raises where it cannot be read."""
+
+
+def last_words(container: tuple[str, str, str], kubelet: Callable[[], KubeletApi], agent: Agent, disk: AsLeft) -> list[str]:
+    """The end of the log of a container, by namespace, pod and name; nothing where nobody has any of it.
+
+    The disk is read where nobody on the node answers: the node is gone, or off the network and without an agent.
+    """
+    namespace, pod, name = container
+    where, log = "", ""
+    try:
+        log = kubelet().logs(namespace, pod, name)
+    except (OSError, HarnessError):
+        found = _in_files(agent, f"/host/var/log/pods/{namespace}_{pod}_*/{name}/*.log")
+        log = _on_disk(disk, container) if found is None else found
+        where = ", on its node's disk" if found is None else ""
+    lines = [line for line in log.splitlines() if line.strip()][-_LINES:]
+    return [f"last words of container {name}{where}:", *(f"  | {shown(line)}" for line in lines)] if lines else []
+
+
+def on_disk(disk: Disk) -> Mapping[tuple[str, str], Sequence[PurePosixPath]]:
+    """The logs on a disk, by pod, as NAMESPACE_POD, and container: those of its runs in their order."""
+    found: dict[tuple[str, str], list[PurePosixPath]] = {}
+    for pod in disk.folder(LOGS):
+        for container in disk.folder(LOGS / pod):
+            runs = [run for run in disk.folder(LOGS / pod / container) if run.endswith(".log")]
+            paths = [LOGS / pod / container / run for run in sorted(runs, key=_number)]
+            found.setdefault((pod.rpartition("_")[0], container), []).extend(paths)
+    return found
+
+
+def text_on(disk: Disk, runs: Sequence[PurePosixPath]) -> str:
+    """What a container wrote in these runs, as far as it can be read."""
+    logs = (disk.file_if_there(run) or b"" for run in runs)
+    return "".join(_text_of(log.decode(errors="replace")) for log in logs)
+
+
+def _number(run: str) -> tuple[int, str]:
+    name = run.removesuffix(".log")
+    return int(name) if name.isdecimal() else -1, name
+
+
+def _in_files(agent: Agent, files: str) -> str | None:
+    """The files of all of a container's runs, where CRI-O has them written; None where nobody answers."""
+    if not agent.answers:
+        return None
+    try:
+        told = agent.run(f"tail -qn {_LINES} {files}", _COMMAND_WITHIN).text
+    except (HarnessError, NodeFailure):
+        return None
+    return _text_of(told)
+
+
+def _on_disk(disk: AsLeft, container: tuple[str, str, str]) -> str:
+    namespace, pod, name = container
+    try:
+        with disk() as left:
+            return text_on(left, on_disk(left).get((f"{namespace}_{pod}", name), []))
+    except (HarnessError, NodeFailure, OSError):
+        return ""
+
+
+def _text_of(log: str) -> str:
+    try:
+        return crilog.text_of(log)
+    except NodeFailure:
+        return ""
