@@ -174,9 +174,10 @@ def assert_waits_for_a_lease(node: Node) -> None:
 
 def assert_eth0_has(node: Node, lease: Lease) -> None:
     """The running kernel's address, mask and default route are the lease's."""
-    assert f"inet {lease.address} " in node.succeed("ip -4 address show eth0")
-    route = node.succeed("ip route show default")
-    assert f"via {lease.routers[0]} dev eth0" in route, f"the default route is {route!r}"
+    assert f"inet {lease.address} " in address_of(node)
+    # A client that stays sets the route a moment behind the address.
+    way_out = f"via {lease.routers[0]} dev eth0"
+    node.until(lambda: way_out in node.succeed("ip route show default"), f"the default route is {way_out}", within=10)
 
 
 def renewals(server: DhcpServer) -> list[Message]:
