@@ -1,88 +1,27 @@
 """Images that are brought: small ones of each kind, made here; what is taken, what is refused, and nothing written to."""
 
-import gzip
-import hashlib
-import lzma
 import os
 import shutil
 import stat
-import sys
-import uuid
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness import space, tools
+from harness import tools
 from harness.errors import HarnessError, InputError
 from harness.lab import brought as brought_image
-from harness.lab import builder, compression
+from harness.lab import builder
 from harness.lab.wanted import Wanted
-from harness.storage import gpt, overlay
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-_MIB = 1 << 20
-_START, _SIZE = 1 * _MIB, 6 * _MIB
-_ESP_START = 7 * _MIB
-_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-
-
-def make_disk(path: Path, type_guid: uuid.UUID = gpt.DATA_PARTITION) -> Path:
-    """A raw disk of 8 MiB: a partition with ext4, the module overlay in its /modules, and an empty ESP behind it."""
-    tree = path.with_suffix(".tree")
-    make_modules(tree / "modules")
-    with path.open("wb") as file:
-        file.truncate(8 * _MIB)
-    layout = f"label: gpt\nstart={_START // 512}, size={_SIZE // 512}, type={type_guid}\n"
-    layout += f"start={_ESP_START // 512}, size=1024, type={_ESP}\n"
-    tools.run("sfdisk", "-q", path, input=layout.encode())
-    tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, "-E", f"offset={_START}", path, f"{_SIZE // 1024}k")
-    return path
-
-
-def make_modules(folder: Path, version: str = "6.1.0") -> Path:
-    names = ["kernel/fs/overlayfs/overlay.ko.xz", "kernel/net/nf-tables.ko", "kernel/drivers/usb_storage.ko.zst"]
-    (folder / version).mkdir(parents=True)
-    (folder / version / "modules.dep").write_text(
-        f"{names[0]}:\n{names[1]}: kernel/lib/libcrc32c.ko kernel/net/nfnetlink.ko\n{names[2]}:\n"
-    )
-    return folder
-
-
-def digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw disk, made once; no test may be handed this file itself."""
-    return make_disk(tmp_path_factory.mktemp("made") / "kios.img")
-
-
-@pytest.fixture
-def raw(made: Path, tmp_path: Path) -> Path:
-    """A raw disk that cannot be written to."""
-    raw = Path(shutil.copyfile(made, tmp_path / "kios.img"))
-    raw.chmod(0o400)
-    return raw
-
-
-@pytest.fixture
-def qcow2(raw: Path, tmp_path: Path) -> Path:
-    """The raw disk as a qcow2 one."""
-    tools.run("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", raw, tmp_path / "kios.qcow2")
-    return tmp_path / "kios.qcow2"
+from harness.storage import overlay
+from tests.lab.small_images import ESP, MIB, START, digest, make_disk, make_modules
 
 
 def test_a_raw_image_is_taken_where_it_is(raw: Path, made: Path, tmp_path: Path) -> None:
     brought = brought_image.of_file(raw, tmp_path / "cache")
     assert brought.digests == {"kios.img": digest(made)}
     assert brought.disk.path == raw
-    assert brought.disk.data.first * 512 == _START
+    assert brought.disk.data.first * 512 == START
     assert digest(raw) == digest(made)
     assert not (tmp_path / "cache").exists()
 
@@ -155,84 +94,6 @@ def test_another_format_is_refused_by_its_name(tmp_path: Path, head: bytes, name
         brought_image.of_file(file, tmp_path / "cache")
 
 
-_COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "xz": lzma.compress, "zst": zstd.compress}
-
-
-@pytest.fixture(params=_COMPRESS)
-def compressed(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> Path:
-    """The raw disk, compressed."""
-    file = tmp_path / f"kios.img.{request.param}"
-    file.write_bytes(_COMPRESS[request.param](made.read_bytes()))
-    return file
-
-
-def test_a_compressed_image_is_unpacked_in_the_cache_once(compressed: Path, made: Path, tmp_path: Path) -> None:
-    brought_image.check_file(compressed)
-    brought = brought_image.of_file(compressed, tmp_path / "cache")
-    assert brought.digests == {compressed.name: digest(compressed)}
-    assert brought.disk.path.read_bytes() == made.read_bytes()
-    assert brought.disk.path.parent == tmp_path / "cache/images"
-    # Its zeros are holes.
-    assert brought.disk.path.stat().st_blocks * 512 < made.stat().st_size
-    first = brought.disk.path.stat().st_ino
-    assert brought_image.of_file(compressed, tmp_path / "cache").disk.path.stat().st_ino == first
-
-
-def test_a_compressed_image_of_several_members_is_whole(made: Path, tmp_path: Path) -> None:
-    content = made.read_bytes()
-    (tmp_path / "kios.img.gz").write_bytes(gzip.compress(content[:_MIB]) + gzip.compress(content[_MIB:]))
-    assert brought_image.of_file(tmp_path / "kios.img.gz", tmp_path / "cache").disk.path.read_bytes() == content
-
-
-@pytest.mark.parametrize("left", [0.3, 0.999])
-def test_a_truncated_compressed_image_is_called_so(compressed: Path, tmp_path: Path, left: float) -> None:
-    os.truncate(compressed, int(compressed.stat().st_size * left))
-    with pytest.raises(InputError, match=rf"{compressed.name} is truncated: it ends before .* Copy it again"):
-        brought_image.of_file(compressed, tmp_path / "cache")
-    assert not list((tmp_path / "cache").rglob("*.img*.making"))
-
-
-def test_a_damaged_compressed_image_is_called_so(compressed: Path, tmp_path: Path) -> None:
-    with compressed.open("r+b") as file:
-        file.seek(-20, os.SEEK_END)
-        file.write(b"damaged damaged")
-    with pytest.raises(InputError, match=rf"{compressed.name} is (damaged|truncated).* Copy it again, or unpack it by hand"):
-        brought_image.of_file(compressed, tmp_path / "cache")
-
-
-def test_what_is_compressed_and_no_raw_disk_is_refused_before_it_is_unpacked(qcow2: Path, tmp_path: Path) -> None:
-    file = tmp_path / "kios.gz"
-    for content, says in (
-        (qcow2.read_bytes(), r"kios\.gz holds a file that is qcow2: unpack it"),
-        (b"text" * 4096, r"kios\.gz holds no GPT disk image"),
-        (b"", r"kios\.gz holds no GPT disk image"),
-    ):
-        file.write_bytes(gzip.compress(content))
-        with pytest.raises(InputError, match=says):
-            brought_image.check_file(file)
-
-
-def test_a_compressed_image_that_no_node_is_made_of_is_known_by_its_name(tmp_path: Path) -> None:
-    other = make_disk(tmp_path / "b.img", _ESP)
-    (tmp_path / "b.img.gz").write_bytes(gzip.compress(other.read_bytes()))
-    with pytest.raises(InputError, match=rf"^{tmp_path}/b\.img\.gz has no data partition"):
-        brought_image.of_file(tmp_path / "b.img.gz", tmp_path / "cache")
-
-
-def test_what_unpacks_without_end_is_stopped(compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "_MOST", 4 * _MIB)
-    with pytest.raises(InputError, match="unpacks to more than 0 GiB"):
-        brought_image.of_file(compressed, tmp_path / "cache")
-
-
-def test_an_image_that_has_no_room_unpacked_is_told_before_the_disk_is_full(
-    compressed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(space, "free", lambda _: 200 * _MIB)
-    with pytest.raises(HarnessError, match=rf"{compressed.name}, unpacked, takes .* MiB in .*: make room"):
-        brought_image.of_file(compressed, tmp_path / "cache")
-
-
 @pytest.mark.parametrize(
     ("size", "words"), [(0, "is an empty file"), (4096, "is not a GPT disk image")], ids=["empty", "zeros"]
 )
@@ -281,16 +142,16 @@ def test_a_damaged_qcow2_image_is_called_so(qcow2: Path) -> None:
 
 def test_a_truncated_raw_image_is_called_so(raw: Path) -> None:
     raw.chmod(0o600)
-    os.truncate(raw, 7 * _MIB)
+    os.truncate(raw, 7 * MIB)
     with pytest.raises(InputError, match=r"kios\.img is damaged: it is truncated: its table is of a disk of 16384 sectors"):
         brought_image.check_file(raw)
 
 
 def test_an_enlarged_image_is_taken(raw: Path, tmp_path: Path) -> None:
     raw.chmod(0o600)
-    os.truncate(raw, 9 * _MIB + 102)
+    os.truncate(raw, 9 * MIB + 102)
     enlarged = brought_image.of_file(raw, tmp_path / "cache").disk
-    assert enlarged.size == 9 * _MIB + 512
+    assert enlarged.size == 9 * MIB + 512
     overlay.create(raw, tmp_path / "overlay", enlarged.size)
 
 
@@ -303,7 +164,7 @@ def test_an_image_without_an_esp_is_refused(raw: Path) -> None:
 
 def test_an_image_without_a_data_partition_is_of_generation_b(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"b\.img has no data partition .* generation B, .* give --kios-efi, --kios-initrd"):
-        brought_image.of_file(make_disk(tmp_path / "b.img", _ESP), tmp_path / "cache")
+        brought_image.of_file(make_disk(tmp_path / "b.img", ESP), tmp_path / "cache")
 
 
 def test_a_damaged_image_is_refused(raw: Path, tmp_path: Path) -> None:
@@ -411,7 +272,7 @@ def test_a_disk_without_modules_has_none(raw: Path, tmp_path: Path, left: str) -
     raw.chmod(0o600)
     jobs = ["rm /modules/6.1.0/modules.dep", "rmdir /modules/6.1.0", "rmdir /modules"]
     done = jobs[: {"/modules/6.1.0": 1, "/modules": 2, "": 3}[left]]
-    tools.run("debugfs", "-w", "-f", "-", f"{raw}?offset={_START}", input="\n".join([*done, ""]).encode())
+    tools.run("debugfs", "-w", "-f", "-", f"{raw}?offset={START}", input="\n".join([*done, ""]).encode())
     found = brought_image.of_file(raw, tmp_path / "cache").disk
     assert found.file_if_there(PurePosixPath("/modules/6.1.0/modules.dep")) is None
     assert not found.has_module("overlay")

@@ -1,0 +1,289 @@
+"""How a node stands: what ends it, what is final of its pods, and what it recovers from."""
+
+import re
+
+import pytest
+
+from harness.verdict.feed import (
+    ConsoleLine,
+    ContainerState,
+    Happening,
+    PodState,
+    QemuContinued,
+    QemuExit,
+    QemuStopped,
+    QmpEvent,
+    Restored,
+)
+from harness.verdict.judge import Judge, wait
+from harness.verdict.outcome import (
+    Contradicted,
+    GuestDied,
+    HostStopped,
+    Met,
+    Outcome,
+    QemuDied,
+    TooLate,
+)
+from harness.verdict.situation import Awaited
+from tests.verdict.heard import LONG, NOW, PANIC, fed, never, says
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PANIC,
+        "[    3.100000] Oops: 0000 [#1] PREEMPT SMP",
+        "[    2.200000] kiOS: cannot mount the data partition",
+        "UEFI Interactive Shell v2.2",
+        "Shell> ",
+        "BdsDxe: No bootable option or device was found.",
+        'BdsDxe: failed to load Boot0000 "kiOS" from HD(1,GPT): Not Found',
+    ],
+)
+def test_a_fatal_line_is_the_guests_death_in_its_own_words(text: str) -> None:
+    outcome = wait(fed(ConsoleLine(text)), never, LONG)
+    assert isinstance(outcome, GuestDied)
+    assert re.split(r"syncing: |kiOS: |\d\] ", text.strip())[-1] in outcome.how
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[    0.100000] Kernel command line: panic=10",
+        "crio: oops",
+        "app: Whoops: all gone",
+        "kiOS: kubelet has exited! Restarting, says a pod",
+        "sh: Shell> is odd",
+        "kios# grep 'Kernel panic - not syncing' /host/var/log/messages",
+        "Kernel panic - not syncing: said a pod",
+        "2026-11-25T10:00:00Z stdout F [    1.230000] Kernel panic - not syncing",
+    ],
+)
+def test_a_line_that_only_looks_fatal_ends_nothing(text: str) -> None:
+    assert wait(fed(ConsoleLine(text)), never, NOW) == TooLate(0)
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "how"),
+    [
+        (QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}), GuestDied, "switched off (guest-shutdown)"),
+        (QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-panic"}), GuestDied, "switched off (guest-panic)"),
+        (QmpEvent("RESET", {"guest": True, "reason": "guest-reset"}), GuestDied, "reset (guest-reset)"),
+        (QmpEvent("GUEST_PANICKED"), GuestDied, "panic"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-signal"}), HostStopped, "sent QEMU a signal"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}), HostStopped, "told QEMU to quit"),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "of tomorrow"}), HostStopped, "of tomorrow"),
+        (QmpEvent("RESET", {"guest": False, "reason": "host-qmp-system-reset"}), HostStopped, "reset it over QMP"),
+        (QmpEvent("STOP"), HostStopped, "stopped"),
+    ],
+)
+def test_an_event_of_the_machines_end_names_who_ended_it(event: QmpEvent, kind: type[Outcome], how: str) -> None:
+    outcome = wait(fed(event), never, LONG)
+    assert isinstance(outcome, GuestDied | HostStopped)
+    assert isinstance(outcome, kind)
+    assert how in outcome.how
+
+
+@pytest.mark.parametrize("event", [QmpEvent("RESET", {"guest": False}), QmpEvent("RESUME"), QmpEvent("POWERDOWN")])
+def test_other_events_end_nothing(event: QmpEvent) -> None:
+    assert wait(fed(event), never, NOW) == TooLate(0)
+
+
+def test_a_qemu_that_is_stopped_is_the_hosts_and_one_that_goes_on_is_none() -> None:
+    outcome = wait(fed(QemuStopped()), never, LONG)
+    assert isinstance(outcome, HostStopped)
+    assert "by a signal" in outcome.how
+    judge = Judge(fed(QemuStopped(), QemuContinued()))
+    assert isinstance(judge.wait(never, NOW), HostStopped)
+    assert judge.wait(never, NOW) == TooLate(0)
+
+
+@pytest.mark.parametrize(
+    ("end", "others"),
+    [
+        (QmpEvent("STOP"), QemuContinued()),
+        (QemuStopped(), QmpEvent("RESUME")),
+        (QmpEvent("RESET", {"guest": False, "reason": "host-qmp-system-reset"}), QmpEvent("RESUME")),
+        (QmpEvent("SHUTDOWN", {"guest": False, "reason": "host-signal"}), QemuContinued()),
+    ],
+)
+def test_what_somebody_else_lets_go_on_stays_as_it_is(end: Happening, others: Happening) -> None:
+    judge = Judge(fed(end, others))
+    first = judge.wait(never, NOW)
+    assert isinstance(first, HostStopped)
+    assert judge.wait(never, NOW) == first
+
+
+def test_a_machine_that_goes_on_was_not_ended() -> None:
+    assert wait(fed(QmpEvent("STOP"), QmpEvent("RESUME")), never, NOW, start=1) == TooLate(0)
+    judge = Judge(fed(QmpEvent("STOP"), QmpEvent("RESUME")))
+    assert isinstance(judge.wait(never, NOW), HostStopped)
+    assert judge.wait(never, NOW) == TooLate(0)
+
+
+def test_a_full_disk_of_the_host_is_told_as_that() -> None:
+    outcome = wait(fed(QmpEvent("BLOCK_IO_ERROR", {"nospace": True, "action": "stop"}), QmpEvent("STOP")), never, LONG)
+    assert isinstance(outcome, HostStopped)
+    assert "no space is left" in outcome.how
+
+
+def exits(daemon: str, times: int, every: float) -> list[Happening]:
+    words = {"crio": "crio has exited! Restarting...", "kubelet": "kubelet has exited! Restarting"}[daemon]
+    return [ConsoleLine(f"[   30.000000] kiOS: {words}", at=number * every) for number in range(times)]
+
+
+def test_a_daemon_that_ends_as_soon_as_it_is_started_is_named() -> None:
+    outcome = wait(fed(*exits("crio", 1, 1), *exits("kubelet", 4, 2)), never, LONG)
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by == (
+        "kubelet ended 4 times within 6 s, each time soon after init had started it, as with a configuration or an argument "
+        "that it refuses, or a pod that it crashes at"
+    )
+
+
+def test_daemons_that_are_restarted_now_and_then_end_nothing() -> None:
+    feed = fed(*exits("kubelet", 9, 30), *exits("crio", 3, 1))
+    assert isinstance(wait(feed, never, NOW), TooLate)
+
+
+def test_qemus_end_is_told_with_status_and_words() -> None:
+    assert wait(fed(QemuExit(-11, "qemu: boom")), never, LONG) == QemuDied(-11, "qemu: boom")
+
+
+_NODE = Awaited("node", "default", "Always", frozenset({"parted"}))
+
+
+def failed(container: str = "parted", restarts: int = 0) -> ContainerState:
+    return ContainerState("node", container, "terminated", "Error", exit_code=1, restarts=restarts)
+
+
+@pytest.mark.parametrize(
+    ("state", "by"),
+    [
+        (failed(restarts=1), "container parted of pod node ended with status 1: Error (2 times by now)"),
+        (failed("main", restarts=2), "container main of pod node ended with status 1: Error (3 times by now)"),
+        (ContainerState("node", "parted", "waiting", "ErrImageNeverPull: is absent"), "parted of pod node cannot run: ErrIm"),
+        (ContainerState("node", "parted", "waiting", "CrashLoopBackOff"), "cannot run: CrashLoopBackOff"),
+        (ContainerState("node", "parted", "waiting", "ErrImagePull: no such host"), "cannot run: ErrImagePull"),
+    ],
+)
+def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -> None:
+    outcome = wait(fed(state), never, LONG, pods=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert by in outcome.by
+    assert outcome.container == ("default", "node", state.container)
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff: Back-off: ErrImagePull"])
+def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
+    early = ContainerState(
+        "node", "parted", "waiting", f"{reason}: dial tcp 198.51.100.1:5000: connect: network is unreachable"
+    )
+    assert wait(fed(early), never, NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_the_console_pods_word_of_two_failures_is_enough() -> None:
+    told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
+    assert wait(fed(told), never, NOW, pods=[_NODE]) == TooLate(0)
+    assert isinstance(wait(fed(told, told), never, NOW, pods=[_NODE]), Contradicted)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["console first", "kubelet first"])
+def test_one_failure_that_both_tell_of_is_one(order: int) -> None:
+    told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
+    both: list[Happening] = [told, failed()]
+    assert wait(fed(*both[::order]), never, NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_the_firmwares_words_on_a_node_that_was_restored_are_somebody_elses() -> None:
+    words = ConsoleLine("BdsDxe: No bootable option or device was found.")
+    assert isinstance(wait(fed(words), never, LONG), GuestDied)
+    assert wait(fed(Restored(("kernel",)), words), never, NOW) == TooLate(0)
+
+
+def test_a_container_of_a_pod_that_restarts_nothing_has_one_try() -> None:
+    assert isinstance(wait(fed(failed()), never, LONG, pods=[Awaited("node", "default", "Never")]), Contradicted)
+
+
+@pytest.mark.parametrize("end", ["running", "terminated"])
+def test_a_failure_that_was_recovered_from_ends_nothing(end: str) -> None:
+    well = ContainerState("node", "parted", end, exit_code=0 if end == "terminated" else None)
+    judge = Judge(fed(failed(), well, failed()))
+    assert judge.wait(never, NOW, pods=[_NODE]) == TooLate(0)
+
+
+@pytest.mark.parametrize(
+    ("states", "fates"),
+    [
+        ([failed()], ["container parted of pod node ended with status 1: Error"]),
+        ([failed(restarts=1), ContainerState("node", "parted", "running")], []),
+        ([ContainerState("node", "main", "terminated", "Error", exit_code=143, restarts=0)], []),
+        ([ContainerState("other", "main", "terminated", "Error", exit_code=1, restarts=0)], []),
+        ([], []),
+    ],
+)
+def test_what_had_failed_by_the_nodes_end_is_known(states: list[ContainerState], fates: list[str]) -> None:
+    judge = Judge(fed(*states))
+    judge.verdict()
+    assert judge.failed([_NODE]) == [(fate, ("default", "node", "parted")) for fate in fates]
+
+
+def test_an_old_failure_does_not_meet_a_new_wait() -> None:
+    feed = fed(failed(restarts=1))
+    judge = Judge(feed)
+    assert isinstance(judge.wait(never, LONG, pods=[_NODE]), Contradicted)
+    feed.publish(ContainerState("node", "parted", "terminated", exit_code=0))
+    feed.publish(ConsoleLine("login:"))
+    assert judge.wait(says("login"), NOW, pods=[_NODE]) == Met(ConsoleLine("login:", at=feed.since(2)[0].at))
+
+
+def test_a_failed_container_of_another_pod_ends_nothing() -> None:
+    others = [ContainerState("other", "main", "waiting", "CrashLoopBackOff"), failed(restarts=9)]
+    assert wait(fed(*others), never, NOW, pods=[Awaited("node", "kube-system", "Always")]) == TooLate(0)
+    assert wait(fed(*others), never, NOW) == TooLate(0)
+
+
+def test_a_pod_that_the_kubelet_rejects_ends_the_wait() -> None:
+    rejected = PodState("node", "Failed", "NodeAffinity: Pod was rejected")
+    outcome = wait(fed(rejected), never, LONG, pods=[_NODE])
+    assert outcome == Contradicted("the kubelet rejected pod node: NodeAffinity: Pod was rejected")
+    assert wait(fed(PodState("node", "Running")), never, NOW, pods=[_NODE]) == TooLate(0)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        failed(),
+        failed("main", restarts=1),
+        ContainerState("node", "parted", "terminated", "Completed", exit_code=0),
+        ContainerState("node", "parted", "waiting", "PodInitializing"),
+        ContainerState("node", "parted", "waiting"),
+        ContainerState("node", "parted", "running"),
+    ],
+)
+def test_a_container_on_its_way_ends_nothing(state: ContainerState) -> None:
+    assert wait(fed(state), never, NOW, pods=[_NODE]) == TooLate(0)
+
+
+def test_what_was_nearest_is_told() -> None:
+    judge = Judge(fed(ContainerState("node", "main", "waiting", "ContainerCreating"), ContainerState("x", "y", "waiting", "z")))
+    judge.wait(never, NOW, pods=[_NODE])
+    assert judge.nearest([_NODE]) == ["container main of pod node is waiting: ContainerCreating"]
+
+
+@pytest.mark.parametrize(
+    ("states", "is_unbegun"),
+    [
+        ([("main", "waiting", "ContainerCreating")], True),
+        ([("first", "waiting", "PodInitializing"), ("main", "waiting", "PodInitializing")], True),
+        ([("first", "running", ""), ("main", "waiting", "PodInitializing")], False),
+        ([("first", "terminated", "Completed"), ("main", "waiting", "PodInitializing")], False),
+        ([("main", "waiting", "ErrImagePull: no route")], False),
+        ([], False),
+    ],
+)
+def test_a_pod_of_which_no_container_has_begun_is_known(states: list[tuple[str, str, str]], is_unbegun: bool) -> None:
+    judge = Judge(fed(*(ContainerState("node", *state) for state in states), ContainerState("x", "y", "waiting", "")))
+    judge.wait(never, NOW, pods=[_NODE])
+    assert judge.unbegun([_NODE]) == ([_NODE] if is_unbegun else [])
