@@ -39,6 +39,7 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
             wanted.machine,
             Stock(lambda: builder.reference_image(folder), wanted.archives, folder / "stores"),
             initramfs=brought.initramfs if brought else None,
+            built_in=brought.built_in if brought else None,
         )
         try:
             with closing(maker):

@@ -288,8 +288,8 @@ def node_maker(
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)
-    initramfs = brought.initramfs if brought else None
-    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots, initramfs)
+    theirs = (brought.initramfs, brought.built_in) if brought else (None, None)
+    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots, *theirs)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]

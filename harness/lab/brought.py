@@ -2,18 +2,19 @@
 
 import json
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness import tools
 from harness.errors import InputError
 from harness.lab import builder, compression, digest
 from harness.lab import cache as store
+from harness.lab.built_in import BuiltIn
 from harness.lab.generation import Belief, Generation, believed, refuse_alphas
 from harness.lab.initramfs import Initramfs
-from harness.storage import disk, gpt
+from harness.storage import disk, esp, gpt
 from harness.storage.disk import Disk
 from harness.storage.gpt import GptError
 from harness.storage.modules import in_folder
@@ -21,6 +22,7 @@ from harness.storage.modules import in_folder
 _QCOW2 = b"QFI\xfb"
 # Where the header of a GPT ends, in the larger of its two places.
 _HEAD = 8192
+_LOADER = "EFI/Boot/Bootx64.efi"
 _BEYOND_THE_END = "exceeding the end of the file"
 _OTHERS = {
     b"KDMV": "VMDK",
@@ -44,13 +46,15 @@ _KINDS = {
 class Brought:
     """What was brought, by the names and SHA-256 digests of its files, and the raw disk that nodes are made of.
 
-    `initramfs` is the user's, for what is believed to be of generation B; A has none.
+    `initramfs` is the user's, for what is believed to be of generation B; A has none. `built_in` are files of the initramfs
+    inside the EFI binary.
     """
 
     digests: dict[str, str]
     disk: Disk
     belief: Belief
     initramfs: Initramfs | None = None
+    built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
 
     def has_module(self, name: str) -> bool:
         """Says whether its nodes have a kernel module of that name, with - or _ in it."""
@@ -136,12 +140,13 @@ def of_outputs(
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
     words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
     words += ["--sector-size", str(sector_size)]
+    built_in = BuiltIn(efi, efi.read_bytes)
     if initrd is None:
-        return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief)
-    initramfs = Initramfs.read(initrd)
+        return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief, built_in=built_in)
+    initramfs = Initramfs.read(initrd, built_in)
     words += ["--initramfs", initrd.absolute()]
     made = disk.open_image(Path(builder.ask("disk", *words)))
-    return Brought({**digests, initrd.name: digest.of(initrd)}, made, belief, initramfs)
+    return Brought({**digests, initrd.name: digest.of(initrd)}, made, belief, initramfs, built_in)
 
 
 def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Generation | None) -> Brought:
@@ -152,7 +157,8 @@ def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Gener
             f"{file} is a disk of {belief.words()}. No disk has the configuration of such a node: give --kios-efi, "
             "--kios-initrd and --kios-modules in its place."
         )
-    return Brought(digests, opened, belief)
+    start, size = (opened.table.sector_size * sectors for sectors in (opened.esp.first, opened.esp.sectors))
+    return Brought(digests, opened, belief, built_in=BuiltIn(file, lambda: esp.read(opened.path, start, size, _LOADER)))
 
 
 def _check_compressed(file: Path) -> None:

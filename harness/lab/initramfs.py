@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from harness.errors import InputError
@@ -36,23 +36,29 @@ _LAYOUT = {
 
 @dataclass(frozen=True)
 class Initramfs:
-    """The user's: where it is, and those of its files that a node's configuration hangs on."""
+    """The user's: where it is, and those of its files that a node's configuration hangs on.
+
+    It is unpacked over what is `built_in`.
+    """
 
     path: Path
     files: Mapping[PurePosixPath, bytes]
+    built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> "Initramfs":
+    def read(cls, path: Path, built_in: Mapping[PurePosixPath, bytes] | None = None) -> "Initramfs":
         """Reads it; raises InputError for what kiOS's kernel cannot unpack."""
-        return cls(path, cpio.read(path, _is_wanted))
+        return cls(
+            path, cpio.read(path, lambda file: is_configuration(file) or _is_of_containers_or_modules(file)), built_in or {}
+        )
 
     def file_if_there(self, path: PurePosixPath) -> bytes | None:
         """A file by its path on the data partition of generation A, None if there is none."""
-        return self.files.get(on_node(path))
+        return self._file(on_node(path))
 
     def folder(self, path: PurePosixPath) -> list[str]:
         """The names in a folder by its path on the data partition, sorted, as far as files of them are known."""
-        return sorted(file.name for file in self.files if file.parent == on_node(path))
+        return sorted({file.name for file in (*self.files, *self.built_in) if file.parent == on_node(path)})
 
     def modules(self) -> Modules:
         """The kernel modules in it."""
@@ -72,7 +78,7 @@ class Initramfs:
 
     def storage_conf(self) -> bytes:
         """Its `storage.conf`, with the harness's store named in it before its own."""
-        text = self.files.get(STORAGE_CONF, _BARE.encode()).decode(errors="replace")
+        text = (self._file(STORAGE_CONF) or _BARE.encode()).decode(errors="replace")
         own = f'"{OWN_STORE}"'
         if _STORES.search(text):
             merged = _STORES.sub(lambda found: f"{found[1]}{own}, ", text, count=1)
@@ -89,9 +95,13 @@ class Initramfs:
             raise InputError(f"{self.path}: a store cannot be added to its {STORAGE_CONF}: write [storage.options] as a table.")
         return merged.encode()
 
+    def _file(self, path: PurePosixPath) -> bytes | None:
+        own = self.files.get(path)
+        return self.built_in.get(path) if own is None else own
+
     def _stores(self) -> Sequence[PurePosixPath]:
         try:
-            return _stores_in(self.files.get(STORAGE_CONF, b"").decode(errors="replace"))
+            return _stores_in((self._file(STORAGE_CONF) or b"").decode(errors="replace"))
         except ValueError as broken:
             raise InputError(f"{self.path}: its {STORAGE_CONF} cannot be read: {broken}.") from broken
 
@@ -115,10 +125,13 @@ def _stores_in(storage_conf: str) -> list[PurePosixPath]:
     return list(map(PurePosixPath, stores))
 
 
-def _is_wanted(path: PurePosixPath) -> bool:
-    if path.is_relative_to("/etc"):
-        return path in (STORAGE_CONF, PurePosixPath("/etc/hosts")) or path.is_relative_to("/etc/kubernetes")
-    return _is_modules_dep(path) or path.parts[-2:] == _IMAGES.parts
+def is_configuration(path: PurePosixPath) -> bool:
+    """Whether a file of an initramfs is one that the harness merges with its own, or could take the place of."""
+    return path in (STORAGE_CONF, PurePosixPath("/etc/hosts")) or path.is_relative_to("/etc/kubernetes")
+
+
+def _is_of_containers_or_modules(path: PurePosixPath) -> bool:
+    return not path.is_relative_to("/etc") and (_is_modules_dep(path) or path.parts[-2:] == _IMAGES.parts)
 
 
 def _is_modules_dep(path: PurePosixPath) -> bool:

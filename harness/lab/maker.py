@@ -78,14 +78,16 @@ class NodeMaker:
         stock: Stock,
         failed_boots: FailedBoots | None = None,
         initramfs: Initramfs | None = None,
+        built_in: Mapping[PurePosixPath, bytes] | None = None,
     ) -> None:
         """Without `failed_boots`, what did not come up for others is booted all the same.
 
-        With the `initramfs` of its user, what is under test is of generation B.
+        With the `initramfs` of its user, what is under test is of generation B. `built_in` are files inside its
+        EFI binary.
         """
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
-        self._stock, self._initramfs = stock, initramfs
+        self._stock, self._initramfs, self._built_in = stock, initramfs, built_in or {}
         self._failed_boots = failed_boots or Unnoted()
         self._in_use = ExitStack()
         self._templates: list[Template] = []
@@ -116,6 +118,7 @@ class NodeMaker:
             self._initramfs,
             supplies.archive,
             supplies.images,
+            self._built_in,
         )
 
     def prepare(self, order: Order) -> Node:

@@ -1,11 +1,12 @@
 """A node to be: all that it is made of, decided before anything of it is there."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
 from harness.containers import preload, reference
 from harness.containers.archive import ArchivedImage
+from harness.lab.built_in import Overlaid
 from harness.lab.initramfs import LOADED, Initramfs
 from harness.lab.own_files import Shipped
 from harness.manifests.pods import StaticPod
@@ -21,7 +22,8 @@ class Order:
     `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
     `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
     `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
-    `supplied` are the container images that it is given beside the image's own.
+    `supplied` are the container images that it is given beside the image's own, `built_in` files of the initramfs inside its
+    EFI binary.
     """
 
     image: Disk
@@ -33,6 +35,7 @@ class Order:
     initramfs: Initramfs | None = None
     archive: Path | None = None
     supplied: Sequence[ArchivedImage] = ()
+    built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
 
     @property
     def load_options(self) -> tuple[str, ...]:
@@ -42,7 +45,7 @@ class Order:
     @property
     def shipped(self) -> Shipped:
         """What its image has of its own."""
-        return self.initramfs or self.image
+        return self.initramfs or Overlaid(self.image, self.built_in)
 
     def lacking(self, names: Sequence[str]) -> list[str]:
         """The container images that its image does not have."""

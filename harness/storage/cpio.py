@@ -39,8 +39,14 @@ def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixP
             return dict(_files(raw, wanted))
     except OSError as unreadable:
         raise InputError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
-    except _UnfitError as unfit:
+    except UnfitError as unfit:
         raise InputError(f"{file} is no initramfs that kiOS's kernel can unpack: {unfit}.") from unfit
+
+
+def first(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixPath, bytes]:
+    """As `read`, of the one plain archive that begins a stream, whatever is behind it; raises UnfitError."""
+    stream.read(len(_MAGICS[0]))
+    return dict(_entries(stream, wanted))
 
 
 def archive(files: Tree) -> bytes:
@@ -54,7 +60,7 @@ def archive(files: Tree) -> bytes:
     return b"".join([*parts, _newc(0, 0, _TRAILER, b"")])
 
 
-class _UnfitError(Exception):
+class UnfitError(Exception):
     """Why it is no initramfs."""
 
 
@@ -73,16 +79,16 @@ class _Decoded(io.RawIOBase):
         while not self._decoder.eof:
             data = self._source.read(_CHUNK) if self._decoder.needs_input else b""
             if not data and self._decoder.needs_input:
-                raise _UnfitError("its LZMA stream ends in the middle")
+                raise UnfitError("its LZMA stream ends in the middle")
             try:
                 more = self._decoder.decompress(data, len(buffer))
             except (lzma.LZMAError, MemoryError) as damaged:
-                raise _UnfitError(f"its LZMA stream is damaged ({damaged})") from damaged
+                raise UnfitError(f"its LZMA stream is damaged ({damaged})") from damaged
             # None before the stream's end.
             self._source.seek(-len(self._decoder.unused_data), io.SEEK_CUR)
             self._total += len(more)
             if self._total > MOST_UNPACKED:
-                raise _UnfitError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+                raise UnfitError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
             if more:
                 buffer[: len(more)] = more
                 return len(more)
@@ -100,7 +106,7 @@ def _files(
             yield from _files(io.BufferedReader(_Decoded(stream), _CHUNK), wanted, inside=True)
         else:
             other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
-            raise _UnfitError(f"it is {other}, not LZMA (xz --format=lzma)" if other else f"a part of it begins with {head!r}")
+            raise UnfitError(f"it is {other}, not LZMA (xz --format=lzma)" if other else f"a part of it begins with {head!r}")
 
 
 def _next_head(stream: io.BufferedReader) -> bytes:
@@ -123,13 +129,13 @@ def _entries(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool])
         path = PurePosixPath("/", *(part for part in PurePosixPath(name.decode(errors="surrogateescape")).parts if part != "/"))
         if stat.S_ISREG(mode) and wanted(path):
             if size > MOST_OF_A_FILE:
-                raise _UnfitError(f"its {path} has {size} bytes, where no more than {MOST_OF_A_FILE} are read")
+                raise UnfitError(f"its {path} has {size} bytes, where no more than {MOST_OF_A_FILE} are read")
             yield path, _exactly(stream, size)
         else:
             _leave_out(stream, size)
         _leave_out(stream, -size % 4)
         magic = _exactly(stream, len(magic))
-    raise _UnfitError(f"where a file of its archive should begin is {magic!r}")
+    raise UnfitError(f"where a file of its archive should begin is {magic!r}")
 
 
 def _header(stream: io.BufferedReader) -> tuple[int, int, bytes]:
@@ -138,10 +144,10 @@ def _header(stream: io.BufferedReader) -> tuple[int, int, bytes]:
     try:
         fields = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     except ValueError as damaged:
-        raise _UnfitError("a header of its archive is damaged") from damaged
+        raise UnfitError("a header of its archive is damaged") from damaged
     mode, size, length = fields[1], fields[6], fields[11]
     if not 1 <= length <= _LONGEST_NAME:
-        raise _UnfitError(f"a name in its archive has {length} bytes")
+        raise UnfitError(f"a name in its archive has {length} bytes")
     name = _exactly(stream, length).rstrip(b"\0")
     _leave_out(stream, -(_HEADER + length) % 4)
     return mode, size, name
@@ -149,7 +155,7 @@ def _header(stream: io.BufferedReader) -> tuple[int, int, bytes]:
 
 def _exactly(stream: io.BufferedReader, size: int) -> bytes:
     if len(content := stream.read(size)) < size:
-        raise _UnfitError("its archive ends in the middle")
+        raise UnfitError("its archive ends in the middle")
     return content
 
 

@@ -1,0 +1,71 @@
+"""The configuration that is built into a kiOS's EFI binary, below what its user has."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from harness.errors import HarnessError, NodeFailure
+from harness.lab.initramfs import is_configuration, on_node
+from harness.storage import kernel
+from harness.storage.disk import Disk
+from harness.storage.kernel import KernelError
+
+
+class BuiltIn(Mapping[PurePosixPath, bytes]):
+    """Files of the initramfs inside an EFI binary, by path; read when the first is asked for, which takes seconds.
+
+    Where they cannot be read there are none, and a warning says so: kiOS's own are taken for them then.
+    """
+
+    def __init__(self, path: Path, read: Callable[[], bytes]) -> None:
+        """`read` gives the EFI binary, which is in, or is, the file `path`."""
+        self._path, self._read = path, read
+
+    def __getitem__(self, path: PurePosixPath) -> bytes:
+        return self._files[path]
+
+    def __iter__(self) -> Iterator[PurePosixPath]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @cached_property
+    def _files(self) -> Mapping[PurePosixPath, bytes]:
+        try:
+            return kernel.initramfs_in(self._read(), is_configuration)
+        except (KernelError, HarnessError, OSError) as unread:
+            warnings.warn(
+                f"the EFI binary of {self._path} cannot be looked into ({unread}): its kubelet's config.yaml and its hosts, if "
+                "its data partition or initramfs has none, are taken to be kiOS's own",
+                stacklevel=2,
+            )
+            return {}
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """What a node of generation A has of its image's own: its data partition's files over those that are built in."""
+
+    disk: Disk
+    built_in: Mapping[PurePosixPath, bytes]
+
+    @property
+    def path(self) -> Path:
+        """The image."""
+        return self.disk.path
+
+    def file_if_there(self, path: PurePosixPath) -> bytes | None:
+        """A file by its path on the data partition, None if there is none."""
+        own = self.disk.file_if_there(path)
+        return self.built_in.get(on_node(path)) if own is None else own
+
+    def folder(self, path: PurePosixPath) -> list[str]:
+        """The names in a folder by its path on the data partition, sorted."""
+        try:
+            own = self.disk.folder(path)
+        except NodeFailure:
+            own = []
+        return sorted({*own, *(file.name for file in self.built_in if file.parent == on_node(path))})

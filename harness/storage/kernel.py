@@ -1,0 +1,100 @@
+"""The initramfs inside a Linux kernel for x86 with an EFI stub, as kiOS's EFI binary is one.
+
+Where it is comes from the kernel's Documentation/arch/x86/boot.rst: the boot header, and the payload that it names. The archive
+is found in the unpacked kernel by what an archive begins with, which no symbol tells any more.
+"""
+
+import io
+import lzma
+import re
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+from harness import tools
+from harness.errors import HarnessError
+from harness.storage import cpio
+
+_MAGIC, _PROTOCOL = b"HdrS", 0x208
+_SECTOR = 512
+# The kernel's build puts the unpacked size behind all that it packs (scripts/Makefile.lib, size_append).
+_SIZE = 4
+# The first file of an archive: kiOS's is not packed once more inside the packed kernel.
+_ARCHIVE = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
+_WITHIN = 120.0
+# Read as hostile: kiOS's has 180 MiB. LZ4's old format has 8 MiB in each of its blocks (lz4's lz4_Frame_format.md).
+_MOST = 1 << 30
+_LZ4_BLOCK = 8 << 20
+
+
+class KernelError(Exception):
+    """Why nothing can be read out of it."""
+
+
+def initramfs_in(kernel: bytes, wanted: Callable[[PurePosixPath], bool]) -> Mapping[PurePosixPath, bytes]:
+    """Returns the `wanted` regular files of the initramfs that was built into a kernel; raises KernelError."""
+    unpacked = _unpacked(_payload(kernel))
+    begin = _ARCHIVE.search(unpacked)
+    if not begin:
+        raise KernelError("no initramfs is inside it that is not packed once more")
+    try:
+        return cpio.first(io.BufferedReader(io.BytesIO(unpacked[begin.start() :])), wanted)
+    except cpio.UnfitError as unfit:
+        raise KernelError(f"the initramfs inside it is damaged: {unfit}") from unfit
+
+
+def _payload(kernel: bytes) -> bytes:
+    try:
+        sectors, magic, protocol = kernel[0x1F1], kernel[0x202:0x206], struct.unpack_from("<H", kernel, 0x206)[0]
+        offset, length = struct.unpack_from("<II", kernel, 0x248)
+    except (IndexError, struct.error) as short:
+        raise KernelError("it is too short for a kernel") from short
+    if magic != _MAGIC or protocol < _PROTOCOL:
+        raise KernelError("it is no Linux kernel for x86")
+    # A kernel without a number of sectors has four (boot.rst, setup_sects).
+    begin = ((sectors or 4) + 1) * _SECTOR + offset
+    payload = kernel[begin : begin + length]
+    if len(payload) < length or length < _SIZE:
+        raise KernelError("it ends in the middle of the kernel")
+    return payload[:-_SIZE]
+
+
+def _unpacked(payload: bytes) -> bytes:
+    for magic, unpack in _PACKERS.items():
+        if payload.startswith(magic):
+            try:
+                return unpack(payload)
+            except (lzma.LZMAError, zlib.error, struct.error, MemoryError, HarnessError) as damaged:
+                raise KernelError(f"it cannot be unpacked: {damaged}") from damaged
+    raise KernelError(f"it is packed in a way that is not known here, beginning with {payload[:6].hex()}")
+
+
+def _lzma(payload: bytes) -> bytes:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=_MOST).decompress(payload, _MOST)
+
+
+def _xz(payload: bytes) -> bytes:
+    return lzma.LZMADecompressor(memlimit=_MOST).decompress(payload, _MOST)
+
+
+def _gzip(payload: bytes) -> bytes:
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(payload, _MOST)
+
+
+def _lz4(payload: bytes) -> bytes:
+    at, blocks = 4, 0
+    while at < len(payload):
+        at, blocks = at + 4 + int(struct.unpack_from("<I", payload, at)[0]), blocks + 1
+    if blocks * _LZ4_BLOCK > _MOST:
+        raise KernelError(f"it unpacks to more than {_MOST >> 30} GiB")
+    return tools.run("lz4", "-d", "-c", input=payload, timeout=_WITHIN).stdout
+
+
+_PACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {
+    b"\x5d\x00\x00": _lzma,
+    b"\xfd7zXZ": _xz,
+    b"\x1f\x8b": _gzip,
+    b"\x02!L\x18": _lz4,
+    b"\x7fELF": bytes,
+}

@@ -1,0 +1,140 @@
+"""The configuration inside an image's EFI binary: merged, kept or named, never lost in silence."""
+
+import struct
+import uuid
+from pathlib import Path, PurePosixPath
+
+import pytest
+import yaml
+
+from harness import tools
+from harness.errors import InputError
+from harness.guest.credentials import Credentials
+from harness.lab import brought as brought_image
+from harness.lab import injection
+from harness.lab.built_in import BuiltIn, Overlaid
+from harness.lab.initramfs import STORAGE_CONF, Initramfs
+from harness.lab.order import Order
+from harness.manifests.pods import StaticPod
+from harness.storage import cpio, gpt, overlay
+from harness.storage.disk import Disk
+from harness.vm.machine import Machine
+
+_START, _SIZE = 1 << 20, 6 << 20
+_ESP_START, _ESP_SIZE = 8 << 20, 4 << 20
+_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+_CONFIG = PurePosixPath("/etc/kubernetes/config.yaml")
+_HOSTS = PurePosixPath("/etc/hosts")
+_ON_DISK = PurePosixPath("/meta/etc")
+_FILES = {
+    _CONFIG: b"kind: KubeletConfiguration\nmaxPods: 7\nauthentication: {x509: {clientCAFile: /etc/kubernetes/ca.pem}}\n",
+    PurePosixPath("/etc/kubernetes/ca.pem"): b"THEIRS\n",
+    PurePosixPath("/etc/kubernetes/manifests/node.yaml"): b"kind: Pod\nmetadata: {name: node, namespace: kube-system}\n",
+    _HOSTS: b"192.0.2.1 registry\n",
+}
+
+
+def kernel(files: dict[PurePosixPath, bytes]) -> bytes:
+    """An EFI binary, not packed, with an initramfs inside (kernel, Documentation/arch/x86/boot.rst)."""
+    payload = b"\x7fELF" + bytes(500) + cpio.archive(files) + bytes(4)
+    head = bytearray(2 * 512)
+    head[:2], head[0x1F1], head[0x202:0x206] = b"MZ", 1, b"HdrS"
+    struct.pack_into("<H", head, 0x206, 0x20F)
+    struct.pack_into("<II", head, 0x248, 0, len(payload))
+    return bytes(head) + payload
+
+
+def image(folder: Path, binary: bytes, on_data: dict[str, str]) -> Path:
+    """A raw disk: a data partition with these files, and an EFI System Partition with this EFI binary."""
+    tree, raw, loader = folder / "tree", folder / "kios.img", folder / "Bootx64.efi"
+    for name, text in {"meta/etc/.keep": "", **on_data}.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    raw.write_bytes(bytes(16 << 20))
+    layout = f"label: gpt\nstart={_START // 512}, size={_SIZE // 512}, type={gpt.DATA_PARTITION}\n"
+    tools.run("sfdisk", "-q", raw, input=f"{layout}start={_ESP_START // 512}, size={_ESP_SIZE // 512}, type={_ESP}\n".encode())
+    tools.run("mke2fs", "-q", "-t", "ext4", "-d", tree, "-E", f"offset={_START}", raw, f"{_SIZE // 1024}k")
+    loader.write_bytes(binary)
+    esp = f"{raw}@@{_ESP_START}"
+    tools.run("mformat", "-i", esp, "-T", str(_ESP_SIZE // 512), "::")
+    tools.run("mmd", "-i", esp, "::EFI", "::EFI/Boot")
+    tools.run("mcopy", "-i", esp, loader, "::EFI/Boot/Bootx64.efi")
+    return raw
+
+
+def given(folder: Path, raw: Path, pods: list[StaticPod] | None = None) -> Disk:
+    """What a node's disk holds after all was put on it."""
+    brought = brought_image.of_file(raw, folder / "cache")
+    console = StaticPod("kios-e2e.yaml", {"metadata": {"name": "kios-e2e"}, "spec": {"containers": []}})
+    order = Order(brought.disk, Machine(1 << 30), pods or [], console, {}, built_in=brought.built_in)
+    disk, artifacts = folder / "disk.qcow2", folder / "artifacts"
+    artifacts.mkdir()
+    overlay.create(raw, disk, 32 << 20)
+    injection.inject(order, Credentials.make(folder), disk, folder / "scratch", artifacts)
+    overlay.flatten(disk, folder / "flat.raw")
+    return Disk.read(folder / "flat.raw", 512)
+
+
+def test_the_configuration_of_an_image_whose_data_partition_has_none_is_merged(tmp_path: Path) -> None:
+    disk = given(tmp_path, image(tmp_path, kernel(_FILES), {}))
+    config = yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))
+    assert config == {
+        "kind": "KubeletConfiguration",
+        "maxPods": 7,
+        "authentication": {"x509": {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"}},
+    }
+    assert disk.file(_ON_DISK / "kubernetes/kios-e2e-ca.pem").startswith(b"THEIRS\n-----BEGIN")
+    assert disk.file(_ON_DISK / "hosts") == b"192.0.2.1 registry\n127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
+
+
+def test_what_is_on_the_data_partition_hides_what_is_built_in(tmp_path: Path) -> None:
+    own = {"meta/etc/kubernetes/config.yaml": "maxPods: 9\n", "meta/etc/hosts": "192.0.2.9 b\n"}
+    disk = given(tmp_path, image(tmp_path, kernel(_FILES), own))
+    assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["maxPods"] == 9
+    assert disk.file(_ON_DISK / "hosts").startswith(b"192.0.2.9 b\n127")
+
+
+def test_a_manifest_that_is_built_in_is_replaced_with_a_warning_or_refused(tmp_path: Path) -> None:
+    raw = image(tmp_path, kernel(_FILES), {"meta/etc/kubernetes/manifests/own.yaml": "kind: Pod\nmetadata: {name: own}\n"})
+    node = StaticPod("node.yaml", {"metadata": {"name": "node", "namespace": "kube-system"}, "spec": {"containers": []}})
+    with pytest.warns(UserWarning, match=r"node\.yaml takes the place of the one that .*kios\.img has of its own"):
+        given(tmp_path, raw, [node])
+    (tmp_path / "again").mkdir()
+    with pytest.raises(InputError, match=r"kios\.img has node\.yaml of its own, which is the pod kube-system/node"):
+        given(tmp_path / "again", raw, [StaticPod("mine.yaml", node.manifest)])
+
+
+def test_an_image_that_cannot_be_looked_into_is_told_and_taken_for_kioss(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"EFI binary of .*kios\.img cannot be looked into \(it is no Linux kernel for x86\)"):
+        disk = given(tmp_path, image(tmp_path, b"MZ" + bytes(2000), {}))
+    assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["shutdownGracePeriod"] == "30s"
+
+
+def test_it_is_read_when_it_is_asked_for_and_once(tmp_path: Path) -> None:
+    read = list[int]()
+
+    def binary() -> bytes:
+        read.append(1)
+        return kernel(_FILES)
+
+    built_in = BuiltIn(tmp_path, binary)
+    assert not read
+    assert (built_in[_HOSTS], len(built_in), len(read)) == (_FILES[_HOSTS], len(_FILES), 1)
+
+
+def test_a_users_initramfs_is_over_what_is_built_in(tmp_path: Path) -> None:
+    conf = b'[storage]\ndriver = "overlay"\n[storage.options]\nadditionalimagestores = ["/theirs"]\n'
+    (tmp_path / "initrd").write_bytes(cpio.archive({_HOSTS: b"192.0.2.7 c\n"}))
+    read = Initramfs.read(tmp_path / "initrd", {**_FILES, STORAGE_CONF: conf})
+    assert read.file_if_there(_ON_DISK / "hosts") == b"192.0.2.7 c\n"
+    assert read.file_if_there(_ON_DISK / "kubernetes/config.yaml") == _FILES[_CONFIG]
+    assert read.folder(_ON_DISK / "kubernetes/manifests") == ["node.yaml"]
+    assert b'"/theirs"' in read.storage_conf()
+    assert Initramfs.read(tmp_path / "initrd").file_if_there(_ON_DISK / "kubernetes/config.yaml") is None
+
+
+def test_a_data_partition_without_manifests_has_those_that_are_built_in(tmp_path: Path) -> None:
+    raw = image(tmp_path, kernel(_FILES), {})
+    there = Overlaid(Disk.read(raw, 512), _FILES)
+    assert there.folder(_ON_DISK / "kubernetes/manifests") == ["node.yaml"]
+    assert there.folder(PurePosixPath("/nowhere")) == []
