@@ -4,7 +4,9 @@ A fault is a run of pytest of its own that this package, as a plugin, sabotages.
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from faults.table import FAULTS, SHORT
 from faults.verdict import Verdict
 from harness.errors import HarnessError
 from harness.lab import builder
+from harness.lab.keeper import scratch
 from harness.qualification import canary
 from harness.shard import Shard
 
@@ -69,15 +72,28 @@ def main() -> int:
         and not (arguments.resume and name in seen and seen[name].is_named)
     }
     told: dict[str, Seen] = {}
-    for name, one in run(chosen, Subject(arguments.kios_image, options)):
-        print(f"{name}: {one.wrong or 'caught and named: ' + (one.line or 'nothing is noticed')}", flush=True)
-        told[name] = one
-        # At once: all of them take an hour and more.
-        ledger.write(file, {**seen, **told})
-        if arguments.canaries:
-            canary.write(arguments.canaries, [_as_canary(name, each) for name, each in told.items()])
+    with ended_at_once() as folder:
+        for name, one in run(chosen, Subject(arguments.kios_image, options), folder):
+            print(f"{name}: {one.wrong or 'caught and named: ' + (one.line or 'nothing is noticed')}", flush=True)
+            told[name] = one
+            # At once: all of them take an hour and more.
+            ledger.write(file, {**seen, **told})
+            if arguments.canaries:
+                canary.write(arguments.canaries, [_as_canary(name, each) for name, each in told.items()])
     print(ledger.last_line(told))
     return int(not all(one.is_named for one in told.values()))
+
+
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[Path]:
+    """A folder for all runs; a signal ends this process at once, and the keeper those runs and the folder.
+
+    Python would wait for them at a Ctrl-C, and a shell has its jobs in the background ignore one.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+    with scratch("kios-e2e-faults-") as folder:
+        yield folder
 
 
 def lacks(scenario: str, options: Sequence[str]) -> bool:
@@ -102,33 +118,36 @@ class Subject:
         return self.image or Path(builder.ask("find")) / "kios.img"
 
 
-def run(chosen: Mapping[str, Fault], subject: Subject) -> Iterator[tuple[str, Seen]]:
-    """Runs the controls, each followed by the faults of its scenario; yields what was seen of each, by its name."""
+def run(chosen: Mapping[str, Fault], subject: Subject, folder: Path) -> Iterator[tuple[str, Seen]]:
+    """Runs the controls, each followed by the faults of its scenario; yields what was seen of each, by its name.
+
+    What the runs write is in `folder`.
+    """
     ends: dict[str, Future[Seen]] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for scenario in dict.fromkeys(each.scenario for each in chosen.values()):
             # Submitted first, it has begun when a fault waits for its end.
-            control = pool.submit(verdict_on, scenario, {}, subject.given(), Surroundings())
+            control = pool.submit(verdict_on, scenario, {}, subject.given(), Surroundings(), folder)
             for name in [name for name, each in chosen.items() if each.scenario == scenario]:
-                ends[name] = pool.submit(_seen_of, name, control, subject)
+                ends[name] = pool.submit(_seen_of, name, control, subject, folder)
         for name, end in ends.items():
             yield name, end.result()
 
 
-def _seen_of(name: str, control: Future[Verdict], subject: Subject) -> Seen:
+def _seen_of(name: str, control: Future[Verdict], subject: Subject, place: Path) -> Seen:
     fault = FAULTS[name]
     unbroken = control.result()
     if unbroken.kind != "passed":
         words = f"without a fault it ends with {unbroken.kind}: {unbroken.words[:300]}"
         return Seen(caught=False, line="", wrong=words)
-    with tempfile.TemporaryDirectory(prefix="kios-e2e-fault-") as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         surroundings = Surroundings()
         if isinstance(fault.how, Outside):
             try:
                 surroundings = fault.how.make(Path(folder), subject.as_image())
             except (HarnessError, OSError) as unmade:
                 return Seen(caught=False, line="", wrong=f"the fault could not be made: {unmade}")
-        verdict = verdict_on(fault.scenario, {plugin.NAME: name}, subject.given(), surroundings)
+        verdict = verdict_on(fault.scenario, {plugin.NAME: name}, subject.given(), surroundings, place)
     if not verdicts.is_caught(fault, verdict):
         wrong = f"NOT CAUGHT: it ended with {verdict.kind} {verdict.words[:300]}"
         return Seen(caught=False, line="", wrong=wrong, seconds=verdict.seconds)
@@ -141,9 +160,11 @@ def _seen_of(name: str, control: Future[Verdict], subject: Subject) -> Seen:
     )
 
 
-def verdict_on(scenario: str, environment: Mapping[str, str], options: Iterable[str], around: Surroundings) -> Verdict:
-    """Runs one scenario in a pytest of its own."""
-    with tempfile.TemporaryDirectory(prefix="kios-e2e-fault-") as folder:
+def verdict_on(
+    scenario: str, environment: Mapping[str, str], options: Iterable[str], around: Surroundings, place: Path
+) -> Verdict:
+    """Runs one scenario in a pytest of its own, which writes to a folder in `place`."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         report, observed = Path(folder) / "junit.xml", Path(folder) / "observed.json"
         argv = [*around.before, sys.executable, *around.interpreter, "-m", "pytest", f"scenarios/{scenario}"]
         argv += ["--junitxml", str(report), "--artifacts", f"{folder}/artifacts", *options, *around.options]
@@ -154,7 +175,10 @@ def verdict_on(scenario: str, environment: Mapping[str, str], options: Iterable[
         )
         if not report.exists():
             return verdicts.refusal(f"pytest ended with status {done.returncode}: {(done.stdout + done.stderr)[-600:]}")
-        return verdicts.read(report.read_text(), observed.read_text() if observed.exists() else "{}")
+        verdict = verdicts.read(report.read_text(), observed.read_text() if observed.exists() else "{}")
+        if verdict.kind == "passed" and done.returncode:
+            return verdicts.refusal(f"it passed, and pytest ended with status {done.returncode}: {done.stdout[-600:]}")
+        return verdict
 
 
 def _as_canary(name: str, seen: Seen) -> canary.Canary:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from faults.edits import SMALL, with_command
 from faults.fault import Fault
-from faults.sabotage import Edit, NoLoader, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
+from faults.sabotage import Edit, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
 from faults.stage import Stage
 from harness import tools
 from harness.errors import Party
@@ -60,6 +60,11 @@ def _with_loader(image: Path, content: bytes) -> None:
     tools.run("mcopy", "-o", "-i", f"{image}@@{disk.esp.first * disk.table.sector_size}", loader, _LOADER)
 
 
+def _without_loader(image: Path) -> None:
+    disk = open_image(image)
+    tools.run("mdel", "-i", f"{image}@@{disk.esp.first * disk.table.sector_size}", _LOADER)
+
+
 def _cut_loader(image: Path) -> None:
     disk = open_image(image)
     loader = image.with_suffix(".efi")
@@ -79,15 +84,32 @@ def _full(image: Path) -> None:
     tools.run("dd", f"if={part}", f"of={image}", "bs=1M", f"seek={at}", "oflag=seek_bytes", "conv=notrunc")
 
 
+_NO_LOADER = of_image("an image without `EFI/Boot/Bootx64.efi`", _without_loader)
+
 FAULTS = {
     "boot-loader": Fault(
-        "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",
-        NoLoader(),
-        "BdsDxe: starting.*the firmware found nothing to boot",
+        _COLD,
+        _NO_LOADER,
+        "the firmware found nothing to boot.*; the disk's ESP has no EFI/Boot",
+        stage=Stage.BOOTING,
+    ),
+    "boot-text": Fault(
+        _COLD,
+        of_image("a text file in the place of the EFI binary", lambda image: _with_loader(image, b"#!/bin/sh\necho kiOS\n")),
+        "the firmware found nothing to boot.*; the disk's EFI/Boot/Bootx64.efi is no EFI binary",
         stage=Stage.BOOTING,
     ),
     "boot-user": Fault(
-        "boot.py::test_image_boots_as_at_a_users", NoLoader(), "milestone firmware: it did not happen", stage=Stage.BOOTING
+        "boot.py::test_image_boots_as_at_a_users",
+        _NO_LOADER,
+        "milestone firmware: it did not happen.*; the disk's ESP has no EFI/Boot/Bootx64.efi",
+        stage=Stage.BOOTING,
+    ),
+    "boot-crio": Fault(
+        _COLD,
+        OnTheDisk("/meta/etc/crio/crio.conf.d/99-broken.conf", '[crio.runtime]\ndefault_runtime = "none"\n'),
+        'crio ended 4 times within .*crio\'s own words: .*default_runtime set to "none"',
+        stage=Stage.BOOTING,
     ),
     "boot-kubelet": Fault(
         "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up",

@@ -204,27 +204,6 @@ class PageEdit:
 
 
 @dataclass(frozen=True)
-class NoLoader:
-    """An image without its EFI binary."""
-
-    def described(self) -> str:
-        return "an image without `EFI/Boot/Bootx64.efi`"
-
-    def apply(self, patch: pytest.MonkeyPatch) -> None:
-        prepare = NodeMaker.prepare
-        folder = tempfile.TemporaryDirectory(prefix="kios-e2e-fault-")
-
-        def without(maker: NodeMaker, order: Order) -> Node:
-            image = order.image
-            broken = Path(folder.name) / "broken.img"
-            tools.run("cp", "--sparse=always", image.path, broken)
-            tools.run("mdel", "-i", f"{broken}@@{image.esp.first * image.table.sector_size}", "::EFI/Boot/Bootx64.efi")
-            return prepare(maker, replace(order, image=open_image(broken)))
-
-        patch.setattr(NodeMaker, "prepare", without)
-
-
-@dataclass(frozen=True)
 class OnTheDisk:
     """A file on the data partition of every node."""
 

@@ -1,6 +1,6 @@
 """What a daemon wrote, found in the memory of its node: where a kubelet or CRI-O ends as soon as it starts, nobody else has it.
 
-A line stays in the pipe that nobody reads, and in the heap of the process that wrote it.
+A line stays in the pages of the pipe that nobody reads, and in those of the process that wrote it, until they are used again.
 """
 
 import mmap
@@ -11,10 +11,12 @@ from pathlib import Path
 _TEXT = rb'(?:[^"\\\x00-\x1f]|\\.){1,2000}'
 # klog's header: severity, month and day, time (k8s.io/klog, formatHeader); then the words with which the command ends, in
 # quotes, or between <> where they have lines of their own (k8s.io/klog, serialize.KVListFormat).
-_KUBELET = re.compile(
-    rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] \"command failed\" "
-    rb'err=(?:"(?P<words>' + _TEXT + rb')"|<\n(?P<lines>(?:\t[^\x00-\x08\x0a-\x1f]{1,2000}\n){1,40}) >)'
-)
+_FAILED = rb'"command failed" err=(?:"(?P<words>' + _TEXT + rb')"|<\n(?P<lines>(?:\t[^\x00-\x08\x0a-\x1f]{1,2000}\n){1,40}) >)'
+_KUBELET = re.compile(rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] " + _FAILED)
+# klog puts the words together before the header stands before them (k8s.io/klog, printS): in a buffer of their own, which
+# outlives a long line whose pages lie apart, and begins where Go's objects of that size do (runtime/sizeclasses.go).
+_KUBELET_BUFFER = re.compile(_FAILED + rb"(?=\x00)")
+_OBJECT = 64
 # The words of a panic, and what ran into it, as `util/runtime.HandleCrash` logs them (k8s.io/apimachinery) with klog.
 _PANIC = re.compile(
     rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] \"Observed a panic\" "
@@ -24,7 +26,11 @@ _PANIC = re.compile(
 _CRIO = re.compile(rb'time="(?P<stamp>[^"\x00-\x1f]{10,40})" level=fatal msg="(?P<words>' + _TEXT + rb')"')
 # What each line has in it, which is found a hundred times as fast as the line.
 _REASONS = {
-    "kubelet": ((b'"command failed" err=', _KUBELET), (b'"Observed a panic" panic=', _PANIC)),
+    "kubelet": (
+        (b'"command failed" err=', _KUBELET),
+        (b'"command failed" err=', _KUBELET_BUFFER),
+        (b'"Observed a panic" panic=', _PANIC),
+    ),
     "crio": ((b" level=fatal msg=", _CRIO),),
 }
 _BEFORE, _BEHIND = 100, 80_000
@@ -50,13 +56,15 @@ def reason(daemon: str, size: int, save: Callable[[int, int, Path], None], scrat
 
 
 def _reasons_in(piece: Path, mark: bytes, pattern: re.Pattern[bytes]) -> list[tuple[bytes, str]]:
-    """With their time."""
+    """With their time; what has none counts only where nothing has one."""
     found: dict[int, tuple[bytes, str]] = {}
     with piece.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at = content.find(mark)
         while at >= 0:
             if match := pattern.search(content, max(0, at - _BEFORE), at + _BEHIND):
-                found[match.start()] = match["stamp"], _plain(match.groupdict())
+                groups = match.groupdict()
+                if "stamp" in groups or match.start() % _OBJECT == 0:
+                    found[match.start()] = groups.get("stamp", b""), _plain(groups)
             at = content.find(mark, at + len(mark))
     return list(found.values())
 

@@ -20,8 +20,10 @@ from harness.lab import vitals
 from harness.lab.container_log import AsLeft, last_words
 from harness.lab.vitals import NO_CARRIER, Vitals
 from harness.serial.agent import Agent
+from harness.storage import esp
 from harness.verdict.outcome import Contradicted, GuestDied, Outcome, QemuDied, Stalled, TooLate, error, explain
-from harness.verdict.timeline import API, INIT, Passed
+from harness.verdict.timeline import API, FIRMWARE, INIT, Passed
+from harness.vm import disk_load
 from harness.vm.qmp import Qmp
 from harness.wire import dhcp, frame
 from harness.wire.capture import frames
@@ -34,6 +36,7 @@ _FAILED = 2
 _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
 _LOOKS, _LOOK_SECONDS = 4, 0.05
+_LOOKS_IN_MEMORY = 3
 # PCI's class of network controllers.
 _NETWORK_CONTROLLER = 2
 # What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
@@ -101,7 +104,10 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     if isinstance(outcome, Contradicted) and outcome.daemon:
         said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
         outcome = replace(outcome, by=f"{outcome.by}; {said}")
+    if isinstance(outcome, GuestDied) and not _runs_a_kernel(heard):
+        signs += of_system(asked)
     if isinstance(outcome, TooLate | Stalled):
+        outcome = replace(outcome, disk=disk_load.seconds_a_request(asked.qmp))
         words += map(shown, heard.nearest)
         signs += signs_of_life(heard, asked)
     before = list(dict.fromkeys(heard.troubles[-_TROUBLES:]))
@@ -115,11 +121,26 @@ def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     told = vitals.ask(asked.agent)
     # One that has not answered is not waited for again.
     symbol_at = partial(vitals.symbol_at, asked.agent) if told != Vitals() else lambda _: ""
-    signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at)]
+    signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at), *([] if _runs_a_kernel(heard) else of_system(asked))]
     if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
         hindered = of_pods(heard.unbegun, asked.agent) if told != Vitals() else []
         signs += [told.of_room(), *hindered, *of_network(asked, told), told.of_daemons(), told.of_clock()]
     return [sign for sign in signs if sign]
+
+
+def _runs_a_kernel(heard: Heard) -> bool:
+    return bool({entry.name for entry in heard.passed} - {FIRMWARE.name})
+
+
+def of_system(asked: Witnesses) -> list[str]:
+    """What a firmware lacks to start a system: a disk, or an EFI binary on it; nothing if it has both."""
+    if not disk_load.is_there(asked.qmp):
+        return ["the machine has no disk"]
+    try:
+        with asked.disk() as disk:
+            return [lacking] if (lacking := esp.why_nothing_starts(disk)) else []
+    except (HarnessError, OSError):
+        return []
 
 
 def signs_of_need(said: str, asked: Witnesses) -> list[str]:
@@ -171,7 +192,9 @@ def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
         size = qmp.execute("query-memory-size-summary")
         if not isinstance(size, dict):
             raise HarnessError(f"QEMU tells the size of its memory as {size!r}")
-        reason = memory.reason(daemon, int(size["base-memory"]), save, copy)
+        # It begins again all the while: pages that were used again in one look may have them in the next.
+        looks = (memory.reason(daemon, int(size["base-memory"]), save, copy) for _ in range(_LOOKS_IN_MEMORY))
+        reason = next(filter(None, looks), "")
     except (HarnessError, OSError) as unread:
         return f"{daemon}'s own words could not be read in the guest's memory: {unread}"
     return f"{daemon}'s own words: {reason}" if reason else f"{daemon}'s own words are not in the guest's memory"

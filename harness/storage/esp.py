@@ -1,4 +1,4 @@
-"""Files on the EFI System Partition of a disk that does not run."""
+"""Files on the EFI System Partition of a disk that does not run, and whether a firmware finds one there to start."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,11 @@ from pathlib import Path
 from harness import tools
 from harness.errors import HarnessError
 from harness.storage import overlay
+from harness.storage.disk import Disk
+
+# Where firmware looks (UEFI 2.10, 3.5.1.1), and how each EFI binary begins (2.1.1).
+_LOADER = "EFI/Boot/Bootx64.efi"
+_MAGIC = b"MZ"
 
 _MOST = 2 << 30
 _WITHIN = 120.0
@@ -34,3 +39,13 @@ def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, byte
             tools.run("mcopy", "-o", "-i", partition, file, f"::{name}")
 
     overlay.change(disk, base, offset, size, write, scratch)
+
+
+def why_nothing_starts(disk: Disk) -> str:
+    """Why a firmware finds nothing to start on a disk, in words; empty if it has an EFI binary, or cannot be read."""
+    place = f"{disk.path}@@{disk.esp.first * disk.table.sector_size}"
+    try:
+        loader = tools.run("mcopy", "-i", place, f"::{_LOADER}", "-").stdout
+    except HarnessError as unread:
+        return f"the disk's ESP has no {_LOADER}" if "not found" in str(unread) else ""
+    return "" if loader.startswith(_MAGIC) else f"the disk's {_LOADER} is no EFI binary: it does not begin with MZ"

@@ -63,24 +63,34 @@ class QemuDied:
 
 @dataclass(frozen=True)
 class Stalled:
-    """Nothing was heard from the node for `silent` seconds; the host kept QEMU from running for `lost` of the wait's."""
+    """Nothing was heard from the node for `silent` seconds; the host kept QEMU from running for `lost` of the wait's.
+
+    Its disk took `disk` seconds for a request.
+    """
 
     silent: float
     lost: float = 0.0
+    disk: float = 0.0
 
 
 @dataclass(frozen=True)
 class TooLate:
-    """`within` seconds were over, with the node still talking; the host kept QEMU from running for `lost` more."""
+    """`within` seconds were over, with the node still talking; the host kept QEMU from running for `lost` more.
+
+    Its disk took `disk` seconds for a request.
+    """
 
     within: float
     lost: float = 0.0
+    disk: float = 0.0
 
 
 Outcome = Met | Contradicted | GuestDied | HostStopped | NoSpace | QemuDied | Stalled | TooLate
 
 # A host that keeps QEMU waiting for so large a share of a wait proves nothing about the node.
 _STARVED = 0.4
+# So does one that takes longer than this for a request of the disk's: QEMU's NVMe has no speed but the host's.
+_SLOW_SECONDS = 0.5
 
 
 def party(outcome: Outcome) -> Party:
@@ -88,9 +98,9 @@ def party(outcome: Outcome) -> Party:
     match outcome:
         case HostStopped() | NoSpace() | QemuDied():
             return Party.HOST
-        case Stalled(silent, lost) if _starved(silent, lost):
+        case Stalled(silent, lost, disk) if _starved(silent, lost) or disk > _SLOW_SECONDS:
             return Party.HOST
-        case TooLate(within, lost) if _starved(within, lost):
+        case TooLate(within, lost, disk) if _starved(within, lost) or disk > _SLOW_SECONDS:
             return Party.HOST
         case _:
             return Party.NODE
@@ -118,10 +128,10 @@ def cause(outcome: Outcome) -> str:
             return f"QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: {words.strip()}"
         case QemuDied(status, words):
             return f"QEMU died with status {status}: {words.strip() or 'without a word'}"
-        case Stalled(silent, lost):
-            return f"nothing was heard from the node for {silent:.0f} s{_busy(silent, lost)}"
-        case TooLate(within, lost):
-            return f"it did not happen within {within:.0f} s{_busy(within, lost)}"
+        case Stalled(silent, lost, disk):
+            return f"nothing was heard from the node for {silent:.0f} s{_busy(silent, lost)}{_slow(disk)}"
+        case TooLate(within, lost, disk):
+            return f"it did not happen within {within:.0f} s{_busy(within, lost)}{_slow(disk)}"
 
 
 def explain(
@@ -148,3 +158,7 @@ def _starved(seconds: float, lost: float) -> bool:
 
 def _busy(seconds: float, lost: float) -> str:
     return f", and the host was too busy: QEMU waited {lost:.0f} s more for a CPU" if _starved(seconds, lost) else ""
+
+
+def _slow(disk: float) -> str:
+    return f", and the host's disk is too slow: a request takes {disk:.1f} s" if disk > _SLOW_SECONDS else ""

@@ -23,6 +23,7 @@ LOOPBACK = "10.0.2.2"
 NETWORKS = ("restricted", "open")
 # What QMP knows the other end of eth0's cable, what is written of it, and the free slot for one more card by.
 NETWORK = "net"
+DISK = "disk"
 CAPTURE = "capture"
 SLOT = "free-slot"
 # The block of the guest's memory in a machine's state. QEMU names memory without a file so on a q35 (query-machines,
@@ -169,7 +170,7 @@ def argv(
         *("-blockdev", f"driver=raw,node-name=variables,file.driver=file,file.filename={option_value(files.variables)}"),
         *(
             "-blockdev",
-            f"driver=qcow2,node-name=disk,discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
+            f"driver=qcow2,node-name={DISK},discard=unmap,file.driver=file,file.filename={option_value(files.disk)}",
         ),
         *("-device", _nvme(machine)),
         *("-netdev", _network()),
@@ -200,7 +201,7 @@ def _network() -> str:
 
 def _nvme(machine: Machine) -> str:
     size = machine.sector_size
-    return f"nvme,serial=kios-e2e,drive=disk,logical_block_size={size},physical_block_size={size}"
+    return f"nvme,serial=kios-e2e,drive={DISK},logical_block_size={size},physical_block_size={size}"
 
 
 def _backend(memory: Memory) -> str:

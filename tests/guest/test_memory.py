@@ -38,6 +38,17 @@ def test_words_of_several_lines_are_whole(tmp_path: Path) -> None:
     assert found("kubelet", lines[:-3], tmp_path) == ""
 
 
+def test_words_whose_line_lies_in_pages_apart_are_found_in_their_buffer(tmp_path: Path) -> None:
+    words = b'"command failed" err=<\n\tunknown labels: [a]\n\t--node-labels must be: b\n >'
+    header = NEW.partition(b'"command')[0]
+    cut = (header + words[:40]).ljust(128, b"\0")
+    assert found("kubelet", cut + words + b"\0", tmp_path) == "unknown labels: [a] --node-labels must be: b"
+    # The newest line of all counts before what has no time.
+    assert found("kubelet", cut + words.ljust(256, b"\0") + OLD, tmp_path) == "the old reason"
+    for other in (words, words[:-1] + b"\0", b"\0" + words + b"\0", b'"command failed" err="a\0'):
+        assert found("kubelet", cut + other, tmp_path) == ""
+
+
 def test_memory_is_read_piece_by_piece_and_the_newest_of_all_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_PIECE", 256)
     assert found("kubelet", NEW.ljust(256, b"\0") + OLD.ljust(300, b"\0"), tmp_path).startswith("failed to load")

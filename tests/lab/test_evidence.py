@@ -1,5 +1,6 @@
 """What a failure says of where its node stood: each sign from what real machines and nodes answer, and none made up."""
 
+import contextlib
 import ssl
 import time
 from collections.abc import Callable
@@ -312,6 +313,55 @@ def test_a_death_is_told_with_what_went_before_and_nobody_is_asked(tmp_path: Pat
         "a line: the guest died: kernel panic: x; before that: an oops, no disk",
         "reached: kernel to shell (before it was frozen)",
     ]
+
+
+def blocks(*disks: dict[str, Any]) -> Any:
+    """A machine with these disks and a CPU that idles."""
+    told = {"query-blockstats": list(disks)}
+    return SimpleNamespace(execute=lambda command, *_: told.get(command, registers(hlt=1)))
+
+
+@pytest.mark.parametrize(
+    ("disks", "loader", "words"),
+    [
+        ([], "", "; the machine has no disk"),
+        (
+            [{"node-name": "disk", "qdev": "/nvme", "stats": {}}],
+            "no loader",
+            "; no loader",
+        ),
+        ([{"node-name": "disk", "qdev": "/nvme", "stats": {}}], "", ""),
+    ],
+)
+def test_what_a_firmware_found_nothing_for_is_told(
+    disks: list[dict[str, Any]], loader: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence.esp, "why_nothing_starts", lambda _: loader)  # type: ignore[attr-defined]
+    heard = Heard([Passed("firmware", 1.0)], [])
+    asked = witnesses(tmp_path, qmp=blocks(*disks), disk=lambda: contextlib.nullcontext(SimpleNamespace()))
+    failed = evidence.failure(GuestDied("the firmware found nothing to boot"), "milestone kernel", "", heard, asked)
+    assert sentence(failed) == f"milestone kernel: the guest died: the firmware found nothing to boot{words}"
+    failed = evidence.failure(Stalled(90), "milestone kernel", "", heard, asked)
+    assert sentence(failed).endswith(f"for 90 s; the CPU was in its idle loop{words}")
+    booted = Heard([Passed("firmware", 1.0), Passed("kernel", 2.0)], [])
+    assert evidence.signs_of_life(booted, asked) == ["the CPU was in its idle loop"]
+
+
+def test_a_disk_of_the_hosts_that_is_too_slow_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence.disk_load, "seconds_a_request", lambda _: 2.0)  # type: ignore[attr-defined]
+    heard = Heard([Passed("kernel", 1.0)], [])
+    failed = evidence.failure(TooLate(60), "milestone node/dhcpcd", "", heard, witnesses(tmp_path))
+    assert isinstance(failed, HarnessError)
+    assert sentence(failed).startswith(
+        "milestone node/dhcpcd: it did not happen within 60 s, and the host's disk is too slow: a request takes 2.0 s; "
+    )
+
+
+def test_a_daemons_words_are_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(["", "", "no kind in config.yaml"])
+    monkeypatch.setattr(evidence.memory, "reason", lambda *_: next(looks))  # type: ignore[attr-defined]
+    asked: Any = SimpleNamespace(execute=lambda *_: {"base-memory": 1 << 30})
+    assert evidence.of_daemon("kubelet", asked, tmp_path / "memory") == "kubelet's own words: no kind in config.yaml"
 
 
 def test_a_daemon_that_does_not_stay_up_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""A machine's disk as QEMU sees it: whether it is there, and how long its requests take."""
+
+import time
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.vm.machine import DISK
+from harness.vm.qmp import Qmp
+
+_WITHIN = 5.0
+# A slow disk ends few requests.
+_LOOK_SECONDS = 3.0
+
+
+def is_there(qmp: Qmp) -> bool:
+    """Whether the machine has its disk; where QEMU does not tell, it has."""
+    return _stats(qmp) is not None
+
+
+def seconds_a_request(qmp: Qmp) -> float:
+    """The mean time of the requests that end within three seconds; 0 where none does, or QEMU does not tell."""
+    before = _stats(qmp)
+    if not before:
+        return 0.0
+    time.sleep(_LOOK_SECONDS)
+    after = _stats(qmp) or before
+    ended = sum(after[f"{kind}_operations"] - before[f"{kind}_operations"] for kind in ("rd", "wr", "flush"))
+    took = sum(after[f"{kind}_total_time_ns"] - before[f"{kind}_total_time_ns"] for kind in ("rd", "wr", "flush"))
+    return took / ended / 1e9 if ended else 0.0
+
+
+def _stats(qmp: Qmp) -> dict[str, int] | None:
+    """QEMU's counters of the disk (qapi/block-core.json, BlockDeviceStats); empty if it does not tell, None without a disk."""
+    try:
+        told: Any = qmp.execute("query-blockstats", None, _WITHIN)
+    except HarnessError:
+        return {}
+    if not isinstance(told, list):
+        return {}
+    return next((each["stats"] for each in told if each.get("node-name") == DISK and each.get("qdev")), None)
