@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
     from harness.manifests.manifest import Reading
     from harness.qualification.answer import Answer
 
+# Of what ends with an answer, for which 1 is one: not qualified.
+_COULD_NOT_TELL = 2
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, by default the process's own; returns its exit status."""
     options = _parser().parse_args(arguments)
+    options.command = shlex.join(["kios-e2e", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         status: int = options.run(options)
-    except (HarnessError, NodeFailure) as failed:
-        print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
-        return 1
-    except OSError as failed:
-        if not space.is_lacking(failed):
+    except (HarnessError, NodeFailure, OSError) as failed:
+        if isinstance(failed, OSError) and not space.is_lacking(failed):
             raise
         print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
-        return 1
+        return int(options.could_not)
     except KeyboardInterrupt:
         return 130
     return status
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kios-e2e", description="kiOS end-to-end harness.")
+    parser.set_defaults(could_not=1)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     check = commands.add_parser(
@@ -112,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
     qualify.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     qualify.add_argument("options", nargs="*", metavar="-- OPTION", help="for every run of pytest")
-    qualify.set_defaults(run=_qualify)
+    qualify.set_defaults(run=_qualify, could_not=_COULD_NOT_TELL)
 
     report = commands.add_parser(
         "report",
@@ -123,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of a run or of many")
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report is written")
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_report, could_not=_COULD_NOT_TELL)
 
     history = commands.add_parser("history", help="keep a line of each night", description="Keeps what each night came to.")
     doings = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -284,6 +287,7 @@ def _qualify(options: argparse.Namespace) -> int:
         options=options.options,
         shard=options.shard,
         goes_on=options.resume,
+        command=options.command,
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
     )
     answer = qualify(wish, Watch())

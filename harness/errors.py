@@ -26,6 +26,10 @@ class InputError(HarnessError):
     party = Party.TEST
 
 
+class DamagedImageError(InputError):
+    """An image that no node can be made of, because something of it is lacking or wrong: nothing that may go out."""
+
+
 class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an error of the harness
     """The node did not do what a kiOS user may expect of it."""
 

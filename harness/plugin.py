@@ -186,19 +186,27 @@ def brought(pytestconfig: pytest.Config) -> Brought | None:
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     """The disk image under test."""
+    scribe = request.config.stash[_SCRIBE]
     if brought is None:
         digests, parts = builder.contents_of(request.getfixturevalue("node_image"))
-        scribe = request.config.stash[_SCRIBE]
         for name, digest in digests.items():
             scribe.note(Fact("under test", name, digest))
         for part, version in parts.items():
             scribe.note(Fact("inside", part, version))
+    else:
+        digests = brought.digests
     try:
-        return wanted(request.config).tested(brought, lambda: request.getfixturevalue("node_image"))
+        tested = wanted(request.config).tested(brought, lambda: request.getfixturevalue("node_image"))
     except InputError as unfit:
         if brought is None:
             raise
         pytest.skip(str(unfit))
+    # A disk that was made of what was brought is known by that.
+    own = tested.path.name
+    for name, digest in ({own: digests[own]} if own in digests else digests).items():
+        scribe.note(Fact("image", name, digest))
+    scribe.note(Figure(request.node.name, "image size", tested.size / (1 << 20), "MiB"))
+    return tested
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from harness import tools
-from harness.errors import InputError
+from harness.errors import DamagedImageError, InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
 from harness.lab import brought, bundle
@@ -34,7 +34,10 @@ _RUN_TO_ITS_END = (0, 1, 5)
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be qualified and how: `options` go to every run as they are, such as `--container FILE`."""
+    """What is to be qualified and how: `options` go to every run as they are, such as `--container FILE`.
+
+    `command` is what its user wrote.
+    """
 
     image: Path | None
     out: Path
@@ -48,20 +51,23 @@ class Wish:
     options: Sequence[str] = ()
     shard: str = ""
     goes_on: bool = False
+    command: str = ""
 
 
 def qualify(wish: Wish, watch: Watch) -> Answer:
     """Runs the plan and returns the answer. A Ctrl-C, and any error on the way, leaves the report of what was done.
 
-    Raises InputError before anything runs for what cannot be qualified.
+    An image that no node can be made of is not qualified, and nothing is run. Raises InputError before anything runs for what
+    cannot be qualified for another reason.
     """
-    if wish.image:
-        brought.check_file(wish.image)
+    damage = _damage_of(wish.image) if wish.image else ""
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
     known = {run["machine"]: run["seconds"] for run in content.read(wish.against)["runs"]} if wish.against else {}
     steps = plan(matrix.read(wish.matrix), wish.tier, known)
     _take(wish, steps)
+    if damage:
+        return _bind(wish, "nothing was run", damage)
     cut_short = "it was ended from outside"
     try:
         with _ended_like_by_ctrl_c():
@@ -70,15 +76,29 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
         cut_short = "it was interrupted"
     finally:
         watch.close()
-        answer = binder.bind(
-            [wish.out],
-            wish.out / _REPORT,
-            against=wish.against,
-            history=wish.history,
-            excused=wish.excused,
-            cut_short=cut_short,
-        )
+        answer = _bind(wish, cut_short)
     return answer
+
+
+def _damage_of(image: Path) -> str:
+    try:
+        brought.check_file(image)
+    except DamagedImageError as damage:
+        return str(damage)
+    return ""
+
+
+def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:
+    return binder.bind(
+        [wish.out],
+        wish.out / _REPORT,
+        against=wish.against,
+        history=wish.history,
+        excused=wish.excused,
+        cut_short=cut_short,
+        damage=damage,
+        command=wish.command,
+    )
 
 
 def _take(wish: Wish, steps: Sequence[Step]) -> None:
@@ -119,6 +139,9 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
         watch.begin(step.name, number + 1, len(steps), sum(each.seconds for each in steps[number:]))
         if words := _run(wish, step, watch):
             reasons.append(f"{step.name}: {words}")
+        if number + 1 < len(steps):
+            # For whoever looks while it runs, and where this process is killed or its host goes down.
+            _bind(wish, f"it had come to {step.name}, {number + 1} of {len(steps)} steps, when this was written")
     if left_out:
         reasons.append(f"the budget of {wish.minutes:g} minutes left out: {', '.join(left_out)}")
     return "; ".join(reasons)

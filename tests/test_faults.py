@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.errors import HarnessError, NodeFailure
 from harness.lab import cache
 from harness.lab.maker import NewNode
 from harness.lab.stock import Stock, Supplies
+from harness.qualification import canary
+from harness.qualification.canary import Canary
 from harness.storage import disk
 from harness.storage.disk import Disk
 from harness.verdict.timeline import KERNEL
@@ -76,6 +80,45 @@ def test_death_of_qemu_ends_a_wait_at_once(new_node: NewNode, blank_image: Path)
     with pytest.raises(HarnessError, match="milestone kernel: QEMU died with status -9"):
         node.wait(KERNEL)
     assert time.monotonic() - killed[0] < 0.5
+
+
+_QUALIFIED = """
+import os
+import signal
+
+from harness.verdict.timeline import KERNEL
+
+
+def test_boots(new_node, image):
+    node = new_node(image, [])
+    node.start()
+    {then}
+    node.wait(KERNEL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "answer"),
+    [
+        ("os.kill(node.boot.process.pid, signal.SIGKILL)", 2, "could not tell: .*test_boots: .*QEMU died with status -9"),
+        ("pass", 1, "not qualified: .*test_boots: .*the firmware found nothing to boot"),
+    ],
+    ids=["killed", "broken"],
+)
+def test_a_qualification_tells_a_killed_qemu_from_a_broken_image(
+    tmp_path: Path, blank_image: Path, then: str, status: int, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenarios, out = tmp_path / "scenarios", tmp_path / "out"
+    for folder in (scenarios, out / "canaries"):
+        folder.mkdir(parents=True)
+    (scenarios / "conftest.py").write_text(_CONFTEST)
+    (scenarios / "test_inner.py").write_text(_QUALIFIED.format(then=then))
+    (tmp_path / "m.yaml").write_text("machines: [{name: plain, scenarios: [test_inner.py]}]")
+    canary.write(out / "canaries/canaries.json", [Canary("c", "test_inner.py", "all", True, "it fails")])
+    named = {"--kios-image": blank_image, "--out": out, "--matrix": tmp_path / "m.yaml", "--scenarios": scenarios}
+    words = [str(word) for pair in named.items() for word in pair]
+    assert main(["qualify", *words, "--", "--rootdir", str(tmp_path)]) == status
+    assert re.match(answer, capsys.readouterr().out.splitlines()[-1])
 
 
 def test_stopped_guest_ends_a_wait_at_once(new_node: NewNode, blank_image: Path) -> None:

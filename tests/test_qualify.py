@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,10 @@ def arguments(place: Path, *more: str) -> list[str]:
     return ["qualify", *paths, "--tier", "presubmit", *more]
 
 
+def content_of(place: Path, folder: str = "out/report") -> dict[str, Any]:
+    return content.read(place / folder)
+
+
 def _journal(place: Path) -> list[str]:
     return [line for file in place.glob("out/runs/plain/journal-*") for line in file.read_text().splitlines()]
 
@@ -58,6 +64,37 @@ def test_a_run_that_never_began_could_not_tell(place: Path, capsys: pytest.Captu
     assert main(arguments(place, "--", "--no-such-option")) == 2
     assert "could not tell: plain: pytest ended with status 4" in capsys.readouterr().out
     assert (place / "out/report/report.html").exists()
+
+
+@pytest.mark.parametrize(("bytes_of", "why"), [(b"", "is an empty file"), (b"PDF" * 4000, "is not a GPT disk image")])
+def test_an_image_that_is_none_is_not_qualified(
+    place: Path, bytes_of: bytes, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "kios.img").write_bytes(bytes_of)
+    assert main(arguments(place, "--kios-image", str(place / "kios.img"))) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("not qualified: ")
+    assert why in last
+    report = content_of(place)
+    assert (report["answer"]["word"], report["runs"]) == ("not qualified", [])
+
+
+def test_what_cannot_be_asked_could_not_be_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place, "--kios-image", str(place / "no.img"))) == 2
+    assert main(["report", str(place / "nowhere"), "--out", str(place / "report")]) == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_a_report_is_there_from_the_first_step_on(place: Path) -> None:
+    (place / "m.yaml").write_text("machines: [{name: plain}, {name: other, nic: e1000e, scenarios: [two.py]}]")
+    (place / "scenarios/two.py").write_text(
+        "import json\nfrom pathlib import Path\ndef test_two(artifacts, request):\n"
+        "    if request.config.getoption('nic') == 'e1000e':\n"
+        "        told = json.loads((Path(__file__).parents[1] / 'out/report/report.json').read_text())\n"
+        "        assert told['answer']['why'] == 'it had come to plain, 1 of 2 steps, when this was written'\n"
+    )
+    assert main(arguments(place)) == 0
+    assert content_of(place)["commands"] == [shlex.join(["kios-e2e", *arguments(place)])]
 
 
 def test_a_budget_leaves_out_and_says_what(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +123,7 @@ def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
     assert (running.returncode, "could not tell: it was interrupted" in said) == (2, True)
     undone = content.read(place / "out/report")["runs"][0]["undone"]
     assert [test.rpartition("::")[2] for test in undone] == ["test_two"]
-    assert main(arguments(place)) == 1
+    assert main(arguments(place)) == 2
     assert "--resume" in capsys.readouterr().err
     (place / "scenarios/go").touch()
     assert main(arguments(place, "--resume")) == 0
@@ -96,7 +133,7 @@ def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
 
 def test_another_qualifications_folder_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(place))
-    assert main(arguments(place, "--resume", "--shard", "1/2")) == 1
+    assert main(arguments(place, "--resume", "--shard", "1/2")) == 2
     assert "another qualification (other shard)" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness import tools
-from harness.errors import InputError
+from harness.errors import DamagedImageError, InputError
 from harness.lab import builder, compression, digest
 from harness.lab import cache as store
 from harness.lab.built_in import BuiltIn
@@ -63,7 +63,10 @@ class Brought:
 
 
 def check_file(file: Path) -> None:
-    """Raises InputError for a disk image that no node could be made of, as far as can be seen without reading it all."""
+    """Raises InputError for a disk image that no node could be made of, as far as can be seen without reading it all.
+
+    It is a DamagedImageError where the image itself is at fault, and not what its user did with it.
+    """
     head = _head_of(file)
     if compression.is_compressed(head):
         _check_compressed(file)
@@ -117,7 +120,7 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
             _of_generation_a(raw)
         except InputError as unfit:
             # Its user knows it by the name that they gave.
-            raise InputError(str(unfit).replace(str(raw), str(file))) from unfit
+            raise type(unfit)(str(unfit).replace(str(raw), str(file))) from unfit
 
     return _of_disk(file, {file.name: key}, disk.open_image(_kept(cache, key, unpack)), overruled)
 
@@ -183,15 +186,17 @@ def _told_of(file: Path, question: str) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(done.stdout)
         return described
     if _BEYOND_THE_END in said or "header too short" in said:
-        raise InputError(f"{file} is truncated: a part of this qcow2 image lies behind the file's end. Copy it again.")
-    raise InputError(f"{file} is damaged: qemu-img {question} says: {done.stderr.decode(errors='replace').strip()[:500]}")
+        raise DamagedImageError(f"{file} is truncated: a part of this qcow2 image lies behind the file's end. Copy it again.")
+    raise DamagedImageError(
+        f"{file} is damaged: qemu-img {question} says: {done.stderr.decode(errors='replace').strip()[:500]}"
+    )
 
 
 def _of_generation_a(file: Path) -> None:
     try:
         table = gpt.read(file, gpt.sector_size_of(file))
     except GptError as unfit:
-        raise InputError(f"{file} is no image of a kiOS disk: {unfit}.") from unfit
+        raise DamagedImageError(f"{file} is no image of a kiOS disk: {unfit}.") from unfit
     if not table.of_type(gpt.DATA_PARTITION):
         raise InputError(
             f"{file} has no data partition (type {gpt.DATA_PARTITION}). kiOS of generation B, since April 2025, is made so, "

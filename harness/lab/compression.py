@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from harness import space
-from harness.errors import InputError
+from harness.errors import DamagedImageError, InputError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -71,6 +71,6 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         with opener(file) as content:
             yield content  # type: ignore[misc] # these have all of IO that is used here
     except EOFError as short:
-        raise InputError(f"{file} is truncated: it ends before what is compressed in it does. {_AGAIN}.") from short
+        raise DamagedImageError(f"{file} is truncated: it ends before what is compressed in it does. {_AGAIN}.") from short
     except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError, MemoryError) as broken:
-        raise InputError(f"{file} is damaged and cannot be unpacked ({broken}). {_AGAIN}.") from broken
+        raise DamagedImageError(f"{file} is damaged and cannot be unpacked ({broken}). {_AGAIN}.") from broken

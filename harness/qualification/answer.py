@@ -42,11 +42,16 @@ class Answer:
         return _STATUS[self.word]
 
 
-def decide(gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "") -> Answer:
+def decide(
+    gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "", damage: str = ""
+) -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
 
-    A failure of the node outranks all that could not be told. What kiOS is known not to keep is said, and decides nothing.
+    `damage` is what is wrong with the image, where no node can be made of it. A failure of the node outranks all that could not
+    be told. What kiOS is known not to keep is said, and decides nothing.
     """
+    if damage:
+        return Answer(Word.NOT_QUALIFIED, damage, (damage,))
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
     unproven, known = _unproven(gathering, list(excused)), _known(gathering)
     if failures:

@@ -24,8 +24,12 @@ def bind(
     history: Path | None = None,
     excused: Iterable[str] = (),
     cut_short: str = "",
+    damage: str = "",
+    command: str = "",
 ) -> Answer:
     """Puts the runs in folders together, writes their report to `out`, and returns its answer.
+
+    `damage` is what is wrong with an image of which no run could make a node, `command` what all runs were started by.
 
     Raises InputError where there is no run, where `against` is no report, or where `out` cannot be written.
     """
@@ -33,8 +37,8 @@ def bind(
     canaries = canary.found_in(folders)
     # A run that was cut short may have been so before its first test.
     gathered = Gathering() if cut_short and not journal.any_in(folders) else gathering.gather(folders)
-    decided = answer.decide(gathered, canaries, excused, cut_short)
-    beside = Beside(str(against) if against else "", earlier, night.read(history) if history else ())
+    decided = answer.decide(gathered, canaries, excused, cut_short, damage)
+    beside = Beside(str(against) if against else "", earlier, night.read(history) if history else (), command)
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
     before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
     try:

@@ -94,7 +94,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """A quantity in this report and in the one before; `p` is None where there is no sample to test."""
+    """A quantity in this report and in the one before; `p` is None where there is no sample to test, or too small a one."""
 
     group: str
     name: str
@@ -158,11 +158,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a report is seen beside: an earlier one, as JSON has it, and the nights before."""
+    """What a report is seen beside: an earlier one, as JSON has it, the nights before, and the command that started all."""
 
     name: str = ""
     earlier: Mapping[str, Any] = field(default_factory=dict)
     nights: Sequence[Night] = ()
+    command: str = ""
 
 
 def read(named: Path) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def compose(
     return Content(
         made_at=made_at,
         answer=asdict(replace(answer, changes=[each.words for each in differences if each.significant and each.p is not None])),
-        commands=list(dict.fromkeys(run.began.command for run in gathering.runs)),
+        commands=[beside.command] if beside.command else list(dict.fromkeys(run.began.command for run in gathering.runs)),
         harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
         facts=gathering.facts,
         hosts=[dict(host) for host in dict.fromkeys(tuple(run.began.host.items()) for run in gathering.runs)],
@@ -237,7 +238,8 @@ def compose(
 def night_of(report: Mapping[str, Any]) -> Night:
     """A report, as JSON has it, as a line of the history."""
     attempts = {each["test"]: [cell["verdict"] for cell in each["cells"].values()] for each in report["promises"]}
-    images = [values[0] for values in report["facts"].get("under test", {}).values()]
+    facts = report["facts"]
+    images = [values[0] for values in (facts.get("image") or facts.get("under test", {})).values()]
     return Night(
         name="+".join(sorted(run["run"][:8] for run in report["runs"])),
         at=report["began"],
@@ -362,7 +364,7 @@ def _differences(
     before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
     both = [(each, before[each.group, each.stage]) for each in spreads if before.get((each.group, each.stage))]
     changes = [statistics.compare(old, new.seconds) for new, old in both]
-    ps = statistics.adjusted([change.p for change in changes])
+    ps = statistics.adjusted(changes, _SIGNIFICANT)
     found = [
         Difference(
             new.group,
@@ -372,7 +374,7 @@ def _differences(
             new.median,
             round(change.shift, 3),
             p,
-            p < _SIGNIFICANT and abs(change.shift) > _SMALLEST_CHANGE * max(median(old), 1.0),
+            p is not None and p < _SIGNIFICANT and abs(change.shift) > _SMALLEST_CHANGE * max(median(old), 1.0),
         )
         for (new, old), change, p in zip(both, changes, ps, strict=True)
     ]

@@ -13,16 +13,20 @@ _EXACT = 400
 
 @dataclass(frozen=True)
 class Change:
-    """By how much a quantity changed (the median of all differences, Hodges and Lehmann 1963), and the test's p."""
+    """By how much a quantity changed (the median of all differences, Hodges and Lehmann 1963), and the test's p.
+
+    `least` is the smallest p that samples of these sizes can have: two boots beside two show nothing, however far apart.
+    """
 
     shift: float
     p: float
+    least: float
 
 
 def compare(before: Sequence[float], after: Sequence[float]) -> Change:
     """Compares two samples, neither of them empty; `p` is the two-sided one of Mann and Whitney (1947), ties included."""
     shift = median(new - old for new in after for old in before)
-    return Change(shift, rank_test(before, after))
+    return Change(shift, rank_test(before, after), 2 / math.comb(len(before) + len(after), len(before)))
 
 
 def rank_test(one: Sequence[float], other: Sequence[float]) -> float:
@@ -38,12 +42,21 @@ def rank_test(one: Sequence[float], other: Sequence[float]) -> float:
     return extreme / sum(sums.values())
 
 
-def adjusted(ps: Sequence[float]) -> list[float]:
-    """The same values of p where all are looked at together (Holm 1979)."""
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    found, highest = [0.0] * len(ps), 0.0
-    for place, index in enumerate(order):
-        highest = max(highest, min(1.0, ps[index] * (len(ps) - place)))
+def adjusted(changes: Sequence[Change], significant: float) -> list[float | None]:
+    """The p of each where all are looked at together (Holm 1979), and None for what could not be significant at all.
+
+    Those are none of the number that is looked at (Tarone 1990): a few boots of many machines would hide what many boots of
+    one have shown.
+    """
+    factor = next(
+        (count for count in range(1, len(changes)) if sum(each.least * count <= significant for each in changes) <= count),
+        len(changes),
+    )
+    asked = [index for index, each in enumerate(changes) if each.least * factor <= significant]
+    found: list[float | None] = [None] * len(changes)
+    highest = 0.0
+    for place, index in enumerate(sorted(asked, key=lambda index: changes[index].p)):
+        highest = max(highest, min(1.0, changes[index].p * (len(asked) - place)))
         found[index] = highest
     return found
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.errors import InputError, NodeFailure
+from harness.errors import DamagedImageError, InputError, NodeFailure
 from harness.storage import ext4, gpt, modules
 from harness.storage.ext4 import MOST_READ, Superblock
 from harness.storage.gpt import GptError, Partition, Table
@@ -99,7 +99,7 @@ class Disk:
 
 
 def open_image(path: Path) -> Disk:
-    """Reads a kiOS disk image; raises InputError that says what it is not.
+    """Reads a kiOS disk image; raises InputError where there is none, DamagedImageError that says what it is not.
 
     One that was enlarged after it was made is taken: every node's disk is the image, enlarged.
     """
@@ -112,7 +112,7 @@ def open_image(path: Path) -> Disk:
             gpt.find_esp(disk.table)
             gpt.find_data_partition(disk.table)
     except GptError as unfit:
-        raise InputError(f"{path} is no image of a kiOS disk: {unfit}.") from unfit
+        raise DamagedImageError(f"{path} is no image of a kiOS disk: {unfit}.") from unfit
     if problems:
-        raise InputError(f"{path} is damaged: {'; '.join(problems)}.")
+        raise DamagedImageError(f"{path} is damaged: {'; '.join(problems)}.")
     return disk

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.report import statistics
+from harness.report.statistics import Change
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,20 @@ def test_a_change_has_its_size() -> None:
     assert change.p == pytest.approx(2 / 252, abs=1e-3)
 
 
+def changes(*ps: float, least: float = 0.001) -> list[Change]:
+    return [Change(1.0, p, least) for p in ps]
+
+
 def test_looked_at_together_p_grows() -> None:
-    assert statistics.adjusted([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert statistics.adjusted([]) == []
+    assert statistics.adjusted(changes(0.01, 0.04, 0.03), 0.05) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.adjusted([], 0.05) == []
+
+
+def test_what_too_few_boots_passed_hides_nothing() -> None:
+    few, many = changes(*[0.5] * 60, least=0.33), changes(0.002, 0.9)
+    assert statistics.adjusted([*few, *many], 0.05) == [*[None] * 60, pytest.approx(0.004), pytest.approx(0.9)]
+    assert statistics.adjusted(changes(*[0.01] * 6, least=0.01), 0.05) == [None] * 6
+
+
+def test_a_sample_says_what_it_can_show() -> None:
+    assert statistics.compare([1.0, 2.0], [8.0, 9.0]).least == pytest.approx(2 / 6)
