@@ -22,7 +22,6 @@ from harness.storage.modules import in_folder
 _QCOW2 = b"QFI\xfb"
 # Where the header of a GPT ends, in the larger of its two places.
 _HEAD = 8192
-_LOADER = "EFI/Boot/Bootx64.efi"
 _BEYOND_THE_END = "exceeding the end of the file"
 _OTHERS = {
     b"KDMV": "VMDK",
@@ -160,8 +159,7 @@ def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Gener
             f"{file} is a disk of {belief.words()}. No disk has the configuration of such a node: give --kios-efi, "
             "--kios-initrd and --kios-modules in its place."
         )
-    start, size = (opened.table.sector_size * sectors for sectors in (opened.esp.first, opened.esp.sectors))
-    return Brought(digests, opened, belief, built_in=BuiltIn(file, lambda: esp.read(opened.path, start, size, _LOADER)))
+    return Brought(digests, opened, belief, built_in=BuiltIn(file, lambda: esp.loader(opened)))
 
 
 def _check_compressed(file: Path) -> None:

@@ -11,19 +11,19 @@ from harness.storage.disk import Disk
 # Where firmware looks (UEFI 2.10, 3.5.1.1), and how each EFI binary begins (2.1.1).
 _LOADER = "EFI/Boot/Bootx64.efi"
 _MAGIC = b"MZ"
-
 _MOST = 2 << 30
 _WITHIN = 120.0
 
 
-def read(disk: Path, offset: int, size: int, path: str) -> bytes:
-    """Returns a file by its path, as `EFI/Boot/Bootx64.efi`, on the FAT partition in a range of a raw disk.
+def loader(disk: Disk) -> bytes:
+    """Returns the EFI binary that a firmware starts from a disk.
 
     Raises HarnessError if it is not there, or the partition is larger than any kiOS's.
     """
+    start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
     if size > _MOST:
         raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
-    return tools.run("mcopy", "-n", "-i", f"{disk.absolute()}@@{offset}", f"::{path}", "-", timeout=_WITHIN).stdout
+    return tools.run("mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{_LOADER}", "-", timeout=_WITHIN).stdout
 
 
 def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, bytes], scratch: Path) -> None:
@@ -43,9 +43,8 @@ def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, byte
 
 def why_nothing_starts(disk: Disk) -> str:
     """Why a firmware finds nothing to start on a disk, in words; empty if it has an EFI binary, or cannot be read."""
-    place = f"{disk.path}@@{disk.esp.first * disk.table.sector_size}"
     try:
-        loader = tools.run("mcopy", "-i", place, f"::{_LOADER}", "-").stdout
+        found = loader(disk)
     except HarnessError as unread:
         return f"the disk's ESP has no {_LOADER}" if "not found" in str(unread) else ""
-    return "" if loader.startswith(_MAGIC) else f"the disk's {_LOADER} is no EFI binary: it does not begin with MZ"
+    return "" if found.startswith(_MAGIC) else f"the disk's {_LOADER} is no EFI binary: it does not begin with MZ"
