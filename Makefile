@@ -18,8 +18,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-PACKAGES := packages-python packages-test packages-image packages-run packages-go
-.PHONY: help scenario variant faults bench qemu image check-tool check-oracle test lint format lock clean venv bench-venv $(PACKAGES)
+PACKAGES := packages-python packages-test packages-image packages-run packages-go packages-browser
+.PHONY: help scenario variant faults bench qemu image check-tool check-oracle check-examples check-report prove test lint format lock
+.PHONY: clean venv bench-venv browser-venv $(PACKAGES)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,6 +53,15 @@ check-tool: packages-go venv ## Build the program that has the kubelet's rules f
 check-oracle: check-tool ## Hold the rules for manifests against the kubelet's own, on generated manifests
 	$(BIN)/python -m pytest tests/manifests/oracle.py -q -s $(PYTEST_FLAGS)
 
+check-examples: packages-go venv ## Hold docs/shards against an API server's own rules and the linters of workflows
+	$(BIN)/python -m pytest tests/setup/examples.py -q $(PYTEST_FLAGS)
+
+check-report: packages-browser browser-venv ## Look at the report in a browser, and have axe look at it
+	$(VENV)-browser/bin/python -m pytest tests/report/test_browser.py -q $(PYTEST_FLAGS)
+
+prove: packages-run qemu image ## Qualify the reference image, a slower one and broken ones, for half an hour; PROOF=FOLDER keeps it
+	$(BIN)/python -m pytest tests/qualification/proof.py -v -s $(PYTEST_FLAGS)
+
 test: packages-test qemu lint ## Check style and types, run the unit tests
 	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)
 
@@ -83,12 +93,15 @@ endef
 venv: packages-python ## Make .venv from requirements.lock
 	$(call install,$(VENV),requirements.lock,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index --editable .;)
 
+browser-venv: packages-python
+	$(call install,$(VENV)-browser,tests/report/browser.lock)
+
 bench-venv: packages-python ## Make .venv-bench, for what the harness is measured beside, from bench/peers.lock
 	$(call install,$(VENV)-bench,bench/peers.lock)
 
 # Versions that still fit stay: make lock LOCK_FLAGS=--upgrade takes the newest ones. Nothing of the last week is taken:
 # not every mirror has it yet, and a bad upload is found by then.
-lock: packages-python ## Make requirements.lock from pyproject.toml, and bench/peers.lock from bench/peers.in
+lock: packages-python ## Make requirements.lock from pyproject.toml, bench/peers.lock from bench/peers.in, and tests/report/browser.lock
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
@@ -99,11 +112,12 @@ lock: packages-python ## Make requirements.lock from pyproject.toml, and bench/p
 	}; \
 	compile requirements.lock --extra dev pyproject.toml; \
 	compile bench/peers.lock --python-version 3.11 bench/peers.in; \
-	echo 'lock: requirements.lock and bench/peers.lock are made'
+	compile tests/report/browser.lock --extra dev --extra browser --constraint requirements.lock pyproject.toml; \
+	echo 'lock: requirements.lock, bench/peers.lock and tests/report/browser.lock are made'
 
 # A static pattern: make looks for no other kind of rule for a phony target.
 $(PACKAGES): packages-%:
 	@$(SETUP) $*
 
 clean: ## Remove what make made here, not the image's cache
-	rm -rf $(VENV) $(VENV)-bench artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-browser artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis

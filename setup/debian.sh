@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing for the named groups: setup/debian.sh [python] [test] [image] [run] [go]
+# Installs the Debian packages that are missing for the named groups: setup/debian.sh [python] [test] [image] [run] [go] [browser]
 #
 # Debian 12 has neither QEMU 10 nor Go 1.24. QEMU comes from its backports, Go from the packages of Debian 13 unpacked
 # into the cache folder; both through lists of their own, so that the machine's apt sources stay as they are.
@@ -9,7 +9,8 @@ GO_NEEDED=1.24.1
 QEMU_NEEDED=10
 
 # python: the virtual environment. test: what the unit tests run. image: what builds the reference image. run: what boots it.
-# go: what builds a Go program. test and run need QEMU_PACKAGES too, image and go need Go: these have to have a certain version.
+# go: what builds a Go program. browser: what looks at the report. test and run need QEMU_PACKAGES too, image and go need Go: these
+# have to have a certain version.
 PYTHON=(python3 python3-venv)
 TEST=("${PYTHON[@]}" busybox e2fsprogs fdisk ovmf util-linux)
 IMAGE=(
@@ -17,6 +18,7 @@ IMAGE=(
     libseccomp-dev libsqlite3-dev libssl-dev lz4 make mtools patch pkg-config rsync uuid-dev xz-utils zlib1g-dev
 )
 RUN=(e2fsprogs ovmf util-linux)
+BROWSER=("${PYTHON[@]}" chromium)
 QEMU_PACKAGES=(qemu-system-x86 qemu-utils)
 
 HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
@@ -44,12 +46,13 @@ for group in "$@"; do
     python) packages+=("${PYTHON[@]}") ;;
     test) packages+=("${TEST[@]}") needs_qemu=yes ;;
     image) packages+=("${IMAGE[@]}") needs_go=yes needs_lists=yes ;;
+    browser) packages+=("${BROWSER[@]}") ;;
     go) packages+=(ca-certificates patch) needs_go=yes ;;
     run) packages+=("${RUN[@]}") needs_qemu=yes ;;
-    *) fail "there is no group $group; use: setup/debian.sh [python] [test] [image] [run] [go]" ;;
+    *) fail "there is no group $group; use: setup/debian.sh [python] [test] [image] [run] [go] [browser]" ;;
     esac
 done
-[ $# -gt 0 ] || fail "name at least one group: setup/debian.sh [python] [test] [image] [run] [go]"
+[ $# -gt 0 ] || fail "name at least one group: setup/debian.sh [python] [test] [image] [run] [go] [browser]"
 
 # shellcheck source=/dev/null
 release() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1:-}") || true; }

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness.report import binder
+from harness.history import night
+from harness.report import binder, content
+from tests.report.conftest import write_run
 
 _CHROMIUM = shutil.which("chromium")
-api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+api = pytest.importorskip("playwright.sync_api", reason="make check-report")
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="apt-get install chromium")
-# Pictures to look at, by whoever names a folder for them.
 # WCAG 2.2, 1.4.3: the ratio of the relative luminances of text and background.
 _LEAST_CONTRAST = """() => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -35,6 +36,7 @@ _LEAST_CONTRAST = """() => {
     return (a + 0.05) / (b + 0.05);
   }));
 }"""
+# Pictures to look at, by whoever names a folder for them.
 _PICTURES = os.environ.get("KIOS_E2E_PICTURES")
 
 
@@ -99,3 +101,31 @@ def test_all_text_can_be_told_from_its_background(page: Any) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate(_LEAST_CONTRAST) >= 4.5, scheme
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_has_nothing_against_a_page_with_everything_on_it(tmp_path: Path, scheme: str, width: int) -> None:
+    """Roles, names, order of headings, contrast: whatever axe-core knows of WCAG, with everything unfolded."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="make check-report")
+    for number in range(2):
+        write_run(tmp_path / f"runs/{number}", f"r{number}", boots=6)
+    write_run(tmp_path / "before", "b", boots=6, failures=False, slow=1.9)
+    binder.bind([tmp_path / "before"], tmp_path / "old")
+    told = content.night_of(content.read(tmp_path / "old"))
+    for number in range(20):
+        slower = {name: value * 1.02**number for name, value in told.milestones.items()}
+        made = night.Night(f"n{number}", told.at + 86400 * number, "qualified", verdicts=told.verdicts, milestones=slower)
+        night.add(made, tmp_path / "history")
+    out = tmp_path / "out"
+    binder.bind(
+        [tmp_path / "runs"], out, against=tmp_path / "old", history=tmp_path / "history", cut_short="it was interrupted"
+    )
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        shown.goto((out / "report.html").as_uri())
+        shown.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        found = axe.Axe().run(shown).response["violations"]
+        browser.close()
+    assert [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in found] == []
