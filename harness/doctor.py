@@ -64,7 +64,7 @@ def examine(wanted: Wanted) -> Iterator[Condition]:
 
 def _under_test(wanted: Wanted) -> Iterator[Condition]:
     """Nothing while there is nothing to say: the reference image has a line of its own."""
-    named = wanted.image or wanted.efi
+    named = wanted.efi or wanted.image
     try:
         wanted.check()
     except HarnessError as unfit:

@@ -144,7 +144,8 @@ def check(config: pytest.Config) -> None:
 
 def believed_generation(config: pytest.Config) -> Belief | None:
     """What the options alone tell of the generation under test; None where a disk image has yet to be read."""
-    return None if config.getoption("kios_image") else wanted(config).belief() or THE_REFERENCE
+    is_read_later = config.getoption("kios_image") and not config.getoption("kios_efi")
+    return None if is_read_later else wanted(config).belief() or THE_REFERENCE
 
 
 def _refuse_less_than_the_image(config: pytest.Config) -> None:

@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says what is under test, as far as the options do, and of which generation of kiOS it is taken to be."""
-    under_test = config.getoption("kios_image") or config.getoption("kios_efi") or "the reference image"
+    under_test = config.getoption("kios_efi") or config.getoption("kios_image") or "the reference image"
     belief = options.believed_generation(config)
     lines = [f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"]
     return [*lines, f"kios-e2e: {belief.words()}"] if belief else lines

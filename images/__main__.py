@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from images import archive, cache, command, kubelet, layers, node, outputs, storage, variant
+from images.disk import Stretch
 from images.errors import ArchiveError, BuildError
 
 _TOOLS = {
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--efi", type=Path, required=True, help="the EFI binary")
     made.add_argument("--modules", type=Path, required=True, help="lib/modules: a folder with one folder for each version")
     made.add_argument("--initramfs", type=Path, help="for generation B: the second initramfs, put on the EFI System Partition")
+    made.add_argument(
+        "--data", type=Path, help="with it, a raw disk whose bytes from --data-start on, --data-size many, are p2"
+    )
+    made.add_argument("--data-start", type=int, default=0, help="in bytes (%(default)s)")
+    made.add_argument("--data-size", type=int, default=0, help="in bytes")
     made.add_argument("--sector-size", type=int, choices=(512, 4096), default=512, help="bytes in a block (%(default)s)")
     made.set_defaults(run=_disk)
     commands.add_parser("cache", help="print the cache folder").set_defaults(run=lambda _: cache.default_root())
@@ -126,7 +132,8 @@ def _store(arguments: argparse.Namespace) -> Path:
 
 def _disk(arguments: argparse.Namespace) -> Path:
     parts = cache.Cache(arguments.cache.absolute())
-    return outputs.disk_of(arguments.efi, arguments.modules, parts, arguments.initramfs, arguments.sector_size)
+    data = Stretch(arguments.data, arguments.data_start, arguments.data_size) if arguments.data else None
+    return outputs.disk_of(arguments.efi, arguments.modules, parts, arguments.initramfs, arguments.sector_size, data)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,15 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A filesystem that is there already, as a range of a file in bytes."""
+
+    file: Path
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """How large all of a disk is made, in bytes: its sectors, p1 by the EFI binary, p2 by the folder of its contents.
 
@@ -74,28 +83,36 @@ CREATE_IMAGE = Layout(
 )
 
 
-def write(efi: Path, data: Path, image: Path, layout: Layout, log: Path) -> None:
-    """Writes a raw disk image of under 1 GB; `data` is what p2 holds, `efi` becomes EFI/Boot/Bootx64.efi on p1."""
-    esp_size, data_size, sector_size = layout.esp_size(efi), layout.data_size(data), layout.sector_size
+def write(efi: Path, data: Path | Stretch, image: Path, layout: Layout, log: Path) -> None:
+    """Writes a raw disk image; `efi` becomes EFI/Boot/Bootx64.efi on p1.
+
+    `data` is the folder that p2 holds, for an image of under 1 GB, or what p2 is as a whole.
+    """
+    theirs = data if isinstance(data, Stretch) else None
+    data_size = layout.data_size(data) if isinstance(data, Path) else data.size
+    esp_size, sector_size = layout.esp_size(efi), layout.sector_size
     extents = (
         Extent(ESP_TYPE, "ESP", FIRST_PARTITION, esp_size),
         Extent(DATA_TYPE, "datapart", FIRST_PARTITION + esp_size, data_size),
     )
     disk_size = extents[-1].start + data_size + layout.tail
-    if disk_size >= _LARGEST:
+    if disk_size >= _LARGEST and not theirs:
         raise BuildError(
             f"The image would take {disk_size >> 20} MiB; released kiOS images stay under 1 GB.",
             "Leave containers out of it, or strip the modules (make INSTALL_MOD_STRIP=1 modules_install).",
         )
     parts = (image.with_suffix(".p1"), image.with_suffix(".p2"))
     _make_esp(efi, parts[0], esp_size, sector_size, log)
-    _make_data(data, parts[1], data_size, layout.filesystem, log)
+    if isinstance(data, Path):
+        _make_data(data, parts[1], data_size, layout.filesystem, log)
+    contents = (Stretch(parts[0], 0, esp_size), theirs or Stretch(parts[1], 0, data_size))
     with image.open("wb") as disk:
         disk.truncate(disk_size)
         _write_gpt(disk.fileno(), disk_size // sector_size, sector_size, extents)
-        for extent, part in zip(extents, parts, strict=True):
-            _copy_sparse(part, disk.fileno(), extent.start)
-            part.unlink()
+        for extent, content in zip(extents, contents, strict=True):
+            _copy_sparse(content, disk.fileno(), extent.start)
+    for part in parts:
+        part.unlink(missing_ok=True)
 
 
 def _make_esp(efi: Path, part: Path, size: int, sector_size: int, log: Path) -> None:
@@ -181,9 +198,11 @@ def _header(mine: int, other: int, table: int, entries: bytes, entry_sectors: in
     return packed(zlib.crc32(packed(0)))
 
 
-def _copy_sparse(part: Path, disk: int, at: int) -> None:
-    with part.open("rb") as file:
-        while block := file.read(_MIB):
+def _copy_sparse(content: Stretch, disk: int, at: int) -> None:
+    with content.file.open("rb") as file:
+        file.seek(content.start)
+        end = at + content.size
+        while at < end and (block := file.read(min(_MIB, end - at))):
             if block.count(0) != len(block):
                 os.pwrite(disk, block, at)
             at += len(block)

@@ -32,7 +32,7 @@ def stock():
 
 @pytest.fixture(scope="session")
 def brought():
-    return SimpleNamespace(digests={}, initramfs=None, belief=SimpleNamespace(generation="b"))
+    return SimpleNamespace(digests={}, initramfs=None, built_in={}, belief=SimpleNamespace(generation="b"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import tools
 from harness.errors import DamagedImageError, InputError
-from harness.lab import builder, compression, digest
+from harness.lab import builder, compression, data_disk, digest, loader
 from harness.lab import cache as store
 from harness.lab.built_in import BuiltIn
 from harness.lab.generation import Belief, Generation, believed, refuse_alphas
@@ -22,6 +22,7 @@ from harness.storage.modules import in_folder
 _QCOW2 = b"QFI\xfb"
 # Where the header of a GPT ends, in the larger of its two places.
 _HEAD = 8192
+_USUAL_BLOCKS = 512
 _BEYOND_THE_END = "exceeding the end of the file"
 _OTHERS = {
     b"KDMV": "VMDK",
@@ -66,6 +67,15 @@ def check_file(file: Path) -> None:
 
     It is a DamagedImageError where the image itself is at fault, and not what its user did with it.
     """
+    _check(file, _of_generation_a)
+
+
+def check_data_disk(file: Path) -> None:
+    """As `check_file`, for a disk of a user's own beside a kiOS of generation B."""
+    _check(file, data_disk.partition_of)
+
+
+def _check(file: Path, fits: Callable[[Path], object]) -> None:
     head = _head_of(file)
     if compression.is_compressed(head):
         _check_compressed(file)
@@ -74,7 +84,7 @@ def check_file(file: Path) -> None:
         if head.startswith(magic):
             raise InputError(f"{file} is {name}: unpack it, or have `qemu-img convert` make a raw or qcow2 image of it.")
     if not head.startswith(_QCOW2):
-        _of_generation_a(file)
+        fits(file)
         return
     described = _told_of(file, "info")
     if "backing-filename" in described or "data-file" in described.get("format-specific", {}).get("data", {}):
@@ -105,10 +115,22 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
     Raises InputError for what no node could be made of.
     """
     check_file(file)
-    key, head = digest.of(file), _head_of(file)
+    raw = _raw(file, cache, _of_generation_a)
+    opened = disk.open_image(raw)
+    if entry := loader.entry_on(opened) if overruled is Generation.B or not opened.modules() else None:
+        initramfs = _handed_over(opened, entry, cache / "images" / f"{digest.of(file)}.initramfs")
+        belief = believed(initramfs.modules(), overruled)
+        if belief.generation is Generation.B:
+            return Brought({file.name: digest.of(file)}, opened, belief, initramfs, initramfs.built_in)
+    return _of_disk(file, {file.name: digest.of(file)}, opened, overruled)
+
+
+def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
+    """A disk image as it is, or unpacked in the cache; `fits` raises InputError for one of which there is no use."""
+    head = _head_of(file)
     packed = compression.is_compressed(head)
     if not packed and not head.startswith(_QCOW2):
-        return _of_disk(file, {file.name: key}, disk.open_image(file), overruled)
+        return file
 
     def unpack(raw: Path) -> None:
         if packed:
@@ -116,12 +138,12 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
         else:
             tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
         try:
-            _of_generation_a(raw)
+            fits(raw)
         except InputError as unfit:
             # Its user knows it by the name that they gave.
             raise type(unfit)(str(unfit).replace(str(raw), str(file))) from unfit
 
-    return _of_disk(file, {file.name: key}, disk.open_image(_kept(cache, key, unpack)), overruled)
+    return _kept(cache, digest.of(file), unpack)
 
 
 def of_outputs(
@@ -130,18 +152,25 @@ def of_outputs(
     cache: Path,
     initrd: Path | None = None,
     overruled: Generation | None = None,
-    sector_size: int = 512,
+    sector_size: int | None = None,
+    data: Path | None = None,
 ) -> Brought:
     """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
 
     Its blocks have `sector_size` bytes. One of generation B has the user's initramfs on its EFI System Partition, with room
-    beside it.
+    beside it, and on partition 2 what is on the user's disk `data`.
     """
     belief = check_outputs(efi, modules, initrd, overruled)
     contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
     words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
-    words += ["--sector-size", str(sector_size)]
+    theirs = data_disk.partition_of(raw := _raw(data, cache, data_disk.partition_of)) if data else None
+    if theirs and data:
+        if sector_size not in (None, theirs.sector_size):
+            raise InputError(f"{data} is made for blocks of {theirs.sector_size} bytes, not {sector_size}.")
+        words += ["--data", raw.absolute(), "--data-start", str(theirs.start), "--data-size", str(theirs.size)]
+        digests[data.name] = digest.of(data)
+    words += ["--sector-size", str(sector_size or (theirs.sector_size if theirs else _USUAL_BLOCKS))]
     built_in = BuiltIn(efi, efi.read_bytes)
     if initrd is None:
         return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief, built_in=built_in)
@@ -149,6 +178,17 @@ def of_outputs(
     words += ["--initramfs", initrd.absolute()]
     made = disk.open_image(Path(builder.ask("disk", *words)))
     return Brought({**digests, initrd.name: digest.of(initrd)}, made, belief, initramfs, built_in)
+
+
+def _handed_over(opened: Disk, entry: loader.Entry, kept: Path) -> Initramfs:
+    """What a boot loader on a disk hands to the kernel, joined in the file `kept` as the loader joins it."""
+
+    def join(place: Path) -> None:
+        parts = [esp.read(opened, name) for name in entry.initramfs]
+        place.write_bytes(b"".join(part + bytes(-len(part) % 4) for part in parts))
+
+    built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel))
+    return Initramfs.read(store.hold(kept, Path.exists, join), built_in, entry.initramfs[-1])
 
 
 def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Generation | None) -> Brought:

@@ -38,19 +38,23 @@ _LAYOUT = {
 class Initramfs:
     """The user's: where it is, and those of its files that a node's configuration hangs on.
 
-    It is unpacked over what is `built_in`.
+    It is unpacked over what is `built_in`. `loaded_as` is the file on the ESP that a boot loader of the user's hands over, the
+    last of them; without, a boot entry of the harness's has the kernel load it.
     """
 
     path: Path
     files: Mapping[PurePosixPath, bytes]
     built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
+    loaded_as: str = ""
 
     @classmethod
-    def read(cls, path: Path, built_in: Mapping[PurePosixPath, bytes] | None = None) -> "Initramfs":
+    def read(cls, path: Path, built_in: Mapping[PurePosixPath, bytes] | None = None, loaded_as: str = "") -> "Initramfs":
         """Reads it; raises InputError for what kiOS's kernel cannot unpack."""
-        return cls(
-            path, cpio.read(path, lambda file: is_configuration(file) or _is_of_containers_or_modules(file)), built_in or {}
-        )
+
+        def is_wanted(file: PurePosixPath) -> bool:
+            return is_configuration(file) or _is_of_containers_or_modules(file)
+
+        return cls(path, cpio.read(path, is_wanted), {} if built_in is None else built_in, loaded_as)
 
     def file_if_there(self, path: PurePosixPath) -> bytes | None:
         """A file by its path on the data partition of generation A, None if there is none."""

@@ -51,11 +51,15 @@ def _put(files: Tree, order: Order, disk: Path, scratch: Path) -> None:
     if not order.initramfs:
         overlay.inject(disk, image.path, start, size, files, scratch)
         return
-    # The EFI stub puts it directly behind the user's.
-    padding = bytes(-order.initramfs.path.stat().st_size % 4)
     along = order.archive.read_bytes() if order.archive else b""
-    own = cpio.archive({on_node(path): entry for path, entry in files.items()})
-    esp.put(disk, image.path, start, size, {OWN_FILE: padding + along + own}, scratch)
+    own = along + cpio.archive({on_node(path): entry for path, entry in files.items()})
+    if name := order.initramfs.loaded_as:
+        theirs = esp.read(image, name)
+        esp.put(disk, image.path, start, size, {name: theirs + bytes(-len(theirs) % 4) + own}, scratch)
+    else:
+        # The EFI stub puts it directly behind the user's.
+        padding = bytes(-order.initramfs.path.stat().st_size % 4)
+        esp.put(disk, image.path, start, size, {OWN_FILE: padding + own}, scratch)
 
 
 def _described(entry: Entry) -> object:

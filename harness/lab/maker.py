@@ -87,7 +87,7 @@ class NodeMaker:
         """
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
-        self._stock, self._initramfs, self._built_in = stock, initramfs, built_in or {}
+        self._stock, self._initramfs, self._built_in = stock, initramfs, {} if built_in is None else built_in
         self._failed_boots = failed_boots or Unnoted()
         self._in_use = ExitStack()
         self._templates: list[Template] = []

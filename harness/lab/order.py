@@ -39,7 +39,12 @@ class Order:
 
     @property
     def load_options(self) -> tuple[str, ...]:
-        """What its boot entry hands to the kernel's EFI stub; none for a node that the firmware starts by itself."""
+        """What its boot entry hands to the kernel's EFI stub; none for a node that the firmware starts by itself.
+
+        A boot loader of the user's has words of its own for the kernel.
+        """
+        if self.initramfs and self.initramfs.loaded_as:
+            return ()
         return (*(LOADED if self.initramfs else ()), *self.machine.kernel_arguments)
 
     @property

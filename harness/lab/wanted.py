@@ -12,7 +12,7 @@ from harness.lab.size import size_in_bytes
 from harness.storage.disk import Disk, open_image
 from harness.vm.machine import EARLY_CONSOLE, Machine
 
-_USUAL_BLOCKS, _LARGE_BLOCKS = 512, 4096
+_LARGE_BLOCKS = 4096
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Wanted:
         """Raises InputError for what no node could be made of, as far as can be seen before one is."""
         if bool(self.efi) != bool(self.modules):
             raise InputError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
-        if self.efi and self.image:
+        if self.efi and self.image and not self.initrd:
             raise InputError("--kios-image is a whole image, --kios-efi and --kios-modules are two parts of one: give either.")
         if self.image:
-            brought.check_file(self.image)
+            (brought.check_data_disk if self.efi else brought.check_file)(self.image)
         if self.initrd and not self.efi:
             raise InputError("--kios-initrd goes with --kios-efi and --kios-modules.")
         self.belief()
@@ -59,11 +59,11 @@ class Wanted:
 
     def bring(self, cache: Path) -> Brought | None:
         """What was brought to test, unpacked in the cache where it has to be; None for the reference image."""
+        if self.efi and self.modules:
+            theirs = (self.initrd, self.generation, self.sector_size, self.image)
+            return brought.of_outputs(self.efi, self.modules, cache, *theirs)
         if self.image:
             return brought.of_file(self.image, cache, self.generation)
-        if self.efi and self.modules:
-            sector_size = self.sector_size or _USUAL_BLOCKS
-            return brought.of_outputs(self.efi, self.modules, cache, self.initrd, self.generation, sector_size)
         return None
 
     def tested(self, brought: Brought | None, reference: Callable[[], Path]) -> Disk:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness import tools
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.storage import overlay
 from harness.storage.disk import Disk
 
@@ -13,30 +13,55 @@ _LOADER = "EFI/Boot/Bootx64.efi"
 _MAGIC = b"MZ"
 _MOST = 2 << 30
 _WITHIN = 120.0
+_FULL = "Disk full"
 
 
 def loader(disk: Disk) -> bytes:
-    """Returns the EFI binary that a firmware starts from a disk.
+    """Returns the EFI binary that a firmware starts from a disk; raises what `read` does."""
+    return read(disk, _LOADER)
+
+
+def read(disk: Disk, path: str) -> bytes:
+    """Returns a file on a disk's ESP, by its path from there.
 
     Raises HarnessError if it is not there, or the partition is larger than any kiOS's.
     """
     start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
     if size > _MOST:
         raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
-    return tools.run("mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{_LOADER}", "-", timeout=_WITHIN).stdout
+    return tools.run("mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{path}", "-", timeout=_WITHIN).stdout
+
+
+def files(disk: Disk) -> list[str]:
+    """Returns the paths of all files on a disk's ESP; none where that has no filesystem."""
+    start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
+    if size > _MOST:
+        return []
+    done = tools.run("mdir", "-/", "-b", "-i", f"{disk.path.absolute()}@@{start}", "::", timeout=_WITHIN, ok=range(256))
+    named = (line for line in done.stdout.decode(errors="replace").splitlines() if not line.endswith("/"))
+    return sorted(line.removeprefix("::").lstrip("/") for line in named if line.startswith("::"))
 
 
 def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, bytes], scratch: Path) -> None:
-    """Puts files by name at the top of the FAT partition in a range of `base`; see `overlay.change`.
+    """Puts files by their paths on the FAT partition in a range of `base`, into folders that are there; see `overlay.change`.
 
-    HarnessError if there is no room for them.
+    InputError if there is no room for them.
     """
 
     def write(partition: Path) -> None:
-        for name, content in files.items():
-            file = partition.with_name(f"esp-{name}")
+        for number, (name, content) in enumerate(files.items()):
+            file = partition.with_name(f"esp-{number}")
             file.write_bytes(content)
-            tools.run("mcopy", "-o", "-i", partition, file, f"::{name}")
+            try:
+                tools.run("mcopy", "-o", "-i", partition, file, f"::{name}", timeout=_WITHIN)
+            except HarnessError as refused:
+                if _FULL not in str(refused):
+                    raise
+                size_in_mib = -(-len(content) >> 20)
+                raise InputError(
+                    f"The EFI System Partition of {base} has no room for {name} of {size_in_mib} MiB, with all that a node is "
+                    "given: make it larger."
+                ) from refused
 
     overlay.change(disk, base, offset, size, write, scratch)
 

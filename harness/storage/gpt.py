@@ -18,7 +18,9 @@ SIGNATURE = b"EFI PART"
 SECTOR_SIZES = (512, 4096)
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
-_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+"""The type of an EFI System Partition."""
+
 _MBR_RECORD = struct.Struct("<B3xB3xII")
 _PROTECTIVE = 0xEE
 _UNCOUNTED = 0xFFFFFFFF
@@ -127,9 +129,9 @@ def problems(path: Path, table: Table) -> tuple[str, ...]:
 
 def find_esp(table: Table) -> Partition:
     """Returns the EFI System Partition, the first one if there are more; GptError if there is none."""
-    found = table.of_type(_ESP)
+    found = table.of_type(ESP)
     if not found:
-        raise GptError(f"the disk has no EFI System Partition (type {_ESP}), from which the firmware starts kiOS")
+        raise GptError(f"the disk has no EFI System Partition (type {ESP}), from which the firmware starts kiOS")
     return found[0]
 
 

@@ -7,6 +7,7 @@ import pytest
 from harness.storage.disk import open_image
 from images import command, outputs
 from images.cache import Cache
+from images.disk import Stretch
 
 _TOOLS = ("fakeroot", "mke2fs", "mkfs.vfat", "mcopy", "mmd")
 _missing = [tool for tool in _TOOLS if not command.installed(tool)]
@@ -72,6 +73,25 @@ def test_the_disk_may_have_large_blocks(cache: Cache, efi: Path, modules: Path, 
     assert usual != large
     assert open_image(large).table.sector_size == 4096
     open_image(large).check_filesystem()
+
+
+@pytest.mark.parametrize("size", [512, 4096])
+def test_a_users_partition_is_that_of_the_disk_as_it_is(
+    cache: Cache, efi: Path, modules: Path, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "initrd").write_bytes(b"a user's")
+    theirs = b"before" + b"p2" * 4096 + bytes(2 << 20) + b"end " * 1024 + b"behind"
+    (tmp_path / "their.img").write_bytes(theirs)
+    stretch = Stretch(tmp_path / "their.img", len(b"before"), len(theirs) - len(b"beforebehind"))
+    made = outputs.disk_of(efi, modules, cache, tmp_path / "initrd", size, stretch)
+    table = open_image(made).table
+    assert table.sector_size == size
+    with made.open("rb") as disk:
+        disk.seek(table.partition(2).first * size)
+        assert disk.read(stretch.size) == theirs[len(b"before") :][: stretch.size]
+    assert table.partition(2).sectors * size == stretch.size
+    (tmp_path / "their.img").write_bytes(theirs.replace(b"end", b"END"))
+    assert outputs.disk_of(efi, modules, cache, tmp_path / "initrd", size, stretch) != made
 
 
 @pytest.mark.parametrize("changed", ["the binary", "a module", "a name", "a link"])

@@ -1,0 +1,32 @@
+"""A disk of a user's own beside a kiOS of generation B, which mounts none: its partition becomes that of a node's disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import InputError
+from harness.storage import gpt
+from harness.storage.gpt import GptError
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The one that a node is given, in bytes of a raw disk whose blocks have `sector_size` bytes."""
+
+    start: int
+    size: int
+    sector_size: int
+
+
+def partition_of(disk: Path) -> Partition:
+    """Finds the one beside the EFI System Partition; raises InputError where there is none, or there are more."""
+    try:
+        table = gpt.read(disk, gpt.sector_size_of(disk))
+    except GptError as unfit:
+        raise InputError(f"{disk} is no disk that a node could have: {unfit}.") from unfit
+    theirs = [each for each in table.partitions if each.type_guid != gpt.ESP]
+    if len(theirs) != 1:
+        raise InputError(
+            f"{disk} has {len(theirs)} partitions beside its EFI System Partition: one is taken, as p2 of a node's disk."
+        )
+    size = table.sector_size
+    return Partition(theirs[0].first * size, theirs[0].sectors * size, size)

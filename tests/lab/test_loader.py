@@ -1,0 +1,157 @@
+"""A disk of generation B whose boot loader hands the initramfs over: what it names, and what a node is given through it."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from harness import tools
+from harness.errors import InputError
+from harness.guest.credentials import Credentials
+from harness.lab import brought as brought_image
+from harness.lab import injection
+from harness.lab.brought import Brought
+from harness.lab.generation import Generation
+from harness.lab.initramfs import LOADED
+from harness.lab.loader import Entry, entry_on
+from harness.lab.order import Order
+from harness.manifests.pods import StaticPod
+from harness.storage import cpio, esp, gpt, overlay
+from harness.storage.disk import Disk
+from harness.vm.machine import EARLY_CONSOLE, Machine
+
+MIB = 1 << 20
+START, SIZE = 8 * MIB, 4 * MIB
+ESP_START, ESP_SIZE = 1 * MIB, 6 * MIB
+HOSTS = PurePosixPath("/etc/hosts")
+USERS = {
+    PurePosixPath("/lib/modules/6.12.9/modules.dep"): b"kernel/drivers/nvme/host/nvme.ko:\n",
+    PurePosixPath("/etc/kubernetes/config.yaml"): b"maxPods: 7\n",
+}
+SYSTEMD_BOOT = {
+    "loader/loader.conf": b"timeout 0\n",
+    "loader/entries/kios.conf": b"title kiOS\nlinux /kernel\ninitrd /user.img\n",
+}
+GRUB = "\n".join(["menuentry kiOS {", "  linux ($root)/kernel quiet", "  initrd ($root)/user.img", "}", ""]).encode()
+
+
+def kernel(files: dict[PurePosixPath, bytes]) -> bytes:
+    payload = b"\x7fELF" + cpio.archive(files) + bytes(4)
+    head = bytearray(1024)
+    head[:2], head[0x1F1], head[0x202:0x206] = b"MZ", 1, b"HdrS"
+    struct.pack_into("<H", head, 0x206, 0x20F)
+    struct.pack_into("<II", head, 0x248, 0, len(payload))
+    return bytes(head) + payload
+
+
+def image(folder: Path, files: dict[str, bytes]) -> Path:
+    """A raw disk with these files on its EFI System Partition, and an empty data partition."""
+    raw, esp_at = folder / "b.img", f"{folder / 'b.img'}@@{ESP_START}"
+    raw.write_bytes(bytes(16 * MIB))
+    layout = f"label: gpt\nstart={ESP_START // 512}, size={ESP_SIZE // 512}, type={gpt.ESP}\n"
+    layout += f"start={START // 512}, size={SIZE // 512}, type={gpt.DATA_PARTITION}\n"
+    tools.run("sfdisk", "-q", raw, input=layout.encode())
+    tools.run("mke2fs", "-q", "-t", "ext4", "-E", f"offset={START}", raw, f"{SIZE // 1024}k")
+    tools.run("mformat", "-i", esp_at, "-T", str(ESP_SIZE // 512), "::")
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents if parent.name}
+    for name in sorted(folders):
+        tools.run("mmd", "-i", esp_at, f"::{name}")
+    for name, content in files.items():
+        (folder / "file").write_bytes(content)
+        tools.run("mcopy", "-i", esp_at, folder / "file", f"::{name}")
+    return raw
+
+
+def with_loader(folder: Path, configuration: dict[str, bytes], initramfs: bytes | None = None) -> Path:
+    user = cpio.archive(USERS) if initramfs is None else initramfs
+    built_in = kernel({HOSTS: b"192.0.2.1 built-in\n"})
+    return image(folder, {"kernel": built_in, "user.img": user, "EFI/Boot/Bootx64.efi": b"MZ loader", **configuration})
+
+
+@pytest.mark.parametrize(
+    ("files", "entry"),
+    [
+        (SYSTEMD_BOOT, Entry("kernel", ("user.img",))),
+        ({"grub/grub.cfg": GRUB}, Entry("kernel", ("user.img",))),
+        ({"grub/grub.cfg": GRUB, **SYSTEMD_BOOT}, Entry("kernel", ("user.img",))),
+        ({"a.conf": b"initrd /one\ninitrd \\two\nlinux /EFI/kios.efi\n"}, Entry("EFI/kios.efi", ("one", "two"))),
+        ({"a.cfg": b"linux /other\nlinux /kernel\ninitrd /one /two\n"}, Entry("kernel", ("one", "two"))),
+        ({"a.conf": b"linux /kernel\n", "a.txt": GRUB}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_loader_starts_is_told_by_its_configuration(
+    files: dict[str, bytes], entry: Entry | None, tmp_path: Path
+) -> None:
+    assert entry_on(Disk.read(image(tmp_path, files), 512)) == entry
+
+
+def test_a_loader_with_more_than_one_node_is_refused(tmp_path: Path) -> None:
+    raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd /one\n", "b.conf": b"linux /kernel\ninitrd /two\n"})
+    with pytest.raises(InputError, match=r"b\.img has a boot loader with 2 entries that name an initramfs: leave one"):
+        entry_on(Disk.read(raw, 512))
+
+
+def test_a_partition_without_a_filesystem_has_no_loader(made: Path) -> None:
+    assert entry_on(Disk.read(made, 512)) is None
+
+
+def brought(folder: Path, raw: Path) -> Brought:
+    return brought_image.of_file(raw, folder / "cache")
+
+
+def ordered(found: Brought) -> Order:
+    console = StaticPod("kios-e2e.yaml", {"metadata": {"name": "kios-e2e"}, "spec": {"containers": []}})
+    machine = Machine(1 << 30, kernel_arguments=EARLY_CONSOLE)
+    return Order(found.disk, machine, [], console, {}, initramfs=found.initramfs, built_in=found.built_in)
+
+
+def given(folder: Path, raw: Path, order: Order) -> bytes:
+    """The initramfs that the loader hands over, after all was put on a node's disk."""
+    disk, artifacts = folder / "disk.qcow2", folder / "artifacts"
+    artifacts.mkdir()
+    overlay.create(raw, disk, 32 * MIB)
+    injection.inject(order, Credentials.make(folder), disk, folder / "scratch", artifacts)
+    overlay.flatten(disk, folder / "flat.raw")
+    return esp.read(Disk.read(folder / "flat.raw", 512), "user.img")
+
+
+@pytest.mark.parametrize("behind", [b"", bytes(3)], ids=["aligned", "not aligned"])
+@pytest.mark.parametrize("configuration", [SYSTEMD_BOOT, {"grub/grub.cfg": GRUB}], ids=["systemd-boot", "GRUB"])
+def test_a_node_is_given_its_files_behind_those_that_the_loader_hands_over(
+    configuration: dict[str, bytes], behind: bytes, tmp_path: Path
+) -> None:
+    user = cpio.archive(USERS) + behind
+    raw = with_loader(tmp_path, configuration, user)
+    found = brought(tmp_path, raw)
+    assert (found.belief.generation, found.has_module("nvme")) == (Generation.B, True)
+    order = ordered(found)
+    whole = given(tmp_path, raw, order)
+    assert whole.startswith(user)
+    (tmp_path / "whole").write_bytes(whole)
+    files = cpio.read(tmp_path / "whole", lambda path: path.is_relative_to("/etc"))
+    assert b'"maxPods": 7' in files[PurePosixPath("/etc/kubernetes/config.yaml")], "the user's is merged"
+    assert files[HOSTS].startswith(b"192.0.2.1 built-in\n"), "what is in the kernel is merged"
+    assert PurePosixPath("/etc/kubernetes/manifests/kios-e2e.yaml") in files
+    assert whole.index(b"070701", len(user)) % 4 == 0, "the kernel takes an archive at a multiple of 4 bytes"
+
+
+def test_the_loader_is_started_with_no_words_of_the_harnesss(tmp_path: Path) -> None:
+    order = ordered(brought(tmp_path, with_loader(tmp_path, SYSTEMD_BOOT)))
+    assert order.initramfs
+    assert order.load_options == ()
+    without = replace(order, initramfs=replace(order.initramfs, loaded_as=""))
+    assert without.load_options == (*LOADED, *EARLY_CONSOLE)
+
+
+def test_a_partition_without_room_is_its_users(tmp_path: Path) -> None:
+    raw = with_loader(tmp_path, {**SYSTEMD_BOOT, "filler": bytes(ESP_SIZE - 200_000)})
+    with pytest.raises(InputError, match=r"EFI System Partition of .*b\.img has no room for user\.img of 1 MiB, .*larger"):
+        given(tmp_path, raw, replace(ordered(brought(tmp_path, raw)), files={PurePosixPath("/large"): bytes(300_000)}))
+
+
+def test_a_loader_whose_initramfs_is_of_another_kind_is_no_generation_b(tmp_path: Path) -> None:
+    others = cpio.archive({PurePosixPath("/lib/modules/6.6.1/modules.dep"): b"kernel/net/virtio_net.ko:\n"})
+    found = brought(tmp_path, with_loader(tmp_path, SYSTEMD_BOOT, others))
+    assert (found.belief.generation, found.initramfs) == (Generation.A, None)
