@@ -111,7 +111,8 @@ class Boot:
             token = credentials.token
             self.console = Console(console_end, self.feed, artifacts / "console.log", console_pod.reader(token))
             self._closing.callback(self.console.close)
-            self.agent = Agent(agent_end, token.encode(), self.feed, artifacts / "commands.jsonl", self._stop_if_over)
+            log, lost = artifacts / "commands.jsonl", self._waited_for_cpu
+            self.agent = Agent(agent_end, token.encode(), self.feed, log, self._stop_if_over, lost)
             self._closing.callback(self.agent.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)

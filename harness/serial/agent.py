@@ -6,6 +6,7 @@ The console is left to whom it belongs. Several commands may run at once, from s
 import contextlib
 import itertools
 import json
+import math
 import socket
 import struct
 import threading
@@ -18,6 +19,8 @@ from harness.errors import HarnessError, NodeFailure
 from harness.serial.link import Frame, Kind, Link
 from harness.serial.result import Result, brief
 from harness.verdict.feed import ConsolePodOpen, ContainerState, Feed
+from harness.verdict.judge import Clock, Patience
+from harness.verdict.outcome import delay, error
 
 PORT = "ttyS1"
 _LOOK_SECONDS = 0.2
@@ -48,11 +51,21 @@ class Agent:
     """The harness's end; owns the socket from now on.
 
     That it answers, and how containers ended, is published to `feed`; each command with its status is a line of `log`.
-    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure.
+    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `lost` says for
+    how many seconds the host has kept QEMU from running so far: a wait lasts as much longer (see `Judge`), and after one of
+    which most was lost nobody can tell.
     """
 
-    def __init__(self, sock: socket.socket, token: bytes, feed: Feed, log: Path, abort: Abort = lambda: None) -> None:
-        self._feed, self._log, self._abort = feed, log, abort
+    def __init__(
+        self,
+        sock: socket.socket,
+        token: bytes,
+        feed: Feed,
+        log: Path,
+        abort: Abort = lambda: None,
+        lost: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._feed, self._log, self._abort, self._lost = feed, log, abort, lost
         self._numbers = itertools.cycle(range(1, _JOBS + 1))
         self._jobs: dict[int, _Job] = {}
         self._changed = threading.Condition()
@@ -75,10 +88,10 @@ class Agent:
         Raises NodeFailure if it does not end within `timeout` seconds (it is killed then), if it writes more than 64 MiB, or
         on `abort`; HarnessError if the port ends or the agent is started anew meanwhile.
         """
-        began = time.monotonic()
+        began, clock = time.monotonic(), self._clock(timeout)
         number, job = self._begin(Kind.RUN, command)
         try:
-            self._wait(job, began + timeout, f"{brief(command)} did not end within {timeout:.0f} s", brief(command))
+            self._wait(job, clock, f"{brief(command)} did not end within {timeout:.0f} s", brief(command))
         except BaseException:
             self._kill(number)
             raise
@@ -91,9 +104,10 @@ class Agent:
 
     def read(self, path: str, timeout: float) -> bytes:
         """Returns a file's content; `path` is the console container's. Raises NodeFailure with the node's reason, as `run`."""
+        clock = self._clock(timeout)
         number, job = self._begin(Kind.READ, path)
         try:
-            self._wait(job, time.monotonic() + timeout, f"{path} was not read within {timeout:.0f} s", path)
+            self._wait(job, clock, f"{path} was not read within {timeout:.0f} s", path)
         finally:
             self._jobs.pop(number, None)
         if job.status:
@@ -102,10 +116,11 @@ class Agent:
 
     def write(self, path: str, content: bytes, timeout: float) -> None:
         """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
+        clock = self._clock(timeout)
         number, job = self._begin(Kind.WRITE, path)
         try:
             self._link.send(Kind.DATA, number, content)
-            self._wait(job, time.monotonic() + timeout, f"{path} was not written within {timeout:.0f} s", path)
+            self._wait(job, clock, f"{path} was not written within {timeout:.0f} s", path)
         finally:
             self._jobs.pop(number, None)
         if job.status:
@@ -135,16 +150,19 @@ class Agent:
                 raise NodeFailure(reason)
             time.sleep(_LOOK_SECONDS)
 
-    def _wait(self, job: _Job, deadline: float, late: str, what: str) -> None:
+    def _clock(self, timeout: float) -> Clock:
+        return Clock(Patience(timeout, math.inf), self._lost)
+
+    def _wait(self, job: _Job, clock: Clock, late: str, what: str) -> None:
         with self._changed:
             while not job.is_over:
                 if reason := self._abort():
                     raise NodeFailure(reason)
                 if self._over is not None and time.monotonic() - self._over > _REASON_SECONDS:
                     raise HarnessError(f"the agent's port ended while {what} was awaited")
-                if time.monotonic() >= deadline:
-                    raise NodeFailure(late)
-                self._changed.wait(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+                if (over := clock.over()) is not None:
+                    raise error(over, late + delay(over))
+                self._changed.wait(min(_LOOK_SECONDS, clock.left()))
         if job.lost:
             raise HarnessError(f"{job.lost} while {what} was awaited")
         if len(job.output) > _MOST_BYTES:

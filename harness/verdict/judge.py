@@ -50,7 +50,7 @@ class Judge:
 
         `pods` are those on which that depends. What happened before and was recovered from ends nothing.
         """
-        clock = _Clock(patience, self._lost)
+        clock = Clock(patience, self._lost)
         tested = since
         while True:
             outcome, tested = self._hear(goal, tested, pods, clock)
@@ -102,7 +102,7 @@ class Judge:
         return self._situation.awaits()
 
     def _hear(
-        self, goal: Callable[[Happening], bool], tested: int, pods: Sequence[Awaited], clock: "_Clock | None"
+        self, goal: Callable[[Happening], bool], tested: int, pods: Sequence[Awaited], clock: "Clock | None"
     ) -> tuple[Outcome | None, int]:
         """Hears what is new, and tests a goal by all from position `tested` on; returns the position behind what was tested.
 
@@ -137,7 +137,7 @@ def _is_idle(entry: Entry, goal: Callable[[Happening], bool] | None) -> bool:
     return goal is None or not may_meet(goal, entry.text)
 
 
-class _Clock:
+class Clock:
     """The time of one wait, without what the host took from QEMU."""
 
     def __init__(self, patience: Patience, lost: Callable[[], float]) -> None:

@@ -128,10 +128,19 @@ def cause(outcome: Outcome) -> str:
             return f"QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: {words.strip()}"
         case QemuDied(status, words):
             return f"QEMU died with status {status}: {words.strip() or 'without a word'}"
-        case Stalled(silent, lost, disk):
-            return f"nothing was heard from the node for {silent:.0f} s{_busy(silent, lost)}{_slow(disk)}"
-        case TooLate(within, lost, disk):
-            return f"it did not happen within {within:.0f} s{_busy(within, lost)}{_slow(disk)}"
+        case Stalled(silent):
+            return f"nothing was heard from the node for {silent:.0f} s{delay(outcome)}"
+        case TooLate(within):
+            return f"it did not happen within {within:.0f} s{delay(outcome)}"
+
+
+def delay(outcome: Outcome) -> str:
+    """What the host did to a wait that was in vain, in words behind others; empty if it did nothing."""
+    match outcome:
+        case Stalled(seconds, lost, disk) | TooLate(seconds, lost, disk):
+            return f"{_busy(seconds, lost)}{_slow(disk)}"
+        case _:
+            return ""
 
 
 def explain(

@@ -75,14 +75,20 @@ class Damage:
 
 @contextmanager
 def serving(
-    program: Path, folder: Path, towards: Line = clean, back: Line = clean, token: bytes = _TOKEN, abort: str | None = None
+    program: Path,
+    folder: Path,
+    towards: Line = clean,
+    back: Line = clean,
+    token: bytes = _TOKEN,
+    abort: str | None = None,
+    lost: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[tuple[Agent, Feed, subprocess.Popen[bytes]]]:
     """An agent's process, the harness's end, and a line between them that does as it is told."""
     with ExitStack() as stack:
         ours, line_ours = socket.socketpair()
         line_theirs, theirs = socket.socketpair()
         feed = Feed()
-        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", lambda: abort)))
+        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", lambda: abort, lost)))
         with theirs:
             process = subprocess.Popen([str(program), token.decode()], stdin=theirs.fileno())
         stack.callback(process.wait)
@@ -219,6 +225,14 @@ def test_a_command_that_is_late_is_ended(program: Path, tmp_path: Path) -> None:
             answering(agent).run("sleep 6123; true", 0.3)
         # The shell, and the program that it had started.
         assert agent.run("sleep 0.2; pgrep -f '[s]leep 6123'", 10).status == 1
+
+
+def test_a_host_that_takes_the_cpu_makes_a_command_last_longer_and_proves_nothing(program: Path, tmp_path: Path) -> None:
+    with serving(program, tmp_path, lost=lambda: 0.8 * time.monotonic()) as (agent, _, _):
+        answering(agent)
+        assert agent.run("sleep 0.4; echo done", 0.3).text == "done\n"
+        with pytest.raises(HarnessError, match=r"did not end within 0 s, and the host was too busy: QEMU waited 1 s more"):
+            agent.run("sleep 60", 0.3)
 
 
 def test_an_abort_is_the_reason(program: Path, tmp_path: Path) -> None:
