@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from harness.lab.maker import NewNode
@@ -43,12 +44,17 @@ def logged_in(node: Node, user: str, password: str) -> Iterator[Attachment]:
         for tried, then in (("wrong", "incorrect"), (password, r"[#$] ")):
             # A line end first: kernel messages may have pushed the prompt off the line.
             terminal.sendline()
-            terminal.expect("login: ", timeout=WITHIN)
+            node.until(lambda: prompts(terminal), "a login prompt on the serial port", within=WITHIN)
             terminal.sendline(user)
             terminal.expect("Password: ", timeout=WITHIN)
             terminal.sendline(tried)
             terminal.expect(then, timeout=WITHIN)
         yield terminal
+
+
+def prompts(terminal: Attachment) -> bool:
+    """Whether the prompt for a user's name has come."""
+    return terminal.expect(["login: ", pexpect.TIMEOUT], timeout=0) == 0
 
 
 def answer(terminal: Attachment, command: str) -> str:
