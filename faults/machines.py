@@ -1,12 +1,15 @@
-"""Faults of the machine: its CPUs, its card, its memory, its clock."""
+"""Faults of the machine: its CPUs, its card, its disk, its memory, its clock."""
 
 from collections.abc import Callable
+from typing import Any
 
 from faults.fault import Fault
-from faults.sabotage import InTheBoot, Qemu, command
+from faults.sabotage import Act, InTheBoot, Qemu, command
 from faults.stage import Stage
 from harness.errors import Party
+from harness.lab.node import Node
 from harness.verdict.timeline import KERNEL
+from harness.vm.machine import DISK
 
 _COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 
@@ -28,6 +31,14 @@ def _without_device(start: str) -> Callable[[list[str]], list[str]]:
         return [*argv[: at - 1], *argv[at + 1 :]]
 
     return edit
+
+
+def _slow_down(node: Node) -> None:
+    """QEMU, qapi/block-core.json: 4 KiB a second, as of now."""
+    told: Any = node.boot.qmp.execute("query-block")
+    [disk] = [each["qdev"] for each in told if each.get("inserted", {}).get("node-name") == DISK]
+    unbound = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+    node.boot.qmp.execute("block_set_io_throttle", {"id": disk, "bps": 4096, **unbound})
 
 
 def _booting(how: Qemu | InTheBoot, words: str) -> Fault:
@@ -59,6 +70,20 @@ FAULTS = {
             lambda argv: [_failing(word) if "node-name=disk," in word else word for word in argv],
         ),
         "(input/output|filesystem) error on nvme0n1",
+    ),
+    "machine-no-disk": _booting(
+        Qemu("a machine without a disk", _without_device("nvme,")),
+        "the firmware found nothing to boot.*; the machine has no disk",
+    ),
+    "machine-slow-disk": Fault(
+        "dhcp.py::test_three_sides_of_the_lease_agree",
+        Act("a disk that reads and writes 4 KiB a second", _slow_down),
+        "the host's disk is too slow: a request takes",
+        Party.HOST,
+        Stage.STARTING,
+    ),
+    "machine-clock": _starting(
+        Qemu("a clock of 2016", _instead("base=utc", "base=2016-01-01T00:00:00")), "the node's clock is wrong: it says 2016"
     ),
     "machine-no-card": _starting(Qemu("a machine without a NIC", _without_device("virtio-net-pci,")), "the machine has no NIC"),
     "machine-other-card": _starting(

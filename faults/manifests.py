@@ -78,8 +78,7 @@ FAULTS = {
     "console-port": Fault(
         "console.py::test_login_commands_and_a_hard_life",
         Edit("    - ttyS0\n", "    - ttyS9\n"),
-        "container agetty of pod console",
-        stage=Stage.STARTING,
+        "a login prompt on the serial port: .*container agetty of pod console",
     ),
     "exec-output": Fault(
         "exec.py::test_output_comes_whole",
@@ -126,6 +125,12 @@ FAULTS = {
         _ADDED,
         _one_more("hungry", "[tail, /dev/zero]\n    resources: {limits: {memory: 24Mi}}"),
         "container hungry of pod node .*(OOMKilled|137)",
+        stage=Stage.STARTING,
+    ),
+    "manifest-starving": Fault(
+        _ADDED,
+        _one_more("starving", "[tail, /dev/zero]"),
+        "container starving of pod node .*out of memory: the kernel killed tail",
         stage=Stage.STARTING,
     ),
     "manifest-endless": Fault(

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from faults.edits import oneshot_with
 from faults.fault import Fault
-from faults.sabotage import Act, Edit, OpenNetwork, PageEdit, command
+from faults.sabotage import Act, Edit, OpenNetwork, PageEdit, bad_registry, command
 from faults.stage import Stage
 from harness.lab.node import Node
+from harness.verdict.timeline import Milestone, container_done
 from harness.wire import match
 from harness.wire.dhcp import Kind
 from harness.wire.grant import with_another_xid
+from harness.wire.site import Corrupt, Slow, Status, Trouble, Truncated
 
 _ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
 
@@ -17,6 +19,18 @@ _ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
 def _on_the_wire(words: str, do: Callable[[Node], object], says: str) -> Fault:
     return Fault(_ADDED, Act(words, do), says, stage=Stage.STARTING)
 
+
+def _bears(words: str, do: Callable[[Node], object]) -> Fault:
+    """What a node has to bear."""
+    return Fault(_ADDED, Act(words, do), "", None)
+
+
+def _on_the_registry(words: str, trouble: Trouble, pattern: str, says: str) -> Fault:
+    return Fault(_ADDED, bad_registry(words, trouble, pattern), says, stage=Stage.STARTING)
+
+
+_MODPROBE = Milestone("node/modprobe", container_done("kube-system", "node", "modprobe"), 0)
+_PULLED = "container pulled of pod node (cannot run: ErrImagePull|is waiting)"
 
 FAULTS = {
     "dhcp-record": Fault(
@@ -136,6 +150,31 @@ FAULTS = {
     ),
     "wire-taken": _on_the_wire(
         "somebody has the address already", lambda node: node.wire.occupy("10.0.2.15"), "answered: .*?DECLINE"
+    ),
+    "wire-late": _bears("every frame comes a second late", lambda node: node.wire.slow(1, 0.2, seed=1)),
+    "wire-loss": _bears("a fifth of the frames is lost", lambda node: node.wire.lose(0.2, seed=1)),
+    "wire-twice": _bears("every frame comes twice", lambda node: node.wire.duplicate(match.everything)),
+    "wire-order": _bears("frames overtake each other", lambda node: node.wire.reorder(match.everything)),
+    "wire-corrupt": _bears("the first frames are corrupt", lambda node: node.wire.corrupt(match.everything, seed=1, first=6)),
+    "wire-flap": _bears("the cable is out for some seconds", lambda node: node.wire.flap(_MODPROBE, 5)),
+    "registry-401": _on_the_registry(
+        "a registry that wants a password", Status(401), "/manifests/", f"{_PULLED}.*(401|authentication required|unauthorized)"
+    ),
+    "registry-404": _on_the_registry(
+        "a registry that lacks an image", Status(404), "/manifests/", f"{_PULLED}.*(404|not found|manifest unknown)"
+    ),
+    "registry-500": _on_the_registry("a registry that is broken", Status(500), "/manifests/", f"{_PULLED}.*500"),
+    "registry-cut": _on_the_registry(
+        "a registry that cuts its answers short", Truncated(), "/blobs/", f"{_PULLED}.*unexpected EOF"
+    ),
+    "registry-digest": _on_the_registry(
+        "a registry with another content than was named", Corrupt(), "/blobs/", f"{_PULLED}.*(digest|checksum)"
+    ),
+    "registry-slow": _on_the_registry(
+        "a registry that sends 100 bytes a second",
+        Slow(100),
+        "/blobs/",
+        "milestone node/pulled: (nothing was heard|it did not)",
     ),
     "wire-api": Fault(
         "exec.py::test_output_comes_whole",

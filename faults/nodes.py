@@ -1,10 +1,13 @@
 """Faults of the running node: its kernel, its daemons, its files."""
 
+import threading
+
 from faults.edits import ANONYMOUS, STEAL_CRIO, STEAL_KUBELET
 from faults.fault import Fault
-from faults.sabotage import Act, KernelArgument, command
+from faults.sabotage import Act, InTheBoot, KernelArgument, Together, command
 from faults.stage import Stage
 from harness.lab.node import Node
+from harness.verdict.timeline import INIT
 
 _UP = "modules.py::test_script_executes"
 _ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
@@ -15,6 +18,11 @@ def _panic(node: Node) -> None:
     """Nothing of a node's own has the kernel panic: it is told to by the hardware."""
     node.succeed("echo 1 > /proc/sys/kernel/unknown_nmi_panic")
     node.boot.qmp.execute("inject-nmi")
+
+
+def _panic_soon(node: Node) -> None:
+    node.succeed("echo 1 > /proc/sys/kernel/unknown_nmi_panic")
+    threading.Timer(5, lambda: node.boot.qmp.execute("inject-nmi")).start()
 
 
 def _starting(words: str, says: str) -> Fault:
@@ -119,6 +127,24 @@ FAULTS = {
         stage=Stage.STARTING,
     ),
     "node-panic": Fault(_UP, Act("the kernel panics", _panic), "kernel panic: NMI"),
+    "node-panic-starts": Fault(
+        _ADDED, Act("the kernel panics as the pods start", _panic_soon), "kernel panic: NMI", stage=Stage.STARTING
+    ),
+    "node-panic-boots": Fault(
+        _COLD,
+        Together(
+            "the kernel panics as init starts",
+            [
+                KernelArgument("unknown_nmi_panic"),
+                InTheBoot("an NMI", INIT, lambda node: node.boot.qmp.execute("inject-nmi")),
+            ],
+        ),
+        "kernel panic: NMI",
+        stage=Stage.BOOTING,
+    ),
+    "node-init-exits": Fault(
+        _COLD, KernelArgument("rdinit=/bin/modprobe"), "kernel panic: Attempted to kill init", stage=Stage.BOOTING
+    ),
     "node-reset": Fault(_UP, command("(reboot -f) > /dev/null 2>&1 &"), "the machine was reset"),
     "node-off": Fault(_UP, command("(poweroff -f) > /dev/null 2>&1 &"), r"switched off \(guest-shutdown"),
     "node-crio-stops": _starting("kill -STOP $(pidof crio)", "crio is stopped"),

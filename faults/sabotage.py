@@ -1,5 +1,6 @@
 """Ways to break a node: each says in words what it breaks, and does so to every node that this process makes."""
 
+import atexit
 import contextlib
 import tempfile
 import threading
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from faults import pulled
 from faults.moment import MOMENT
 from harness import tools
 from harness.errors import HarnessError, NodeFailure
@@ -25,6 +27,7 @@ from harness.manifests.page import Page
 from harness.storage.disk import Disk, open_image
 from harness.verdict.timeline import Milestone
 from harness.vm import machine
+from harness.wire.site import Site, Trouble
 
 
 class Sabotage(Protocol):
@@ -165,6 +168,32 @@ def of_image(words: str, damage: Callable[[Path], object]) -> Outside:
 
 
 @dataclass(frozen=True)
+class BadRegistry(Outside):
+    """A container whose image the node's registry has, and something wrong with the answers for paths of a pattern."""
+
+    trouble: Trouble = field(default_factory=Trouble, compare=False)
+    pattern: str = ""
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        # Behind the container that has brought the node on the network.
+        Edit("  - name: parted\n", f"  - name: pulled\n    image: {pulled.NAME}\n  - name: parted\n").apply(patch)
+        serving = contextlib.ExitStack()
+        atexit.register(serving.close)
+        site = serving.enter_context(Site.serve())
+        site.trouble(self.trouble, self.pattern)
+        _change_orders(patch, lambda made: replace(made, registry=site.before(made.registry)))
+
+
+def bad_registry(words: str, trouble: Trouble, pattern: str) -> BadRegistry:
+    """See `BadRegistry`: with an image that the run has at hand."""
+
+    def make(folder: Path, image: Path) -> Surroundings:
+        return Surroundings(options=("--container", str(pulled.archive(folder / "pulled.tar"))))
+
+    return BadRegistry(words, make, trouble, pattern)
+
+
+@dataclass(frozen=True)
 class Edit:
     """Another text in every manifest that has the old one."""
 
@@ -201,6 +230,21 @@ class PageEdit:
                 return read(Path(other.name))
 
         patch.setattr(pages, "read", edited)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several at once."""
+
+    words: str
+    parts: Sequence[Sabotage] = field(compare=False)
+
+    def described(self) -> str:
+        return self.words
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        for part in self.parts:
+            part.apply(patch)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from harness.errors import Party
 from harness.lab.node import Node
 
 _UP = "modules.py::test_script_executes"
+_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
 _COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 
 
@@ -43,6 +46,35 @@ def _little_room(folder: Path, image: Path) -> Surroundings:
     return Surroundings({"TMPDIR": str(folder)}, before=("unshare", "-rm", "sh", "-c", mounted, "sh"))
 
 
+# As programs of the shell's, which have the run of pytest as their arguments.
+_READ_ONLY = 'mount --bind "$PWD" "$PWD" && mount -o remount,bind,ro "$PWD" && cd "$PWD" && exec "$@"'
+_TWICE = '"$@" --junitxml "$TMPDIR/other.xml" & "$@"; mine=$?; wait $! && exit $mine'
+
+
+def _in_shell(words: str, program: str, *before: str) -> Outside:
+    return Outside(
+        words, lambda folder, image: Surroundings({"TMPDIR": str(folder)}, before=(*before, "sh", "-c", program, "sh"))
+    )
+
+
+def _steal_cpu(node: Node) -> None:
+    """QEMU has one CPU, and somebody more important as well."""
+    cpu, qemu = min(os.sched_getaffinity(0)), node.boot.process.pid
+    somebody = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", "while True: pass"]
+    os.sched_setaffinity(subprocess.Popen(somebody).pid, {cpu})
+    for thread in Path(f"/proc/{qemu}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {cpu})
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+    # Where sessions share the CPUs first (sched(7), the autogroup feature).
+    if (group := Path(f"/proc/{qemu}/autogroup")).exists():
+        group.write_text("19")
+
+
+def _without_kvm(argv: list[str]) -> list[str]:
+    at = argv.index("-accel") + 1
+    return [*argv[:at], "kvm,device=/dev/null", *argv[at + 1 :]]
+
+
 FAULTS = {
     "clone-shared": Fault("clone.py::test_ready_node_is_nobody_elses", OneForAll(), "/host/var/log/mine"),
     "qemu-killed": _on_qemu("QEMU is killed", _signal(signal.SIGKILL), "QEMU died with status -9"),
@@ -58,6 +90,19 @@ FAULTS = {
         Party.HOST,
         Stage.BEFORE,
     ),
+    "host-kvm": Fault(
+        _COLD, Qemu("a KVM that does not answer", _without_kvm), "QEMU died with status 1: .*kvm", Party.HOST, Stage.BEFORE
+    ),
+    "host-cpu": Fault(
+        _ADDED, Act("its CPU is taken", _steal_cpu), "the host was too busy: QEMU waited", Party.HOST, Stage.STARTING
+    ),
+    "host-short": Fault(
+        _UP,
+        Outside("1 GiB of memory for a process", lambda folder, image: Surroundings(before=("prlimit", f"--as={1 << 30}"))),
+        "Cannot allocate memory",
+        Party.HOST,
+        Stage.BEFORE,
+    ),
     "host-room": Fault(
         _UP,
         Outside("64 MiB of room for the nodes' disks", _little_room),
@@ -69,6 +114,8 @@ FAULTS = {
     "host-artifacts": Fault(_UP, _with_options("--artifacts", "/proc/nowhere"), "/proc/nowhere", Party.TEST, Stage.BEFORE),
     "host-qemu": Fault(_UP, _with_options("--qemu", "/nowhere/qemu"), "/nowhere/qemu", Party.HOST, Stage.BEFORE),
     "host-nic": Fault(_UP, _with_options("--nic", "ne2000"), "ne2000", Party.TEST, Stage.BEFORE),
+    "host-two": Fault(_UP, _in_shell("two runs at once", _TWICE), "", None),
+    "host-read-only": Fault(_UP, _in_shell("a checkout that is read-only", _READ_ONLY, "unshare", "-rm"), "", None),
     "host-deep": Fault(_UP, Outside("a deep TMPDIR", _deep), "", None),
     "host-no-home": Fault(_UP, Outside("no HOME", lambda folder, image: Surroundings(before=("env", "-u", "HOME"))), "", None),
     "host-optimised": Fault(_UP, Outside("python -O", lambda folder, image: Surroundings(interpreter=("-O",))), "", None),

@@ -1,6 +1,7 @@
 """The fault matrix: every scenario has a row, each failure seen is its row's alone, and the page shows the table."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_another_command_line_is_for_nodes_that_boot(name: str) -> None:
 def test_what_was_seen_could_be_of_no_other_fault(name: str) -> None:
     assert SEEN[name].is_named, SEEN[name].wrong
     assert also_matched(name, SEEN[name].line, FAULTS) == ""
+    assert re.search(FAULTS[name].words, SEEN[name].line), "it was seen in other words than it has by now"
 
 
 def test_the_page_has_the_table() -> None:
