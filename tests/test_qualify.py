@@ -137,15 +137,28 @@ def test_another_qualifications_folder_is_refused(place: Path, capsys: pytest.Ca
     assert "another qualification (other shard)" in capsys.readouterr().err
 
 
-def test_two_shards_are_put_together(place: Path) -> None:
+def test_two_shards_put_together_are_one_run(place: Path) -> None:
     (place / "scenarios/one.py").write_text("".join(f"def test_{n}(artifacts): pass\n" for n in range(6)))
-    for number in (1, 2):
-        out = str(place / f"out{number}")
-        assert main([*arguments(place, "--shard", f"{number}/2"), "--out", out]) == 2
-    assert main(["report", str(place / "out1"), str(place / "out1"), "--out", str(place / "half")]) == 2
-    assert "shard 2/2" in str(content.read(place / "half")["missing"])
+    assert main(arguments(place)) == 0
     (place / "all").mkdir()
-    for name in ("out1", "out2", "out"):
-        (place / name).rename(place / "all" / name)
-    assert main(["report", str(place / "all"), "--out", str(place / "whole")]) == 0
-    assert len(content.read(place / "whole")["promises"]) == 6
+    for number in (1, 2):
+        out = str(place / f"all/out{number}")
+        assert main([*arguments(place, "--shard", f"{number}/2"), "--out", out]) == 2
+    lone = str(place / "all/out1")
+    assert main(["report", lone, lone, "--out", str(place / "half")]) == 2
+    assert "shard 2/2" in str(content_of(place, "half")["missing"])
+    (place / "out/canaries").rename(place / "all/canaries")
+    assert main(["report", str(place / "all"), "--out", str(place / "both")]) == 0
+    one, both = content_of(place), content_of(place, "both")
+    for part in ("answer", "canaries", "machines", "missing"):
+        assert both[part] == one[part]
+    assert _verdicts(both) == _verdicts(one)
+    assert len(_verdicts(one)) == 12
+
+
+def _verdicts(report: dict[str, Any]) -> dict[tuple[str, str], tuple[str, int]]:
+    return {
+        (promise["test"], machine): (cell["verdict"], cell["attempts"])
+        for promise in report["promises"]
+        for machine, cell in promise["cells"].items()
+    }

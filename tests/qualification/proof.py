@@ -3,6 +3,7 @@
 Collected only by name: it boots real nodes for half an hour. PROOF=FOLDER keeps what is left of it, with every report.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -214,11 +215,14 @@ def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _qemus_below(pid: int) -> Iterator[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for child in map(int, children.read_text().split() if children.exists() else ()):
-        if Path(f"/proc/{child}/comm").read_text().startswith("qemu-system"):
-            yield child
-        yield from _qemus_below(child)
+    """The QEMUs below a process: whatever thread started them, and by their arguments, as the name may be a loader's."""
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        # One that has ended by now is none.
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                if b"qemu-system" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    yield child
+                yield from _qemus_below(child)
 
 
 def _esp(image: Path) -> str:

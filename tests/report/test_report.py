@@ -61,7 +61,7 @@ def test_nothing_is_fetched(failed_run: Path, tmp_path: Path) -> None:
     assert not [word for word in ("http://", "https://", "<link", "@import", 'src="/', "url(") if word in page]
 
 
-def test_two_shards_are_the_same_report_as_one_run(tmp_path: Path) -> None:
+def test_what_is_there_twice_counts_once(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", "w", failures=False)
     binder.bind([whole], tmp_path / "one")
     binder.bind([whole, whole, tmp_path], tmp_path / "twice")
