@@ -57,8 +57,8 @@ class Wish:
 def qualify(wish: Wish, watch: Watch) -> Answer:
     """Runs the plan and returns the answer. A Ctrl-C, and any error on the way, leaves the report of what was done.
 
-    An image that no node can be made of is not qualified, and nothing is run. Raises InputError before anything runs for what
-    cannot be qualified for another reason.
+    An image that no node can be made of is not qualified, and nothing is run. Raises InputError for what cannot be qualified
+    for another reason: before anything runs, or where no test of a node's was run by then.
     """
     damage = _damage_of(wish.image) if wish.image else ""
     if not wish.scenarios.is_dir():
@@ -74,6 +74,9 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
             cut_short = _run_all(wish, steps, watch)
     except KeyboardInterrupt:
         cut_short = "it was interrupted"
+    except InputError as unfit:
+        cut_short = str(unfit)
+        raise
     finally:
         watch.close()
         answer = _bind(wish, cut_short)
@@ -139,6 +142,14 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
         watch.begin(step.name, number + 1, len(steps), sum(each.seconds for each in steps[number:]))
         if words := _run(wish, step, watch):
             reasons.append(f"{step.name}: {words}")
+        elif not journal.any_in([wish.out]):
+            # Nothing has begun that could be gone on with.
+            (wish.out / _PLAN).unlink()
+            part = f" and shard {wish.shard}" if wish.shard else ""
+            raise InputError(
+                f"pytest finds no test in {wish.scenarios}{part} that asks for a node: name a folder of scenarios with "
+                f"--scenarios DIR, and see what it finds there with: pytest --collect-only {wish.scenarios}"
+            )
         if number + 1 < len(steps):
             # For whoever looks while it runs, and where this process is killed or its host goes down.
             _bind(wish, f"it had come to {step.name}, {number + 1} of {len(steps)} steps, when this was written")

@@ -1,6 +1,7 @@
 """What a run tells: who is at fault for a failure, and on what the nodes ran; in the terminal and in JUnit's XML."""
 
 from collections.abc import Callable, Generator
+from pathlib import Path
 
 import pytest
 from _pytest.junitxml import xml_key
@@ -10,6 +11,7 @@ from harness.errors import HarnessError, NodeFailure, Party
 from harness.escape import shown
 from harness.lab.failed_boots import Blocked
 
+_HARNESS = Path(__file__).parent
 AT_FAULT = "at fault"
 _BLOCKED = "blocked"
 _WORDS = {
@@ -67,6 +69,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Says who is at fault; a failure of the harness comes with its reason alone: where in it that was found helps nobody."""
+    if call.excinfo and not item.config.getoption("fulltrace"):
+        _hide_harness(call.excinfo, item)
     report = yield
     if not (report.failed and call.excinfo):
         return report
@@ -160,6 +164,17 @@ class _JUnit:
                 element.tag = "error"
                 xml.stats["failure"] -= 1
                 xml.stats["error"] += 1
+
+
+def _hide_harness(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:
+    """Has pytest show where in the harness it was found only where the harness itself is what went wrong."""
+    is_verdict = party_of(raised.value) is Party.NODE
+    if is_verdict:
+        # Its sentence has the words of what led to it.
+        raised.value.__cause__, raised.value.__suppress_context__ = None, True
+    for entry in raised.traceback:
+        if _HARNESS in Path(entry.path).parents:
+            entry.frame.f_globals["__tracebackhide__"] = is_verdict or Path(raised.traceback[-1].path) == item.path
 
 
 def _is_error(report: pytest.TestReport) -> bool:

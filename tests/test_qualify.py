@@ -102,6 +102,19 @@ def test_a_budget_leaves_out_and_says_what(place: Path, capsys: pytest.CaptureFi
     assert "the budget of 0.5 minutes left out: other" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("tests", ["", "def test_one(): pass\n"], ids=["no test", "none of a node's"])
+def test_a_folder_without_tests_of_a_node_is_refused_and_leaves_the_folder_free(
+    place: Path, tests: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "scenarios/one.py").write_text(tests)
+    assert main(arguments(place)) == 2
+    said = capsys.readouterr().err
+    assert f"pytest finds no test in {place / 'scenarios'} that asks for a node: name a folder of scenarios" in said
+    assert not list((place / "out/runs").glob("other*"))
+    (place / "scenarios/one.py").write_text("def test_one(artifacts): pass\n")
+    assert main(arguments(place)) == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
     place: Path, how: signal.Signals, capsys: pytest.CaptureFixture[str]

@@ -54,6 +54,69 @@ def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, t
     assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
 
 
+_FULL_IMAGE = """
+from uuid import UUID
+from harness.storage.ext4 import Superblock
+
+def test_it():
+    Superblock(1024, 9000, 8, 100, UUID(int=0), "", True, False, 0).check_room(9, 1)
+"""
+_CUT_OFF = """
+import errno
+from types import SimpleNamespace
+from harness.lab.questions import Questions
+
+class Asked(Questions):
+    boot = SimpleNamespace(run=None)
+
+def refuse():
+    raise OSError(errno.ECONNRESET, "the network is gone")
+
+def test_it():
+    asked = Asked()
+    asked.boot = SimpleNamespace(kubelet=SimpleNamespace(changes=refuse))
+    asked.pods()
+"""
+_WRONG_QUESTION = """
+from pathlib import Path
+from harness.storage import ext4
+
+def test_it():
+    ext4.read_superblock(Path("/dev/null"), "no number")
+"""
+_WRONG_CONDITION = """
+from harness.verdict.feed import Feed
+from harness.verdict.judge import Judge, Patience
+
+def is_there():
+    raise KeyError("lease")
+
+def test_it():
+    Judge(Feed()).wait(lambda _: False, Patience(1, 1), condition=is_there)
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "options", "is_shown"),
+    [
+        pytest.param(_FULL_IMAGE, (), False, id="a verdict on the node"),
+        pytest.param(_CUT_OFF, (), False, id="one with a cause"),
+        pytest.param(_FULL_IMAGE, ("--full-trace",), True, id="asked for"),
+        pytest.param(_WRONG_CONDITION, (), False, id="a fault of the test's"),
+        pytest.param(_WRONG_QUESTION, (), True, id="a fault of the harness's, or one that it does not know"),
+    ],
+)
+def test_where_in_the_harness_it_was_found_is_shown_where_that_helps(
+    run: pytest.Pytester, test: str, options: tuple[str, ...], is_shown: bool
+) -> None:
+    run.makepyfile(test)
+    ended = run.runpytest(*options)
+    ended.assert_outcomes(failed=1)
+    said = ended.stdout.str()
+    assert ("/harness/" in said) == is_shown
+    assert ": in test_it" in said or "def test_it" in said
+
+
 @pytest.mark.parametrize(
     ("raised", "party"),
     [(paramiko.SSHException("EOF"), Party.NODE), (AssertionError("no"), Party.NODE), (KeyError("x"), Party.TEST)],

@@ -6,8 +6,7 @@ ContainerCreating for ever (Kubernetes, pkg/kubelet/pod_workers.go and pkg/volum
 
 import re
 
-from harness.errors import NodeFailure
-from harness.guest import crilog, kubelet_log
+from harness.guest import kubelet_log
 
 _LINES = 300
 _MOST = 300
@@ -27,12 +26,8 @@ def command() -> str:
     return kubelet_log.from_anywhere(f"tail -n {_LINES}")
 
 
-def reason_in(said: str, namespace: str, name: str) -> str:
+def reason_in(log: str, namespace: str, name: str) -> str:
     """What the end of a log, as the command prints it, says last of a pod; empty if it says nothing."""
-    try:
-        log = crilog.text_of(said)
-    except NodeFailure:
-        log = said
     of_volume = re.compile(_OF_VOLUME.format(name=re.escape(name)))
     of_pod = re.compile(_OF_POD.format(namespace=re.escape(namespace), name=re.escape(name)))
     reason = ""

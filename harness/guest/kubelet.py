@@ -6,18 +6,27 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.guest.credentials import Credentials
 from harness.guest.remote_command import RemoteCommand
 from harness.serial.result import Result
-from harness.verdict.feed import ContainerState, Feed, PodState
+from harness.verdict.feed import ContainerState, Feed, KubeletRefusal, PodState
 
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 _BODY_SECONDS, _MOST_BYTES, _PART_BYTES = 30.0, 64 << 20, 1 << 16
+# What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
+REFUSALS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "the kubelet's API refuses the harness's client certificate (401 Unauthorized): it is of no "
+    "authority in the kubelet's clientCAFile, or of another time by the node's clock",
+    HTTPStatus.FORBIDDEN: "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
+}
+# A time server on the node's network may yet set a clock that is off.
+_STANDS_SECONDS = 30.0
 
 
 class StatusError(HarnessError):
@@ -117,6 +126,8 @@ class KubeletWatch:
         A lost one would not only be late: the kubelet writes about each, into a log that the scenarios read.
         """
         self._api, self._reachable, self._feed = api, reachable, feed
+        # Since when it has answered with nothing but this status; the time is none once that is told.
+        self._refused: tuple[int, float | None] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet-watch", daemon=True)
         self._thread.start()
@@ -141,10 +152,26 @@ class KubeletWatch:
 
     def _states_now(self) -> list[ContainerState | PodState]:
         try:
-            return self._api.changes()
+            changes = self._api.changes()
+        except StatusError as answer:
+            self._hear_refusal(answer.status)
+            return []
         except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
             # Nobody answers, or something that is no list of pods: it is asked again.
             return []
+        self._refused = None
+        return changes
+
+    def _hear_refusal(self, status: int) -> None:
+        """Publishes a refusal once, when it has stood for so long."""
+        now = time.monotonic()
+        told, since = self._refused or (status, now)
+        if told != status or status not in REFUSALS:
+            told, since = status, now
+        elif since is not None and now - since >= _STANDS_SECONDS:
+            self._feed.publish(KubeletRefusal(f"{REFUSALS[status]}, for {now - since:.0f} s by now"))
+            since = None
+        self._refused = told, since
 
 
 def _states_of(pod: dict[str, Any]) -> list[ContainerState]:

@@ -180,22 +180,18 @@ class Boot:
         `within` is in seconds on the reference host. Raises NodeFailure as soon as it can no longer happen, HarnessError
         where the host is to blame.
         """
-        __tracebackhide__ = True
         return self._waits.wait(goal, within, since)
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container, once that answers."""
-        __tracebackhide__ = True
         return self._commands().run(command, within * self._expectation.slowness)
 
     def read_file(self, path: PurePosixPath) -> bytes:
         """Returns a file of the node's; raises NodeFailure with the node's reason if it cannot be read."""
-        __tracebackhide__ = True
         return self._commands().read(f"/host{path}", _COMMAND_WITHIN * self._expectation.slowness)
 
     def write_file(self, path: PurePosixPath, content: bytes) -> None:
         """Writes a file on the node, which is there only when it is whole; else as `read`."""
-        __tracebackhide__ = True
         self._commands().write(f"/host{path}", content, _COMMAND_WITHIN * self._expectation.slowness)
 
     def _commands(self) -> Agent | Shell:
@@ -213,12 +209,10 @@ class Boot:
         `what` names it in a failure, which has `seen` too, or else the last answer; `within` is in seconds on the reference
         host. Raises NodeFailure when the time is over or the node is.
         """
-        __tracebackhide__ = True
         return self._waits.until(condition, what, within, seen)
 
     def check(self, what: str) -> None:
         """Raises the failure of whatever is wrong with the node or its pods by now; `what` is what it fails."""
-        __tracebackhide__ = True
         self._waits.check(what)
 
     def check_end(self) -> None:
@@ -244,7 +238,6 @@ class Boot:
 
     def lease(self) -> Lease:
         """The lease that eth0 holds by what went over its wire, before a freeze too; raises NodeFailure if it holds none."""
-        __tracebackhide__ = True
         return dhcp.lease(self._captures(), self._expectation.mac)
 
     def wait_for_shell(self) -> None:
@@ -252,7 +245,6 @@ class Boot:
 
         Where the node has no second serial port, the shell on the first one takes them.
         """
-        __tracebackhide__ = True
         if not self.agent.answers and not self._agent_greets():
             warnings.warn(f"{self.artifacts}: there is no second serial port: commands go through the console.", stacklevel=2)
             self.shell.wait_ready(SHELL.within * self._expectation.slowness)

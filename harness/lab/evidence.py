@@ -4,18 +4,17 @@ import re
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
 from harness.guest import hindrance, memory
-from harness.guest.kubelet import KubeletApi, StatusError
+from harness.guest.kubelet import REFUSALS, KubeletApi, StatusError
 from harness.lab import vitals
 from harness.lab.container_log import AsLeft, last_words
 from harness.lab.vitals import NO_CARRIER, Vitals
@@ -39,12 +38,6 @@ _LOOKS, _LOOK_SECONDS = 4, 0.05
 _LOOKS_IN_MEMORY = 3
 # PCI's class of network controllers.
 _NETWORK_CONTROLLER = 2
-# What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
-_REFUSALS: Mapping[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "the kubelet's API refuses the harness's client certificate (401 Unauthorized): it is of no "
-    "authority in the kubelet's clientCAFile, or of another time by the node's clock",
-    HTTPStatus.FORBIDDEN: "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
-}
 _OF_NETWORK = re.compile(r"\beth\d|dhcp|carrier|interface|network|route\b", re.IGNORECASE)
 # Go's crypto/x509, CertificateInvalidError.
 _OTHER_TIME = re.compile(r"x509: certificate has expired or is not yet valid: current time (?P<now>\S+) is (?:before|after) ")
@@ -207,7 +200,7 @@ def of_api(kubelet: KubeletApi) -> str:
     except TimeoutError:
         return "the kubelet's API takes connections and does not answer"
     except StatusError as answer:
-        return _REFUSALS.get(answer.status) or f"the kubelet's API cannot be asked: {answer}"
+        return REFUSALS.get(answer.status) or f"the kubelet's API cannot be asked: {answer}"
     except (ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
         # QEMU takes each connection, and hangs up where the guest takes none.
         return "the kubelet's API cannot be asked: nothing listens on its port, or what does hangs up"

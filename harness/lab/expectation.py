@@ -39,6 +39,7 @@ def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:
             f"{pod.name}/{name}",
             shown(pod.namespace, pod.name, name),
             _FIRST_CONTAINER_WITHIN + _NEXT_CONTAINER_WITHIN * position,
+            told_by_kubelet=shown is container_running,
         )
         for position, (name, shown) in enumerate(shows.items())
     )

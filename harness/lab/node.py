@@ -253,17 +253,14 @@ class Node(Questions):
         self, goal: Milestone | str | Callable[[Happening], bool], within: float | None = None, since: int | None = None
     ) -> Happening:
         """See `Boot.wait`."""
-        __tracebackhide__ = True
         return self.boot.wait(goal, within, since)
 
     def until(self, condition: Callable[[], T], what: str, within: float | None = None) -> T:
         """See `Boot.until`."""
-        __tracebackhide__ = True
         return self.boot.until(condition, what) if within is None else self.boot.until(condition, what, within)
 
     def wait_until_ready(self) -> None:
         """Waits for the firmware, the kernel, both daemons, every container of every pod, and the shell, each in its budget."""
-        __tracebackhide__ = True
         try:
             for milestone in self.boot.milestones:
                 self.wait(milestone)

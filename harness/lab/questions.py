@@ -38,12 +38,10 @@ class Questions(ABC):
 
     def run(self, command: str) -> Result:
         """Runs a command in the console container's shell; the host's files are under /host there."""
-        __tracebackhide__ = True
         return self.boot.run(command)
 
     def succeed(self, command: str) -> str:
         """Runs a command as `run` does and returns its output; raises NodeFailure unless it ends with status 0."""
-        __tracebackhide__ = True
         done = self.boot.run(command)
         if done.status:
             raise NodeFailure(f"`{command}` ended with {_ending(done)}")
@@ -51,7 +49,6 @@ class Questions(ABC):
 
     def fail(self, command: str) -> str:
         """Runs a command as `run` does and returns its output; raises NodeFailure if it ends with status 0."""
-        __tracebackhide__ = True
         done = self.boot.run(command)
         if not done.status:
             raise NodeFailure(f"`{command}` should have failed, but ended with {_ending(done)}")
@@ -63,7 +60,6 @@ class Questions(ABC):
         Returns its status and its output: stdout and stderr, merged as they came. Raises NodeFailure if it cannot be run or
         does not end in time; InputError for a container that no manifest of the node's names.
         """
-        __tracebackhide__ = True
         if not command:
             raise InputError(
                 f"There is no command for container {container} of pod {pod}: node.exec(pod, container, program, ...)."
@@ -72,7 +68,6 @@ class Questions(ABC):
 
     def read(self, path: PurePosixPath | str) -> bytes:
         """Returns a file of the node's; `path` is absolute, as on the node. Raises NodeFailure if it cannot be read."""
-        __tracebackhide__ = True
         try:
             return self.boot.read_file(_absolute(path))
         except NodeFailure as refused:
@@ -83,7 +78,6 @@ class Questions(ABC):
 
         `path` is absolute, as on the node. Raises NodeFailure if it cannot be written.
         """
-        __tracebackhide__ = True
         try:
             self.boot.write_file(_absolute(path), content)
         except NodeFailure as refused:
@@ -95,7 +89,6 @@ class Questions(ABC):
 
     def pods(self) -> tuple[Pod, ...]:
         """Returns every pod as the kubelet has it now; raises NodeFailure if the kubelet does not answer."""
-        __tracebackhide__ = True
         try:
             changes = self.boot.kubelet.changes()
         except (OSError, HarnessError) as silent:
@@ -117,7 +110,6 @@ class Questions(ABC):
 
         Raises NodeFailure if there are none, or if they are not in CRI's format.
         """
-        __tracebackhide__ = True
         files = f"/host/var/log/pods/*_{_name(pod)}_*/{_name(container)}/*.log"
         done = self.boot.run(f"files=$(ls -v {files}) && cat $files")
         if done.status:
@@ -126,12 +118,10 @@ class Questions(ABC):
 
     def lease(self) -> Lease:
         """Returns the lease of eth0 as it was granted on its wire; raises NodeFailure if it holds none."""
-        __tracebackhide__ = True
         return self.boot.lease()
 
     def wait_for_line(self, pod: str, container: str, pattern: str, within: float = _WITHIN) -> str:
         """Waits until a container has written a line in which the pattern is found, in its last run; returns the line."""
-        __tracebackhide__ = True
         try:
             wanted = re.compile(pattern)
         except re.error as wrong:
@@ -151,7 +141,6 @@ class Questions(ABC):
 
     def wait_for_state(self, pod: str, container: str, state: str, within: float = _WITHIN) -> ContainerState:
         """Waits until the kubelet says that a container is `running`, `terminated` or `waiting`; returns what it says."""
-        __tracebackhide__ = True
         if state not in _STATES:
             raise InputError(f"There is no state {state!r} of a container: use one of {', '.join(_STATES)}.")
 
@@ -170,7 +159,6 @@ class Questions(ABC):
 
     def wait_for_port(self, port: int, within: float = _WITHIN) -> None:
         """Waits until something on the node's own network listens on a TCP port."""
-        __tracebackhide__ = True
         if not 0 < port < 1 << 16:
             raise InputError(f"There is no TCP port {port}.")
         # State 0A is LISTEN (Linux, include/net/tcp_states.h).

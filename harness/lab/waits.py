@@ -15,7 +15,7 @@ from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Rest
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
-from harness.verdict.situation import Awaited
+from harness.verdict.situation import Awaited, KubeletsWord, Needed
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
 
 T = TypeVar("T")
@@ -78,27 +78,27 @@ class Waits:
 
     def wait(self, goal: Milestone | str | Callable[[Happening], bool], within: float | None, since: int | None) -> Happening:
         """See `Boot.wait`."""
-        __tracebackhide__ = True
         if isinstance(goal, Milestone):
             return self._wait_for_milestone(goal, within)
         what = f"console line {goal!r}" if isinstance(goal, str) else getattr(goal, "__doc__", None) or repr(goal)
         met = LineMatching(goal) if isinstance(goal, str) else goal
         patience = self._patience(_WITHIN if within is None else within)
         begin = self._cursor if since is None else since
-        outcome = self._judge.wait(met, patience, since=begin, pods=self._still_hoped_for())
+        outcome = self._judge.wait(met, patience, since=begin, needed=self._still_hoped_for())
         if not isinstance(outcome, Met) or outcome.happening is None:
             raise self._failure(outcome, what)
         self._cursor = max(self._cursor, outcome.position)
         return outcome.happening
 
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
-        __tracebackhide__ = True
         patience = self._patience(goal.within if within is None else within)
         left = patience
         if within is None:
             since = self._expected_since.get(goal.name.partition("/")[0], self._started)
             left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
-        outcome = self._judge.wait(_any_of(goal.name, self._proofs_of(goal)), left, pods=self._awaited(), condition=self._looks)
+        proofs = _any_of(goal.name, self._proofs_of(goal))
+        needed: list[Needed] = [*self._awaited(), *([KubeletsWord()] if goal.told_by_kubelet else [])]
+        outcome = self._judge.wait(proofs, left, needed=needed, condition=self._looks)
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
         if isinstance(outcome, TooLate):
@@ -107,7 +107,6 @@ class Waits:
 
     def until(self, condition: Callable[[], T], what: str, within: float, seen: Callable[[], str]) -> T:
         """See `Boot.until`."""
-        __tracebackhide__ = True
         last: list[T] = []
 
         def holds() -> bool:
@@ -115,7 +114,7 @@ class Waits:
             return bool(last[0])
 
         patience = replace(self._patience(within), silence=math.inf)
-        outcome = self._judge.wait(lambda _: False, patience, pods=self._still_hoped_for(), condition=holds)
+        outcome = self._judge.wait(lambda _: False, patience, needed=self._still_hoped_for(), condition=holds)
         if not isinstance(outcome, Met):
             answer = f"the last answer was {last[0]!r}"[:_MOST_ANSWER] if last and last[0] not in (None, False) else ""
             raise self._failure(outcome, what, seen() or answer)
@@ -123,9 +122,8 @@ class Waits:
 
     def for_console_pod(self, within: float) -> ConsolePodOpen | None:
         """Waits until the harness's own pod greets; None if it does not where it had greeted before a freeze."""
-        __tracebackhide__ = True
         own = awaited(self._expectation.console_pod)
-        outcome = self._judge.wait(_console_pod_opens, self._patience(within), pods=[own])
+        outcome = self._judge.wait(_console_pod_opens, self._patience(within), needed=[own])
         if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
             return outcome.happening
         if self._frozen and isinstance(outcome, TooLate):
@@ -134,7 +132,6 @@ class Waits:
 
     def for_power_off(self, within: float) -> None:
         """Waits until the guest has switched the machine off."""
-        __tracebackhide__ = True
         patience = replace(self._patience(within), silence=math.inf)
         outcome = self._judge.wait(_switched_off_by_guest, patience)
         if not isinstance(outcome, Met):
@@ -151,7 +148,6 @@ class Waits:
 
     def check(self, what: str) -> None:
         """See `Boot.check`."""
-        __tracebackhide__ = True
         if (outcome := self._judge.verdict(self._awaited())) is not None:
             raise self._failure(outcome, what)
 

@@ -83,6 +83,14 @@ class PodState:
 
 
 @dataclass(frozen=True)
+class KubeletRefusal:
+    """The kubelet has answered the harness with nothing but a refusal, for so long that it will not answer otherwise."""
+
+    words: str
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
 class Restored:
     """The node went on from a frozen one: the milestones that that one had passed."""
 
@@ -121,6 +129,7 @@ Happening = (
     | QemuExit
     | ContainerState
     | PodState
+    | KubeletRefusal
     | Restored
     | ConsolePodOpen
     | ShellAnswer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.verdict.feed import ConsoleText, Entry, Feed, Happening
 from harness.verdict.goal import may_meet
 from harness.verdict.outcome import Met, Outcome, Stalled, TooLate
-from harness.verdict.situation import Awaited, Situation, tells
+from harness.verdict.situation import Awaited, Needed, Situation, tells
 from harness.verdict.trouble import Trouble
 
 # How often a condition is asked for, and the host's load is looked at.
@@ -43,31 +43,31 @@ class Judge:
         patience: Patience,
         *,
         since: int = 0,
-        pods: Sequence[Awaited] = (),
+        needed: Sequence[Needed] = (),
         condition: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Waits until a happening at or behind position `since` meets the goal, the condition holds, or neither can any more.
 
-        `pods` are those on which that depends. What happened before and was recovered from ends nothing.
+        `needed` is that on which that depends. What happened before and was recovered from ends nothing.
         """
         clock = Clock(patience, self._lost)
         tested = since
         while True:
-            outcome, tested = self._hear(goal, tested, pods, clock)
+            outcome, tested = self._hear(goal, tested, needed, clock)
             if outcome is not None:
                 return outcome
             if condition():
                 return Met()
             if clock.over() is not None:
                 # A condition may have taken long: what came meanwhile counts.
-                outcome, tested = self._hear(goal, tested, pods, clock)
+                outcome, tested = self._hear(goal, tested, needed, clock)
                 if (ended := outcome or clock.over()) is not None:
                     return ended
             self._feed.wait_beyond(tested, min(clock.left(), _LOOK_SECONDS))
 
-    def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:
+    def verdict(self, needed: Sequence[Needed] = ()) -> Outcome | None:
         """Why nothing more can be hoped for by now; None while something can."""
-        return self._hear(lambda _: False, self._heard, pods, None)[0]
+        return self._hear(lambda _: False, self._heard, needed, None)[0]
 
     def skip(self, position: int) -> None:
         """Hears nothing of what was before a position."""
@@ -102,7 +102,7 @@ class Judge:
         return self._situation.awaits()
 
     def _hear(
-        self, goal: Callable[[Happening], bool], tested: int, pods: Sequence[Awaited], clock: "Clock | None"
+        self, goal: Callable[[Happening], bool], tested: int, needed: Sequence[Needed], clock: "Clock | None"
     ) -> tuple[Outcome | None, int]:
         """Hears what is new, and tests a goal by all from position `tested` on; returns the position behind what was tested.
 
@@ -122,8 +122,8 @@ class Judge:
                     if outcome is None and number >= tested and goal(happening):
                         outcome = Met(happening, number + 1)
                     if position >= news and self._situation.hear(happening) and outcome is None:
-                        outcome = self._situation.verdict(pods)
-            return outcome or self._situation.verdict(pods), max(tested, self._heard)
+                        outcome = self._situation.verdict(needed)
+            return outcome or self._situation.verdict(needed), max(tested, self._heard)
 
 
 def _happenings_of(entry: Entry) -> Sequence[Happening]:
@@ -179,9 +179,9 @@ class Clock:
 
 
 def wait(
-    feed: Feed, goal: Callable[[Happening], bool], patience: Patience, *, start: int = 0, pods: Sequence[Awaited] = ()
+    feed: Feed, goal: Callable[[Happening], bool], patience: Patience, *, start: int = 0, needed: Sequence[Needed] = ()
 ) -> Outcome:
     """Waits by a judge of its own, that has heard nothing before position `start`."""
     judge = Judge(feed)
     judge.skip(start)
-    return judge.wait(goal, patience, since=start, pods=pods)
+    return judge.wait(goal, patience, since=start, needed=needed)

@@ -14,6 +14,7 @@ from harness.verdict.feed import (
     ContainerState,
     DiskFull,
     Happening,
+    KubeletRefusal,
     PodState,
     QemuContinued,
     QemuExit,
@@ -90,6 +91,15 @@ class Awaited:
         return failures >= (_INIT_FAILURES if state.container in self.one_shots else _FAILURES)
 
 
+@dataclass(frozen=True)
+class KubeletsWord:
+    """That on which a wait depends for what only the kubelet can tell."""
+
+
+Needed = Awaited | KubeletsWord
+"""That on which a wait depends."""
+
+
 def tells(text: str) -> bool:
     """Whether a line on the console, or one of many, may bear on how the node stands or how far it has come."""
     return any(word in text for word in _WORDS)
@@ -122,6 +132,7 @@ class Situation:
     _exits: dict[str, "deque[float]"] = field(default_factory=dict)
     _containers: dict[tuple[str, str, str], _Container] = field(default_factory=dict)
     _pods: dict[tuple[str, str], PodState] = field(default_factory=dict)
+    _refusal: Contradicted | None = None
 
     def hear(self, happening: Happening) -> bool:
         """Takes one more happening into account; says whether it tells anything."""
@@ -148,14 +159,17 @@ class Situation:
                 self._kernel_runs = True
             case PodState():
                 self._pods[happening.namespace, happening.pod] = happening
+                self._refusal = None
+            case KubeletRefusal(words=words):
+                self._refusal = Contradicted(words)
             case ContainerState():
                 self._hear_container(happening)
         return True
 
-    def verdict(self, pods: Sequence[Awaited] = ()) -> Outcome | None:
-        """Why nothing more can be hoped for from the node, or from these pods; None while something can."""
-        of_pods = (self._verdict_on(pod) for pod in pods)
-        return self._ended or self._loop or next((outcome for outcome in of_pods if outcome), None)
+    def verdict(self, needed: Sequence[Needed] = ()) -> Outcome | None:
+        """Why nothing more can be hoped for from the node, or from what is needed of it; None while something can."""
+        of_needed = (self._refusal if isinstance(each, KubeletsWord) else self._verdict_on(each) for each in needed)
+        return self._ended or self._loop or next((outcome for outcome in of_needed if outcome), None)
 
     def unlisted(self, pods: Sequence[Awaited]) -> list[Awaited]:
         """Those of these pods that the kubelet has never told of, though it tells of others."""

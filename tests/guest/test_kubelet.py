@@ -15,8 +15,8 @@ import trustme
 
 from harness.guest import kubelet
 from harness.guest.credentials import Credentials
-from harness.guest.kubelet import KubeletApi, KubeletWatch, StatusError
-from harness.verdict.feed import ContainerState, Feed
+from harness.guest.kubelet import REFUSALS, KubeletApi, KubeletWatch, StatusError
+from harness.verdict.feed import ContainerState, Feed, KubeletRefusal
 
 _PODS = {
     "items": [
@@ -245,6 +245,46 @@ def test_nothing_is_asked_before_the_node_is_reachable(server: Kubelet, api: Kub
     reachable.set()
     assert feed.wait_beyond(0, 3)
     watch.close()
+
+
+def refusals(feed: Feed) -> list[str]:
+    return [entry.words for entry in feed.since(0) if isinstance(entry, KubeletRefusal)]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_that_stands_is_told_once(
+    server: Kubelet, api: KubeletApi, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubelet, "_STANDS_SECONDS", 0.2)
+    feed, well, server.status = Feed(), server.body, status
+    watch = KubeletWatch(api, lambda: True, feed)
+    wait_until(lambda: bool(refusals(feed)))
+    asked = len(server.requests)
+    wait_until(lambda: len(server.requests) > asked + 40)
+    assert refusals(feed) == [f"{REFUSALS[status]}, for 0 s by now"]
+    # A clock that was set meanwhile, and one that is off again.
+    server.status, server.body = 200, well
+    wait_until(lambda: bool(states(feed)))
+    server.status = status
+    wait_until(lambda: len(refusals(feed)) == 2)
+    watch.close()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("other", [200, 500])
+def test_a_refusal_that_comes_and_goes_is_not_told(
+    server: Kubelet, api: KubeletApi, other: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubelet, "_STANDS_SECONDS", 0.5)
+    feed, began = Feed(), time.monotonic()
+    watch = KubeletWatch(api, lambda: True, feed)
+    while time.monotonic() - began < 1:
+        for server.status in (401, other):
+            asked = len(server.requests)
+            wait_until(lambda asked=asked: len(server.requests) > asked + 1)  # type: ignore[misc]
+    watch.close()
+    assert refusals(feed) == []
 
 
 @pytest.mark.usefixtures("quick")

@@ -17,7 +17,7 @@ from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, PodState, QmpEvent
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, KubeletRefusal, PodState, QmpEvent
 from harness.verdict.timeline import API, FIRMWARE, INIT, KERNEL, SHELL, Milestone, Passed
 from harness.vm.machine import Channels
 
@@ -100,6 +100,22 @@ def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], he
     boot.feed.publish(heard)
     with pytest.raises(NodeFailure, match="did not happen within 0 s"):
         boot.wait(goal(boot), within=0)
+
+
+def test_a_kubelet_that_refuses_ends_the_waits_that_it_alone_can_meet(boot: Boot) -> None:
+    boot.feed.publish(KubeletRefusal("the kubelet refuses"))
+    for goal in (API, milestones_of(boot.pods[0])[0]):
+        with pytest.raises(NodeFailure, match="it cannot happen any more: the kubelet refuses"):
+            boot.wait(goal, within=30)
+    # An init container's end, the console pod tells of as well.
+    with pytest.raises(NodeFailure, match="did not happen within 0 s"):
+        boot.wait(INIT, within=0)
+    done = StaticPod("job.yaml", {"metadata": {"name": "job"}, "spec": {"initContainers": [{"name": "first", "image": "i"}]}})
+    boot.expect(done)
+    with pytest.raises(NodeFailure, match="did not happen within 0 s"):
+        boot.wait(milestones_of(done)[0], within=0)
+    boot.feed.publish(ContainerState("job", "first", "terminated", exit_code=0))
+    assert isinstance(boot.wait(milestones_of(done)[0], within=0), ContainerState)
 
 
 def test_a_kubelet_that_does_not_answer_holds_up_no_end(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError, NodeFailure
-from harness.guest.kubelet import StatusError
+from harness.guest.kubelet import REFUSALS, StatusError
 from harness.lab import evidence
 from harness.lab.evidence import Heard, Witnesses
 from harness.lab.vitals import Card, Vitals
@@ -107,7 +107,7 @@ def tls(reason: str) -> ssl.SSLError:
         (StatusError(500, "The kubelet answers 500"), "the kubelet's API cannot be asked: The kubelet answers 500"),
         (
             StatusError(401, "The kubelet answers 401"),
-            evidence._REFUSALS[401],
+            REFUSALS[401],
         ),
         (
             StatusError(403, "The kubelet answers 403"),

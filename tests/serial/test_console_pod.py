@@ -83,7 +83,7 @@ def test_its_greeting_opens_the_console() -> None:
 
 
 def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
-    outcome = wait(fed(line(1, "no such disk")), never, _NOW, pods=[_NODE])
+    outcome = wait(fed(line(1, "no such disk")), never, _NOW, needed=[_NODE])
     assert isinstance(outcome, Contradicted)
     assert outcome.by == "container parted of pod node ended with status 1: no such disk"
 
@@ -96,11 +96,11 @@ def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
     ],
 )
 def test_a_wait_goes_on_at(told: Happening) -> None:
-    assert wait(fed(told), never, _NOW, pods=[_NODE]) == TooLate(0)
+    assert wait(fed(told), never, _NOW, needed=[_NODE]) == TooLate(0)
 
 
 def test_status_0_is_work_done() -> None:
-    assert wait(fed(line(0)), container_done("default", "node", "parted"), _NOW, pods=[_NODE]) == Met(line(0))
+    assert wait(fed(line(0)), container_done("default", "node", "parted"), _NOW, needed=[_NODE]) == Met(line(0))
 
 
 @pytest.mark.parametrize(

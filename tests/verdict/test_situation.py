@@ -8,6 +8,7 @@ from harness.verdict.feed import (
     ConsoleLine,
     ContainerState,
     Happening,
+    KubeletRefusal,
     PodState,
     QemuContinued,
     QemuExit,
@@ -25,7 +26,7 @@ from harness.verdict.outcome import (
     QemuDied,
     TooLate,
 )
-from harness.verdict.situation import Awaited
+from harness.verdict.situation import Awaited, KubeletsWord
 from tests.verdict.heard import LONG, NOW, PANIC, fed, never, says
 
 
@@ -169,7 +170,7 @@ def failed(container: str = "parted", restarts: int = 0) -> ContainerState:
     ],
 )
 def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -> None:
-    outcome = wait(fed(state), never, LONG, pods=[_NODE])
+    outcome = wait(fed(state), never, LONG, needed=[_NODE])
     assert isinstance(outcome, Contradicted)
     assert by in outcome.by
     assert outcome.container == ("default", "node", state.container)
@@ -180,20 +181,20 @@ def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     early = ContainerState(
         "node", "parted", "waiting", f"{reason}: dial tcp 198.51.100.1:5000: connect: network is unreachable"
     )
-    assert wait(fed(early), never, NOW, pods=[_NODE]) == TooLate(0)
+    assert wait(fed(early), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 def test_the_console_pods_word_of_two_failures_is_enough() -> None:
     told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
-    assert wait(fed(told), never, NOW, pods=[_NODE]) == TooLate(0)
-    assert isinstance(wait(fed(told, told), never, NOW, pods=[_NODE]), Contradicted)
+    assert wait(fed(told), never, NOW, needed=[_NODE]) == TooLate(0)
+    assert isinstance(wait(fed(told, told), never, NOW, needed=[_NODE]), Contradicted)
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["console first", "kubelet first"])
 def test_one_failure_that_both_tell_of_is_one(order: int) -> None:
     told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
     both: list[Happening] = [told, failed()]
-    assert wait(fed(*both[::order]), never, NOW, pods=[_NODE]) == TooLate(0)
+    assert wait(fed(*both[::order]), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 def test_the_firmwares_words_on_a_node_that_was_restored_are_somebody_elses() -> None:
@@ -203,14 +204,14 @@ def test_the_firmwares_words_on_a_node_that_was_restored_are_somebody_elses() ->
 
 
 def test_a_container_of_a_pod_that_restarts_nothing_has_one_try() -> None:
-    assert isinstance(wait(fed(failed()), never, LONG, pods=[Awaited("node", "default", "Never")]), Contradicted)
+    assert isinstance(wait(fed(failed()), never, LONG, needed=[Awaited("node", "default", "Never")]), Contradicted)
 
 
 @pytest.mark.parametrize("end", ["running", "terminated"])
 def test_a_failure_that_was_recovered_from_ends_nothing(end: str) -> None:
     well = ContainerState("node", "parted", end, exit_code=0 if end == "terminated" else None)
     judge = Judge(fed(failed(), well, failed()))
-    assert judge.wait(never, NOW, pods=[_NODE]) == TooLate(0)
+    assert judge.wait(never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 @pytest.mark.parametrize(
@@ -232,23 +233,23 @@ def test_what_had_failed_by_the_nodes_end_is_known(states: list[ContainerState],
 def test_an_old_failure_does_not_meet_a_new_wait() -> None:
     feed = fed(failed(restarts=1))
     judge = Judge(feed)
-    assert isinstance(judge.wait(never, LONG, pods=[_NODE]), Contradicted)
+    assert isinstance(judge.wait(never, LONG, needed=[_NODE]), Contradicted)
     feed.publish(ContainerState("node", "parted", "terminated", exit_code=0))
     feed.publish(ConsoleLine("login:"))
-    assert judge.wait(says("login"), NOW, pods=[_NODE]) == Met(ConsoleLine("login:", at=feed.since(2)[0].at))
+    assert judge.wait(says("login"), NOW, needed=[_NODE]) == Met(ConsoleLine("login:", at=feed.since(2)[0].at))
 
 
 def test_a_failed_container_of_another_pod_ends_nothing() -> None:
     others = [ContainerState("other", "main", "waiting", "CrashLoopBackOff"), failed(restarts=9)]
-    assert wait(fed(*others), never, NOW, pods=[Awaited("node", "kube-system", "Always")]) == TooLate(0)
+    assert wait(fed(*others), never, NOW, needed=[Awaited("node", "kube-system", "Always")]) == TooLate(0)
     assert wait(fed(*others), never, NOW) == TooLate(0)
 
 
 def test_a_pod_that_the_kubelet_rejects_ends_the_wait() -> None:
     rejected = PodState("node", "Failed", "NodeAffinity: Pod was rejected")
-    outcome = wait(fed(rejected), never, LONG, pods=[_NODE])
+    outcome = wait(fed(rejected), never, LONG, needed=[_NODE])
     assert outcome == Contradicted("the kubelet rejected pod node: NodeAffinity: Pod was rejected")
-    assert wait(fed(PodState("node", "Running")), never, NOW, pods=[_NODE]) == TooLate(0)
+    assert wait(fed(PodState("node", "Running")), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 @pytest.mark.parametrize(
@@ -263,12 +264,12 @@ def test_a_pod_that_the_kubelet_rejects_ends_the_wait() -> None:
     ],
 )
 def test_a_container_on_its_way_ends_nothing(state: ContainerState) -> None:
-    assert wait(fed(state), never, NOW, pods=[_NODE]) == TooLate(0)
+    assert wait(fed(state), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 def test_what_was_nearest_is_told() -> None:
     judge = Judge(fed(ContainerState("node", "main", "waiting", "ContainerCreating"), ContainerState("x", "y", "waiting", "z")))
-    judge.wait(never, NOW, pods=[_NODE])
+    judge.wait(never, NOW, needed=[_NODE])
     assert judge.nearest([_NODE]) == ["container main of pod node is waiting: ContainerCreating"]
 
 
@@ -285,5 +286,14 @@ def test_what_was_nearest_is_told() -> None:
 )
 def test_a_pod_of_which_no_container_has_begun_is_known(states: list[tuple[str, str, str]], is_unbegun: bool) -> None:
     judge = Judge(fed(*(ContainerState("node", *state) for state in states), ContainerState("x", "y", "waiting", "")))
-    judge.wait(never, NOW, pods=[_NODE])
+    judge.wait(never, NOW, needed=[_NODE])
     assert judge.unbegun([_NODE]) == ([_NODE] if is_unbegun else [])
+
+
+def test_a_kubelet_that_refuses_ends_what_only_it_can_tell() -> None:
+    refused = KubeletRefusal("the kubelet's API refuses the harness")
+    assert wait(fed(refused), never, LONG, needed=[_NODE, KubeletsWord()]) == Contradicted(refused.words)
+    assert wait(fed(refused), never, NOW, needed=[_NODE]) == TooLate(0)
+    judge = Judge(fed(refused, PodState("node", "Running")))
+    judge.verdict()
+    assert judge.wait(never, NOW, needed=[KubeletsWord()]) == TooLate(0)
