@@ -1,6 +1,7 @@
 """Faults of the network, and of what has a node on it: DHCP and its client, the cable, names."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 from faults.edits import oneshot_with
 from faults.fault import Fault
@@ -10,7 +11,7 @@ from harness.lab.node import Node
 from harness.verdict.timeline import Milestone, container_done
 from harness.wire import match
 from harness.wire.dhcp import Kind
-from harness.wire.grant import with_another_xid
+from harness.wire.grant import Grant, for_another_client, relayed, with_another_xid
 from harness.wire.site import Corrupt, Slow, Status, Trouble, Truncated
 
 _ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
@@ -148,6 +149,11 @@ FAULTS = {
         lambda node: node.wire.dhcp(None, with_another_xid),
         "answered: (DISCOVER, OFFER, ){3}",
     ),
+    "wire-other-client": _on_the_wire(
+        "answers to another client",
+        lambda node: node.wire.dhcp(None, for_another_client),
+        "for a lease, and all answers are for 52:54:00:00:00:99",
+    ),
     "wire-taken": _on_the_wire(
         "somebody has the address already", lambda node: node.wire.occupy("10.0.2.15"), "answered: .*?DECLINE"
     ),
@@ -157,6 +163,10 @@ FAULTS = {
     "wire-order": _bears("frames overtake each other", lambda node: node.wire.reorder(match.everything)),
     "wire-corrupt": _bears("the first frames are corrupt", lambda node: node.wire.corrupt(match.everything, seed=1, first=6)),
     "wire-flap": _bears("the cable is out for some seconds", lambda node: node.wire.flap(_MODPROBE, 5)),
+    "wire-relay": _bears(
+        "answers that come through a relay", lambda node: node.wire.dhcp(None, relayed(IPv4Address("10.0.2.9")))
+    ),
+    "wire-options": _bears("long options", lambda node: node.wire.dhcp(Grant(others=[(224, bytes(600))]))),
     "registry-401": _on_the_registry(
         "a registry that wants a password", Status(401), "/manifests/", f"{_PULLED}.*(401|authentication required|unauthorized)"
     ),

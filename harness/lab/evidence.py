@@ -290,13 +290,17 @@ def of_lease(captures: Sequence[Path], mac: str) -> str:
     try:
         dhcp.lease(captures, mac)
     except NodeFailure:
-        sent = [message for capture in captures for message in dhcp.messages(capture) if message.client_mac == mac.lower()]
+        heard = [message for capture in captures for message in dhcp.messages(capture)]
+        sent = [message for message in heard if message.client_mac == mac.lower()]
         asked = sum(message.kind in (dhcp.Kind.DISCOVER, dhcp.Kind.REQUEST) for message in sent)
         if not asked:
-            others = any(frame.source_of(content) == mac.lower() for capture in captures for content in frames(capture))
-            return f"eth0 never asked for a lease, {'though it sent other frames' if others else 'and sent no frame at all'}"
+            spoke = any(frame.source_of(content) == mac.lower() for capture in captures for content in frames(capture))
+            return f"eth0 never asked for a lease, {'though it sent other frames' if spoke else 'and sent no frame at all'}"
         if asked == len(sent):
-            return f"eth0 asked {asked} times for a lease, and nobody answered"
+            others = ", ".join(sorted({message.client_mac for message in heard} - {mac.lower()}))
+            return (
+                f"eth0 asked {asked} times for a lease, and {f'all answers are for {others}' if others else 'nobody answered'}"
+            )
         return f"eth0 has no lease, though it was answered: {dhcp.summary(sent)}"
     except OSError:
         return ""

@@ -141,12 +141,14 @@ def test_why_the_kubelet_cannot_be_asked_is_told(error: Exception, words: str) -
         ([], "eth0 never asked for a lease, and sent no frame at all"),
         (["DISCOVER", "DISCOVER"], "eth0 asked 2 times for a lease, and nobody answered"),
         (["DISCOVER", "OFFER"], "eth0 has no lease, though it was answered: DISCOVER, OFFER"),
+        (["DISCOVER", "DISCOVER", f"OFFER {OTHER}"], f"eth0 asked 2 times for a lease, and all answers are for {OTHER}"),
     ],
 )
 def test_what_became_of_the_lease_is_told_by_the_wire(
     kinds: list[str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    heard = [SimpleNamespace(kind=dhcp.Kind[kind], client_mac=MAC) for kind in kinds]
+    said = [kind.split() for kind in kinds]
+    heard = [SimpleNamespace(kind=dhcp.Kind[kind], client_mac=whose[0] if whose else MAC) for kind, *whose in said]
     monkeypatch.setattr(dhcp, "messages", lambda _: heard)
     assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == words
     monkeypatch.setattr(dhcp, "lease", lambda *_: "a lease")
