@@ -1,0 +1,25 @@
+"""A run of the matrix: a pytest of its own, whose report and status have to say the same."""
+
+from pathlib import Path
+
+import pytest
+
+from faults import __main__ as faults
+from faults.sabotage import Surroundings
+
+_ROOT = Path(__file__).parents[2]
+_CONFTEST = """
+def pytest_addoption(parser): parser.addoption("--artifacts")
+def pytest_sessionfinish(session): session.exitstatus = {status}
+"""
+
+
+@pytest.mark.parametrize(("status", "kind"), [(0, "passed"), (3, "refused")])
+def test_a_run_that_ended_badly_has_not_passed(status: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenarios = tmp_path / "scenarios"
+    scenarios.mkdir()
+    (scenarios / "one.py").write_text("def test_one(): pass\n")
+    (scenarios / "conftest.py").write_text(_CONFTEST.format(status=status))
+    monkeypatch.setattr(faults, "_ROOT", tmp_path)
+    around = Surroundings({"PYTHONPATH": str(_ROOT)})
+    assert faults.verdict_on("one.py::test_one", {}, [], around, tmp_path).kind == kind
