@@ -107,8 +107,8 @@ FAULTS = {
     ),
     "boot-crio": Fault(
         _COLD,
-        OnTheDisk("/meta/etc/crio/crio.conf.d/99-broken.conf", '[crio.runtime]\ndefault_runtime = "none"\n'),
-        'crio ended 4 times within .*crio\'s own words: .*default_runtime set to "none"',
+        OnTheDisk("/meta/etc/crio/crio.conf", "[crio.runtime"),
+        "crio ended 4 times within .*crio's own words: .*unable to decode configuration",
         stage=Stage.BOOTING,
     ),
     "boot-kubelet": Fault(

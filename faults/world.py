@@ -91,7 +91,7 @@ FAULTS = {
         Stage.BEFORE,
     ),
     "host-kvm": Fault(
-        _COLD, Qemu("a KVM that does not answer", _without_kvm), "QEMU died with status 1: .*kvm", Party.HOST, Stage.BEFORE
+        _COLD, Qemu("a KVM that does not answer", _without_kvm), "failed to initialize kvm", Party.HOST, Stage.BEFORE
     ),
     "host-cpu": Fault(
         _ADDED, Act("its CPU is taken", _steal_cpu), "the host was too busy: QEMU waited", Party.HOST, Stage.STARTING
