@@ -336,7 +336,7 @@ class Boot:
             channels = Channels(qmp_theirs.fileno(), console_theirs.fileno(), agent_theirs.fileno())
             words = argv(channels)
             (self.artifacts / "argv.json").write_text(json.dumps(words, indent=1) + "\n")
-            self.process = QemuProcess.start(words, channels.all, self.artifacts / "qemu.log", self.feed)
+            self.process = QemuProcess.start(words, channels.all, self.artifacts / "qemu.log", self.feed, self._hear_out)
         self._closing.callback(self.process.kill)
         return qmp_ours, console_ours, agent_ours
 
@@ -367,6 +367,11 @@ class Boot:
 
     def _output_of(self, command: str) -> str | None:
         return self.run(command).text if self._takes_commands or self._frozen else None
+
+    def _hear_out(self) -> None:
+        """What ended QEMU, it says last."""
+        if hasattr(self, "qmp"):
+            self.qmp.hear_out(_EXIT_WITHIN)
 
     def _waited_for_cpu(self) -> float:
         return self.process.waited_for_cpu() if hasattr(self, "process") else 0.0

@@ -6,11 +6,11 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness.report.picture import png
+from harness.vm.machine import KUBELET_PORT, LOOPBACK, SSH_PORT
 from harness.wire import dhcp, frame
 
 _MOST_LINES, _MOST_LINE = 400, 400
@@ -55,13 +55,17 @@ class Event:
 
 @dataclass(frozen=True)
 class Left:
-    """What one boot left; `screen` is a PNG in base64, nothing where none was taken. `before` counts the lines left out."""
+    """What one boot left; `screen` is a PNG in base64, nothing where none was taken. `before` counts the lines left out.
+
+    `own_frames` counts the harness's own among the frames, which are left out.
+    """
 
     name: str
     console: Sequence[Line]
     before: int
     screen: str
     frames: Sequence[Sent]
+    own_frames: int
     events: Sequence[Event]
     files: Sequence[str]
 
@@ -91,12 +95,14 @@ def of(artifacts: Path, root: Path) -> Evidence:
 
 def _left(folder: Path, artifacts: Path, root: Path) -> Left:
     console, before = _console(folder)
+    frames, own_frames = _frames(folder)
     return Left(
         str(folder.relative_to(artifacts)),
         console,
         before,
         _screen(folder / "screen.ppm"),
-        list(_frames(folder)),
+        frames,
+        own_frames,
         _events(folder / "qmp.jsonl"),
         [relative(file, root) for file in sorted(folder.iterdir())],
     )
@@ -128,13 +134,33 @@ def _events(file: Path) -> list[Event]:
     ]
 
 
-def _frames(folder: Path) -> Iterator[Sent]:
-    """The first frames of what was kept, or of QEMU's own capture where a run was cut off before that."""
+def _frames(folder: Path) -> tuple[list[Sent], int]:
+    """The first frames of what was kept, or of QEMU's own capture where a run was cut off before that.
+
+    Without the harness's own, which are counted: it asks the kubelet twice a second.
+    """
     kept, plain = folder / "wire.pcapng", folder / "wire.pcap"
-    first = None
-    for at, content in islice(_packets(kept) if kept.exists() else _records(plain), _MOST_FRAMES):
+    first, own = None, 0
+    sent: list[Sent] = []
+    for at, content in _packets(kept) if kept.exists() else _records(plain):
+        if len(sent) == _MOST_FRAMES:
+            break
         first = at if first is None else first
-        yield Sent(round(at - first, 3), *_told_of(content))
+        if _is_harness(content):
+            own += 1
+        else:
+            sent.append(Sent(round(at - first, 3), *_told_of(content)))
+    return sent, own
+
+
+def _is_harness(content: bytes) -> bool:
+    """Whether a frame belongs to a connection of the harness's to the kubelet or to an sshd: QEMU passes them on as its own."""
+    part = frame.segment(content)
+    if part is None:
+        return False
+    ends = (str(part.source), part.source_port), (str(part.destination), part.destination_port)
+    (here, _), (_, port) = ends if ends[0][0] == LOOPBACK else ends[::-1]
+    return here == LOOPBACK and port in (KUBELET_PORT, SSH_PORT)
 
 
 def _records(file: Path) -> Iterator[tuple[float, bytes]]:

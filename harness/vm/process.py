@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -26,22 +26,33 @@ def _no_capabilities() -> list[str]:
 class QemuProcess:
     """A running or ended QEMU; `start` makes one."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stderr: Path, feed: Feed) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], stderr: Path, feed: Feed, hear_out: Callable[[], None] = lambda: None
+    ) -> None:
         self._process = process
         self._stderr = stderr
         self._feed = feed
+        self._hear_out = hear_out
         self._status: int | None = None
         self._ended = threading.Event()
         threading.Thread(target=self._reap, name=f"reap-{process.pid}", daemon=True).start()
 
     @classmethod
-    def start(cls, argv: Sequence[str], pass_fds: Collection[int], stderr: Path, feed: Feed) -> "QemuProcess":
+    def start(
+        cls,
+        argv: Sequence[str],
+        pass_fds: Collection[int],
+        stderr: Path,
+        feed: Feed,
+        hear_out: Callable[[], None] = lambda: None,
+    ) -> "QemuProcess":
         """Starts `argv` in a session of its own, with `pass_fds` open in it and stdout and stderr appended to `stderr`.
 
         Call it from the main thread or from one that outlives QEMU: the kernel sends the death signal that takes QEMU
         along with a killed pytest when the *thread* that spawned it ends (prctl(2), PR_SET_PDEATHSIG).
 
-        That it ends, is stopped by a signal or goes on is published to `feed`. Raises HarnessError if `argv[0]` cannot be
+        That it ends, is stopped by a signal or goes on is published to `feed`; its end when `hear_out` has returned, which
+        has all published that QEMU said before it. Raises HarnessError if `argv[0]` cannot be
         executed.
         """
         for program in ("setpriv", argv[0]):
@@ -59,7 +70,7 @@ class QemuProcess:
                 )
         except OSError as error:
             raise HarnessError(f"{argv[0]} cannot be started: {error}") from error
-        return cls(process, stderr, feed)
+        return cls(process, stderr, feed, hear_out)
 
     @property
     def pid(self) -> int:
@@ -105,6 +116,7 @@ class QemuProcess:
         while not self._has_ended():
             pass
         status = self._process.wait()
+        self._hear_out()
         self._feed.publish(QemuExit(status, self._words()))
         self._status = status
         self._ended.set()

@@ -58,6 +58,7 @@ class Qmp:
         self._closing: concurrent.futures.Future[None] = concurrent.futures.Future()
         # Held while a command is handed to the loop, so that none is handed over after the word to end.
         self._handing = threading.Lock()
+        self._heard_out = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="qmp", daemon=True)
 
     def connect(self, timeout: float) -> None:
@@ -101,6 +102,11 @@ class Qmp:
         except (QMPError, concurrent.futures.CancelledError) as error:
             raise HarnessError(f"QMP command {command}: the connection is gone: {error}") from error
 
+    def hear_out(self, timeout: float) -> None:
+        """For a QEMU that has ended: waits up to `timeout` seconds until all that it said is in the feed."""
+        if self._thread.ident is not None:
+            self._heard_out.wait(timeout)
+
     def close(self) -> None:
         """Hangs up and waits for the session's end; may be called at any time and more than once."""
         with self._handing:
@@ -120,11 +126,13 @@ class Qmp:
         try:
             await self._client.connect(self._sock)
         except QMPError as error:
+            self._heard_out.set()
             self._greeted.set_exception(HarnessError(f"QMP: {error}"))
             return
         self._greeted.set_result(asyncio.get_running_loop())
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
+        self._heard_out.set()
         # The error is how the session ended, of which QemuExit and SHUTDOWN say more.
         with contextlib.suppress(EOFError, OSError, QMPError):
             await self._client.disconnect()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, KubeletRefusal, PodState, QmpEvent
 from harness.verdict.timeline import API, FIRMWARE, INIT, KERNEL, SHELL, Milestone, Passed
+from harness.vm import qmp
 from harness.vm.machine import Channels
 
 # Greets, answers every command, and forwards the two ports that a node has to have.
@@ -41,6 +43,10 @@ while received := qmp.recv(65536).decode():
     table = command["execute"] == "human-monitor-command"
     reply = {"return": forward % (kubelet.getsockname()[1], 10250) + forward % (9, 22) if table else {}}
     say({**reply, "id": command["id"]} if "id" in command else reply)
+    if command["execute"] == "quit":
+        data = {"guest": False, "reason": "host-qmp-quit"}
+        say({"event": "SHUTDOWN", "data": data, "timestamp": {"seconds": 1, "microseconds": 0}})
+        break
 """
 _KERNEL_LINE = ConsoleLine("[    0.000000] Linux version 6.12.0")
 _INIT_LINE = ConsoleLine("[    2.1] Run /init as init process")
@@ -130,6 +136,21 @@ def test_a_kubelet_that_does_not_answer_holds_up_no_end(tmp_path: Path) -> None:
     began = time.monotonic()
     boot.close()
     assert time.monotonic() - began < kubelet._ANSWER_SECONDS / 2
+
+
+def test_what_qemu_said_at_its_end_is_heard_before_that_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = qmp.Qmp._note_received
+
+    def note_late(session: qmp.Qmp, message: Any) -> None:
+        if "event" in message:
+            time.sleep(0.5)
+        received(session, message)
+
+    monkeypatch.setattr(qmp.Qmp, "_note_received", note_late)
+    with closing(booted(tmp_path, lambda: False)) as boot:
+        boot.qmp.execute("quit")
+        with pytest.raises(HarnessError, match="somebody told QEMU to quit"):
+            boot.wait(INIT, within=5)
 
 
 def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: Boot) -> None:

@@ -1,6 +1,8 @@
 """The report: the answer on top, evidence of what failed, nothing of a guest's that a browser would act on."""
 
 import json
+import struct
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,38 @@ def test_the_capture_that_a_whole_run_keeps_is_read(failed_run: Path, tmp_path: 
     frames = content.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]["frames"]
     assert [frame["after"] for frame in frames] == pytest.approx([0, 0.5, 1], abs=0.01)
     assert frames[0]["what"].startswith("ARP who has")
+
+
+def segment(source: tuple[str, int], destination: tuple[str, int]) -> bytes:
+    """A TCP segment without a word in it."""
+    addresses = b"".join(IPv4Address(host).packed for host, _ in (source, destination))
+    header = struct.pack("!BBHHHBBH8s", 0x45, 0, 40, 0, 0, 64, 6, 0, addresses)
+    total = sum(struct.unpack("!10H", header))
+    header = header[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + header[12:]
+    return bytes(12) + b"\x08\x00" + header + struct.pack("!HHIIBB6x", source[1], destination[1], 0, 0, 0x50, 16)
+
+
+def test_the_harness_own_questions_are_counted_and_left_out(failed_run: Path, tmp_path: Path) -> None:
+    host, guest = "10.0.2.2", "10.0.2.15"
+    own = [((host, 40000), (guest, 10250)), ((guest, 10250), (host, 40000)), ((host, 40001), (guest, 22))]
+    others = [
+        ((guest, 40000), (host, 10250)),
+        ((host, 40002), (guest, 8080)),
+        ((guest, 40003), ("198.51.100.1", 22)),
+        (("198.51.100.1", 40004), (guest, 10250)),
+    ]
+    frames = [segment(*ends) for ends in [*own * 100, *others]]
+    records = b"".join(struct.pack("<IIII", 100, 0, len(each), len(each)) + each for each in frames)
+    capture = failed_run / "order/test_bad/node-1/boot-1/wire.pcap"
+    capture.write_bytes(capture.read_bytes() + records)
+    binder.bind([failed_run], tmp_path / "out")
+    boot = content.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]
+    shown = [(each["source"], each["destination"]) for each in boot["frames"] if each["what"].startswith("TCP")]
+    assert shown == [tuple(f"{host}:{port}" for host, port in ends) for ends in others]
+    assert boot["own_frames"] == 300
+    assert "Wire: 7 frames, without 300 of the harness&#39;s own" in (tmp_path / "out/report.html").read_text().replace(
+        "'", "&#39;"
+    )
 
 
 def test_what_a_guest_wrote_is_text(failed_run: Path, tmp_path: Path) -> None:
