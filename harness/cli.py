@@ -107,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="What is behind -- goes to every run of pytest as it is: -- -n auto --container FILE --page FILE",
     )
     qualify.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
+    qualify.add_argument("--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary")
+    qualify.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
+    qualify.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, its user's initramfs")
     qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is left of the runs, and the report")
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
     qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
@@ -269,12 +272,13 @@ def _wanted(options: argparse.Namespace) -> "Wanted":
 
 def _qualify(options: argparse.Namespace) -> int:
     from harness.qualification import matrix
-    from harness.qualify import Wish, qualify
+    from harness.qualify import OUTPUTS, Wish, qualify
     from harness.shard import Shard
     from harness.watch import Watch
 
     if options.shard:
         Shard.parse(options.shard)
+    named = {option: getattr(options, option.lstrip("-").replace("-", "_")) for option in OUTPUTS}
     wish = Wish(
         image=options.kios_image,
         out=options.out,
@@ -287,6 +291,7 @@ def _qualify(options: argparse.Namespace) -> int:
         options=options.options,
         shard=options.shard,
         goes_on=options.resume,
+        outputs={option: path for option, path in named.items() if path},
         command=options.command,
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
     )

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +15,9 @@ from harness import tools
 from harness.errors import DamagedImageError, InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
-from harness.lab import brought, bundle
+from harness.lab import bundle
+from harness.lab.generation import Generation
+from harness.lab.wanted import Wanted
 from harness.qualification import canary, matrix
 from harness.qualification.answer import Answer
 from harness.qualification.plan import Step, plan
@@ -28,6 +30,9 @@ _LOOK_SECONDS = 1.0
 # A run that is told to end ends its nodes first.
 _END_SECONDS = 90.0
 _WORDS = 2000
+OUTPUTS = ("--kios-efi", "--kios-modules", "--kios-initrd")
+"""The options that name the outputs of kiOS's build."""
+
 # pytest's own: all passed, some failed, and no tests, as in an empty shard.
 _RUN_TO_ITS_END = (0, 1, 5)
 
@@ -36,6 +41,7 @@ _RUN_TO_ITS_END = (0, 1, 5)
 class Wish:
     """What is to be qualified and how: `options` go to every run as they are, such as `--container FILE`.
 
+    `image` is an image; in its place, or beside it, there may be `outputs` of kiOS's build, by the options that name them.
     `command` is what its user wrote.
     """
 
@@ -52,6 +58,19 @@ class Wish:
     shard: str = ""
     goes_on: bool = False
     command: str = ""
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def under_test(self) -> Sequence[str]:
+        """What names it, as options."""
+        named = {**({"--kios-image": self.image} if self.image else {}), **self.outputs}
+        return [word for option, path in named.items() for word in (option, str(path.absolute()))]
+
+    @property
+    def wanted(self) -> Wanted:
+        """The same, as it can be looked at."""
+        efi, modules, initrd = map(self.outputs.get, OUTPUTS)
+        return Wanted(image=self.image, efi=efi, modules=modules, initrd=initrd)
 
 
 def qualify(wish: Wish, watch: Watch) -> Answer:
@@ -60,11 +79,15 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     An image that no node can be made of is not qualified, and nothing is run. Raises InputError for what cannot be qualified
     for another reason: before anything runs, or where no test of a node's was run by then.
     """
-    damage = _damage_of(wish.image) if wish.image else ""
+    damage = _damage_of(wish.wanted)
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
     known = {run["machine"]: run["seconds"] for run in content.read(wish.against)["runs"]} if wish.against else {}
-    steps = plan(matrix.read(wish.matrix), wish.tier, known)
+    belief = wish.wanted.belief() if wish.outputs else None
+    machines = matrix.read(wish.matrix)
+    if belief and belief.generation is Generation.B:
+        machines = machines.of_generation_b()
+    steps = plan(machines, wish.tier, known)
     _take(wish, steps)
     if damage:
         return _bind(wish, "nothing was run", damage)
@@ -83,9 +106,9 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     return answer
 
 
-def _damage_of(image: Path) -> str:
+def _damage_of(wanted: Wanted) -> str:
     try:
-        brought.check_file(image)
+        wanted.check()
     except DamagedImageError as damage:
         return str(damage)
     return ""
@@ -106,9 +129,10 @@ def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:
 
 def _take(wish: Wish, steps: Sequence[Step]) -> None:
     """Writes down what is to be done in the folder; InputError for a folder of something else."""
-    status = wish.image.stat() if wish.image else None
+    files = [Path(word) for word in wish.under_test[1::2]]
+    facts = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     wanted = {
-        "image": f"{wish.image.absolute()} {status.st_size} {status.st_mtime_ns}" if wish.image and status else "reference",
+        "image": "; ".join(facts) or "reference",
         "tier": wish.tier,
         "steps": [step.name for step in steps],
         "options": list(wish.options),
@@ -193,17 +217,16 @@ def _run(wish: Wish, step: Step, watch: Watch) -> str:
 
 
 def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
-    image = ["--kios-image", str(wish.image.absolute())] if wish.image else []
     if step.canaries:
         results = ["--results", str(folder.absolute() / "faults.json"), "--canaries", str(folder.absolute() / canary.NAME)]
-        return [sys.executable, "-m", "faults", *step.canaries, *results, *image]
+        return [sys.executable, "-m", "faults", *step.canaries, *results, *wish.under_test]
     return [
         *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
         *step.options,
         *("--bundle-on-failure", "--bundle-limit", str(bundle.left(bundle.LIMIT, wish.out))),
         *wish.options,
-        *image,
+        *wish.under_test,
         *(["--shard", wish.shard] if wish.shard else []),
         *("--artifacts", str(folder.absolute()), "--junitxml", str(folder.absolute() / "junit.xml")),
     ]

@@ -85,6 +85,29 @@ def test_what_cannot_be_asked_could_not_be_told(place: Path, capsys: pytest.Capt
     assert "There is no file" in capsys.readouterr().err
 
 
+@pytest.fixture
+def outputs(tmp_path: Path) -> list[str]:
+    """Options that name what a build of generation B leaves, as far as it is looked at before anything boots."""
+    (tmp_path / "modules/6.12.9").mkdir(parents=True)
+    (tmp_path / "modules/6.12.9/modules.dep").write_text("kernel/nvme.ko:\n")
+    (tmp_path / "Bootx64.efi").write_bytes(b"MZ" + bytes(100))
+    (tmp_path / "initrd").write_bytes(b"070701")
+    named = {"--kios-efi": "Bootx64.efi", "--kios-modules": "modules", "--kios-initrd": "initrd"}
+    return [word for option, name in named.items() for word in (option, str(tmp_path / name))]
+
+
+def test_build_outputs_of_generation_b_are_qualified_with_canaries_of_its_own(place: Path, outputs: list[str]) -> None:
+    (place / "m.yaml").write_text(f"{_MACHINES}\ncanaries-b: {{presubmit: [order-failure]}}")
+    assert main(arguments(place, *outputs, "--budget", "0.5")) == 2
+    assert json.loads((place / "out/plan.json").read_text())["steps"] == ["plain", "canaries", "other"]
+    assert shlex.join(outputs) in "".join(_journal(place))
+
+
+def test_build_outputs_that_lack_a_part_cannot_be_asked(place: Path, outputs: list[str]) -> None:
+    assert main(arguments(place, *outputs[:4])) == 2
+    assert not (place / "out/plan.json").exists()
+
+
 def test_a_report_is_there_from_the_first_step_on(place: Path) -> None:
     (place / "m.yaml").write_text("machines: [{name: plain}, {name: other, nic: e1000e, scenarios: [two.py]}]")
     (place / "scenarios/two.py").write_text(

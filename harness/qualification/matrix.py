@@ -1,7 +1,7 @@
 """The machines that an image is qualified on, and the canaries, as data: a file of YAML, by default `machines.yaml` here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All machines, those that matter most first, and the names of the faults to be canaries, by tier."""
+    """All machines, those that matter most first, and the names of the faults to be canaries, by tier.
+
+    `canaries_b` are those for generation B of kiOS.
+    """
 
     cells: Sequence[Cell]
     canaries: Mapping[str, Sequence[str]]
+    canaries_b: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def of_generation_b(self) -> "Matrix":
+        """The same with the canaries for that, if it has any."""
+        return replace(self, canaries=self.canaries_b or self.canaries)
 
 
 def read(file: Path) -> Matrix:
@@ -45,10 +53,14 @@ def read(file: Path) -> Matrix:
     cells = [_cell(file, each) for each in told["machines"]]
     if len({cell.name for cell in cells}) < len(cells):
         raise InputError(f"{file}: two machines have one name.")
-    canaries = told.get("canaries") or {}
+    return Matrix(cells, _canaries(file, told, "canaries"), _canaries(file, told, "canaries-b"))
+
+
+def _canaries(file: Path, told: Mapping[str, Any], key: str) -> Mapping[str, Sequence[str]]:
+    canaries = told.get(key) or {}
     if not isinstance(canaries, dict) or not canaries.keys() <= set(TIERS):
-        raise InputError(f"{file}: `canaries` has a list of names for each of {', '.join(TIERS)}.")
-    return Matrix(cells, {tier: list(map(str, names or ())) for tier, names in canaries.items()})
+        raise InputError(f"{file}: `{key}` has a list of names for each of {', '.join(TIERS)}.")
+    return {tier: list(map(str, names or ())) for tier, names in canaries.items()}
 
 
 def _cell(file: Path, told: Any) -> Cell:

@@ -1,9 +1,11 @@
 """The matrix and the plan made of it."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
+from faults.sabotage import Outside
 from faults.table import FAULTS
 from harness.errors import InputError
 from harness.qualification import matrix
@@ -17,6 +19,23 @@ def test_the_default_names_scenarios_and_breaks_that_exist() -> None:
         for scenario in cell.scenarios:
             assert (scenarios / scenario.partition("::")[0]).exists(), scenario
     assert {name for names in default.canaries.values() for name in names} <= FAULTS.keys()
+
+
+def test_canaries_for_generation_b_are_of_scenarios_that_hold_there() -> None:
+    default = matrix.read(matrix.DEFAULT).of_generation_b()
+    assert default.canaries.keys() == set(matrix.TIERS)
+    for name in {name for names in default.canaries.values() for name in names}:
+        file, _, test = FAULTS[name].scenario.partition("::")
+        module = ast.parse((Path(__file__).parents[2] / "scenarios" / file).read_text())
+        (found,) = (each for each in module.body if isinstance(each, ast.FunctionDef) and each.name == test.partition("[")[0])
+        marks = [ast.unparse(mark) for mark in found.decorator_list]
+        assert not any("generation('a'" in mark for mark in marks), name
+        assert not isinstance(FAULTS[name].how, Outside), f"{name} breaks an image, which is none of generation B"
+
+
+def test_a_matrix_without_canaries_for_generation_b_has_those_that_it_has(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("machines: [{name: a}]\ncanaries: {nightly: [x]}")
+    assert matrix.read(tmp_path / "m.yaml").of_generation_b().canaries == {"nightly": ["x"]}
 
 
 def test_each_tier_runs_more_and_its_canaries_second() -> None:
@@ -45,6 +64,7 @@ def test_what_earlier_runs_took_is_what_a_step_may_take(tmp_path: Path) -> None:
         ("machines: [{name: a, repeats: {nightly: 0}}]", "`repeats` has a number"),
         ("machines: [{name: a}, {name: a}]", "two machines have one name"),
         ("machines: [{name: a}]\ncanaries: [x]", "`canaries` has a list"),
+        ("machines: [{name: a}]\ncanaries-b: {dusk: [x]}", "`canaries-b` has a list"),
         ("machines: [", "cannot be read"),
     ],
 )
