@@ -29,6 +29,8 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
     folder = cache_place.folder(wanted.cache)
     cache_place.announce_to(_say)
     brought = wanted.bring(folder)
+    if brought:
+        _say(brought.belief.words())
     tested = wanted.tested(brought, lambda: builder.reference_image(folder))
     with scratch("kios-e2e-") as run_folder:
         artifacts = run_folder / "artifacts"

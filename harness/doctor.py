@@ -67,11 +67,12 @@ def _under_test(wanted: Wanted) -> Iterator[Condition]:
     named = wanted.efi or wanted.image
     try:
         wanted.check()
+        belief = wanted.belief()
     except HarnessError as unfit:
         yield Condition("what is to be tested", str(unfit), "name what a node can be made of")
     else:
         if named:
-            yield Condition("what is to be tested", str(named))
+            yield Condition("what is to be tested", f"{named}; {belief.words()}" if belief else str(named))
 
 
 def _tool(name: str, question: str) -> Condition:

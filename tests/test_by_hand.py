@@ -11,6 +11,7 @@ import pytest
 from harness import by_hand
 from harness.errors import HarnessError
 from harness.lab import builder, host, wanted
+from harness.lab.generation import Belief, Generation
 from harness.lab.wanted import Wanted
 from harness.serial import terminal
 
@@ -52,6 +53,16 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
 def test_a_node_that_was_left_leaves_nothing(boot: Callable[[Callable[[], None]], int], tmp_path: Path) -> None:
     assert boot(lambda: None) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_generation_is_said_before_anything_boots(
+    boot: Callable[[Callable[[], None]], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought = SimpleNamespace(belief=Belief(Generation.B, "it says so"), initramfs=None, built_in={})
+    monkeypatch.setattr(Wanted, "bring", lambda *_: brought)
+    monkeypatch.setattr(Wanted, "tested", lambda *_: None)
+    boot(lambda: None)
+    assert "kios-e2e: generation B: it says so\n" in capsys.readouterr().err
 
 
 def test_the_logs_of_a_node_that_failed_stay(boot: Callable[[Callable[[], None]], int], tmp_path: Path) -> None:

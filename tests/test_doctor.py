@@ -213,6 +213,27 @@ def test_without_a_home_the_cache_is_what_is_lacking(monkeypatch: pytest.MonkeyP
     assert lacking({found.what: found for found in doctor.examine(Wanted())}) == ["cache"]
 
 
+@pytest.mark.parametrize(
+    ("initrd", "words", "is_lacking"),
+    [
+        ("initrd", "; generation B: nvme is one of its modules (6.12.9)", False),
+        (None, "Its configuration is a second initramfs: give it, --kios-initrd", True),
+    ],
+)
+def test_what_is_to_be_tested_is_said_with_its_generation(
+    tmp_path: Path, initrd: str | None, words: str, is_lacking: bool
+) -> None:
+    (tmp_path / "modules/6.12.9").mkdir(parents=True)
+    (tmp_path / "modules/6.12.9/modules.dep").write_text("kernel/nvme.ko:\n")
+    (tmp_path / "Bootx64.efi").write_bytes(b"MZ")
+    (tmp_path / "initrd").write_bytes(b"070701")
+    theirs = tmp_path / initrd if initrd else None
+    wanted = Wanted(efi=tmp_path / "Bootx64.efi", modules=tmp_path / "modules", initrd=theirs, cache=tmp_path)
+    found = next(each for each in doctor.examine(wanted) if each.what == "what is to be tested")
+    assert words in found.words
+    assert bool(found.cure) == is_lacking
+
+
 @pytest.mark.parametrize("reader", ["exec head -c 1", "exec true", "closed"])
 def test_doctor_does_not_care_who_reads(reader: str) -> None:
     program = (
