@@ -313,7 +313,7 @@ def node_maker(
             elif (limit := options.bundle_limit(pytestconfig)) and at_fault is Party.NODE and not _why_void(maker.nodes):
                 how = Bundling(limit, scribe.root(), run_folder, host, progress.say)
                 aftermath.freeze(maker.nodes, failure, how, pytestconfig)
-        elif brought and not pytestconfig.stash.get(_VERSIONS_KNOWN, False):
+        elif not pytestconfig.stash.get(_VERSIONS_KNOWN, False):
             pytestconfig.stash[_VERSIONS_KNOWN] = _note_versions(maker.nodes, pytestconfig)
 
 

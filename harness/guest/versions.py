@@ -1,4 +1,4 @@
-"""What runs in a node, by its own word: kernel, kubelet and CRI-O, each with its version."""
+"""What runs in a node, by its own word: kernel, init, kubelet and CRI-O, each with its version."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from harness.serial.result import Result
 _ASKED = {
     "kernel": ("uname -r", re.compile(r"^(\S+)$")),
     "kubelet": ("chroot /host /bin/kubelet --version", re.compile(r"^Kubernetes (v\S+)$")),
+    # It has no version: what runs is told by its bytes.
+    "init, SHA-256": ("sha256sum /host/proc/1/exe", re.compile(r"^([0-9a-f]{64}) ")),
     "CRI-O": ("chroot /host /bin/crio --version", re.compile(r"^crio version (\S+)$")),
 }
 

@@ -23,9 +23,13 @@ def reference_image(cache: Path) -> Path:
 
 
 def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """What the reference image says is in it: the SHA-256 digests of its files, and the versions of its parts."""
+    """What the reference image says is in it: the SHA-256 digests of its files, and the versions of its parts.
+
+    They are named as a node names them (`guest.versions`).
+    """
     manifest = json.loads((image / "manifest.json").read_text())
-    return manifest["sha256"], {part: manifest[part] for part in ("kernel", "kubelet", "crio")}
+    parts = {"kernel": manifest["kernel"], "kubelet": manifest["kubelet"], "CRI-O": manifest["crio"].removeprefix("v")}
+    return manifest["sha256"], parts
 
 
 def ask(command: str, *arguments: str | Path) -> str:
