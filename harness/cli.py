@@ -113,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is left of the runs, and the report")
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
     qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
-    qualify.add_argument("--budget", type=float, metavar="MINUTES", help="what would take longer is left out, and said")
+    qualify.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="what would take longer is left out or ended, and said"
+    )
     qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
     qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
     qualify.add_argument("--resume", action="store_true", help="go on with what is in the folder")

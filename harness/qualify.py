@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -154,17 +155,17 @@ def _take(wish: Wish, steps: Sequence[Step]) -> None:
 
 def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
     """Runs the steps; returns why not all of them ended as they should, nothing if all did."""
-    began = time.monotonic()
+    ends = time.monotonic() + wish.minutes * 60 if wish.minutes is not None else math.inf
     reasons, left_out = [], []
     for number, step in enumerate(steps):
         if _is_done(wish, step):
             watch.say(f"{step.name}: done before")
             continue
-        if wish.minutes is not None and number and time.monotonic() - began + step.seconds > wish.minutes * 60:
+        if number and time.monotonic() + step.seconds > ends:
             left_out.append(step.name)
             continue
         watch.begin(step.name, number + 1, len(steps), sum(each.seconds for each in steps[number:]))
-        if words := _run(wish, step, watch):
+        if words := _run(wish, step, watch, ends):
             reasons.append(f"{step.name}: {words}")
         elif not journal.any_in([wish.out]):
             # Nothing has begun that could be gone on with.
@@ -182,8 +183,8 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
     return "; ".join(reasons)
 
 
-def _run(wish: Wish, step: Step, watch: Watch) -> str:
-    """Runs a step to its end; returns what went wrong with it other than what its journal says."""
+def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
+    """Runs a step to its end, or to when the budget ends; returns what went wrong with it other than what its journal says."""
     folder = wish.out / _RUNS / step.folder
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.log").open("w") as output:
@@ -199,11 +200,12 @@ def _run(wish: Wish, step: Step, watch: Watch) -> str:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     running.wait(_LOOK_SECONDS)
                 _look(folder, watch)
+                if time.monotonic() > ends:
+                    _interrupt(running)
+                    return f"it was not through when the budget of {wish.minutes:g} minutes ended"
         except KeyboardInterrupt:
             # A Ctrl-C in a terminal has reached it too; a second one changes nothing.
-            running.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(_END_SECONDS)
+            _interrupt(running)
             raise
         finally:
             running.kill()
@@ -214,6 +216,12 @@ def _run(wish: Wish, step: Step, watch: Watch) -> str:
         lacking = [name for name in step.canaries if name not in there]
         return f"no word of {', '.join(lacking)}: {last}" if lacking else ""
     return "" if running.returncode in _RUN_TO_ITS_END else f"pytest ended with status {running.returncode}: {last}"
+
+
+def _interrupt(running: subprocess.Popen[bytes]) -> None:
+    running.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(_END_SECONDS)
 
 
 def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +137,25 @@ def test_a_folder_without_tests_of_a_node_is_refused_and_leaves_the_folder_free(
     assert not list((place / "out/runs").glob("other*"))
     (place / "scenarios/one.py").write_text("def test_one(artifacts): pass\n")
     assert main(arguments(place)) == 0
+
+
+def test_a_budget_ends_what_runs_longer(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "scenarios/one.py").write_text(
+        "import time\ndef test_one(artifacts): pass\ndef test_two(artifacts): time.sleep(600)\n"
+    )
+    real = time.monotonic
+
+    def an_hour_later_in_the_second_test() -> float:
+        return real() + 3600 * any('"Started"' in line and "test_two" in line for line in _journal(place))
+
+    monkeypatch.setattr("harness.qualify.time", SimpleNamespace(monotonic=an_hour_later_in_the_second_test))
+    assert main(arguments(place, "--budget", "30")) == 2
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("could not tell: plain: it was not through when the budget of 30 minutes ended")
+    assert "left out: other" in last
+    assert [test.rpartition("::")[2] for test in content_of(place)["runs"][0]["undone"]] == ["test_two"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
