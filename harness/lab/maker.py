@@ -108,6 +108,11 @@ class NodeMaker:
             if self._initramfs
             else self._stock.supply(image, names, self._in_use)
         )
+        if not loaded and any(map(supplies.serves, console_pod.images)):
+            raise InputError(
+                f"The data partition of {image.path} has no room for the harness's own container, and a node without pods has "
+                "no network to get it by: take an image with a larger one, or give the node a pod that gets a lease."
+            )
         return Order(
             image,
             machine,

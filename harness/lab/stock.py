@@ -30,13 +30,19 @@ _STAYS_FREE = 0.2
 class Supplies:
     """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1.
 
-    `archive` is a store as a part of an initramfs, for a node that has no data partition. `images` are those that it has so.
+    `archive` is a store as a part of an initramfs, for a node that has no data partition. `images` are those that it has so,
+    `served` those of them that it has only once it is on its network.
     """
 
     files: Tree
     registry: int | None = None
     archive: Path | None = None
     images: Sequence[ArchivedImage] = ()
+    served: Sequence[ArchivedImage] = ()
+
+    def serves(self, name: str) -> bool:
+        """Whether an image comes over the network."""
+        return _called(name, self.served) is not None
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Stock:
             return Supplies(tree, images=stored)
         registry = served.enter_context(Registry.serve(rest))
         tree[CONFIGURATION] = File(Registry.configuration("{}:{}".format(*REGISTRY), prefixes))
-        return Supplies(tree, registry.port, images=images)
+        return Supplies(tree, registry.port, images=images, served=rest)
 
     def supply_beside(self, initramfs: Initramfs, names: Iterable[str], served: ExitStack) -> Supplies:
         """Returns what a node of generation B needs beside its user's initramfs: all that is at hand and not in that.

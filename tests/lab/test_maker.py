@@ -128,6 +128,20 @@ def test_pods_that_want_more_memory_than_their_machine_has_are_refused_before_an
         made.order(SimpleNamespace(), [hungry("one"), hungry("two")])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("is_served", "has_pods"), [(True, False), (True, True), (False, False)])
+def test_a_node_that_can_never_have_the_harnesss_container_is_refused(tmp_path: Path, is_served: bool, has_pods: bool) -> None:
+    own = ArchivedImage(tmp_path / "c.tar", [reference.parse("localhost/kios-e2e/console:v1")], [], 1, None, {})
+    supplies = Supplies({}, 5000, images=[own], served=[own] if is_served else [])
+    asked: Any = SimpleNamespace(supply=lambda *_: supplies)
+    made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked)  # type: ignore[arg-type]
+    image: Any = SimpleNamespace(path=Path("kios.img"))
+    if is_served and not has_pods:
+        with pytest.raises(InputError, match=r"data partition of kios\.img has no room for the harness's own container"):
+            made.order(image, [])
+    else:
+        assert made.order(image, [plain("one", "localhost/a:v1")] if has_pods else []).registry == 5000
+
+
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node with one pod that wants 600 of its 1024 MiB; nothing can be written to it."""
