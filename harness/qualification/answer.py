@@ -62,10 +62,13 @@ def decide(
     if reasons:
         more = f" (and {_counted(len(reasons) - 1, 'more reason')})" if len(reasons) > 1 else ""
         return Answer(Word.COULD_NOT_TELL, f"{reasons[0]}{more}", reasons, unproven, known)
-    proved = len({attempt.ended.test for attempt in gathering.attempts if attempt.ended.verdict == "passed"})
-    cells = len({run.cell for run in gathering.runs})
-    limits = f"; known not to hold: {len(known)}" if known else ""
-    held = f"{_counted(proved, 'promise')} proven on {_counted(cells, 'machine')}"
+    passed = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "passed"]
+    cells = {attempt.cell for attempt in passed}
+    # As on one with other blocks than the image is made for.
+    idle = [cell for cell in dict.fromkeys(run.cell for run in gathering.runs) if cell not in cells]
+    limits = f"; nothing proven on: {', '.join(idle)}" if idle else ""
+    limits += f"; known not to hold: {len(known)}" if known else ""
+    held = f"{_counted(len({attempt.ended.test for attempt in passed}), 'promise')} proven on {_counted(len(cells), 'machine')}"
     why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
     return Answer(Word.QUALIFIED, why, known=known)
 

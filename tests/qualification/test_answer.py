@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.journal.entry import Began, Ended, Planned
-from harness.journal.gathering import Attempt, Gathering, Run
+from harness.journal.gathering import PLAIN, Attempt, Gathering, Run
 from harness.qualification.answer import Answer, Word, decide
 from harness.qualification.canary import Canary
 
@@ -14,7 +14,7 @@ MISSED = Canary("clock", "clone.py::test", "another year", False, "NOT CAUGHT: i
 
 
 def gathering(*ends: tuple[str, str], undone: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> Gathering:
-    attempts = [Attempt("r", "plain", Ended(test, verdict, 1.0, sentence=f"{test} said so"), Path()) for test, verdict in ends]
+    attempts = [Attempt("r", PLAIN, Ended(test, verdict, 1.0, sentence=f"{test} said so"), Path()) for test, verdict in ends]
     planned = {test: Planned(test) for test in (*(test for test, _ in ends), *undone)}
     return Gathering([Run(Began("r", 0.0), Path(), 2.0, 0, undone)], planned, attempts, missing=missing)
 
@@ -56,7 +56,7 @@ def test_failures_of_one_cause_are_said_once() -> None:
         Ended(test, "failed", 1.0, sentence=why)
         for test, why in (("a", "a lone one"), ("b", "no EFI binary"), ("c", "no EFI binary"))
     ]
-    found = Gathering(attempts=[Attempt("r", "plain", each, Path()) for each in [*ends, *ends]])
+    found = Gathering(attempts=[Attempt("r", PLAIN, each, Path()) for each in [*ends, *ends]])
     answer = decide(found, [CAUGHT])
     assert answer.reasons == ["2 promises: no EFI binary", "a: a lone one"]
     assert answer.why == "2 promises: no EFI binary (and 1 more cause)"
@@ -68,6 +68,14 @@ def test_what_is_known_not_to_hold_is_said_and_decides_nothing() -> None:
     assert answer.why == "1 promise proven on 1 machine; known not to hold: 1; 1 of 1 canary caught"
     assert answer.known == ("b: b said so",)
     assert answer.unproven == ()
+
+
+def test_a_machine_on_which_all_was_skipped_is_said_to_prove_nothing() -> None:
+    there = gathering(("a", "passed"))
+    other = Run(Began("o", 0.0, machine={"sector-size": "4096"}), Path(), 2.0, 0)
+    skipped = Attempt("o", other.cell, Ended("a", "skipped", 1.0), Path())
+    answer = decide(Gathering([*there.runs, other], there.planned, [*there.attempts, skipped]), [CAUGHT])
+    assert answer.why == "1 promise proven on 1 machine; nothing proven on: sector-size 4096; 1 of 1 canary caught"
 
 
 @pytest.mark.parametrize("verdict", ["skipped", "blocked"])
