@@ -171,9 +171,9 @@ FAULTS = {
         "a registry that wants a password", Status(401), "/manifests/", f"{_PULLED}.*(401|authentication required|unauthorized)"
     ),
     "registry-404": _on_the_registry(
-        "a registry that lacks an image", Status(404), "/manifests/", f"{_PULLED}.*(404|not found|manifest unknown)"
+        "a registry that lacks an image", Status(404), "/manifests/", f"{_PULLED}.*StatusCode: 404"
     ),
-    "registry-500": _on_the_registry("a registry that is broken", Status(500), "/manifests/", f"{_PULLED}.*500"),
+    "registry-500": _on_the_registry("a registry that is broken", Status(500), "/manifests/", f"{_PULLED}.*HTTP status: 500"),
     "registry-cut": _on_the_registry(
         "a registry that cuts its answers short", Truncated(), "/blobs/", f"{_PULLED}.*unexpected EOF"
     ),
