@@ -128,7 +128,7 @@ class QemuProcess:
         except ChildProcessError:
             # Whoever killed it has reaped it.
             return True
-        if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED, os.CLD_CONTINUED):
+        if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_CONTINUED):
             return True
         # A change that was asked for with WNOWAIT is told again.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)

@@ -41,10 +41,11 @@ def test_what_fits_beside_another_process_is_let_in_at_once(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("need", [Need(401, 0.5), Need(100, 1.5)], ids=["memory", "cpus"])
 def test_what_does_not_fit_is_refused_after_its_time(tmp_path: Path, need: Need) -> None:
-    other = _holder(tmp_path)
-    with pytest.raises(HarnessError, match="no room for one more"), Admission(tmp_path, _LIMIT).reserve(need, 0.3):
+    other, said = _holder(tmp_path), list[str]()
+    with pytest.raises(HarnessError, match="no room for one more"), Admission(tmp_path, _LIMIT, said.append).reserve(need, 0.3):
         pass
     other.communicate(b"")
+    assert said == [], "a short wait is no news"
 
 
 def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +60,20 @@ def test_a_waiting_node_is_let_in_when_another_ends(tmp_path: Path, monkeypatch:
         pass
     assert len(said) == 1
     assert f"beside the nodes of process {other.pid}" in said[0]
+
+
+def test_a_long_wait_says_what_is_wanted_what_is_free_and_whose_nodes_have_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_QUIET_SECONDS", 0.1)
+    other, said = _holder(tmp_path), list[str]()
+    gate = Admission(tmp_path, Need(5 << 30, 2.0), said.append)
+    with gate.reserve(Need(2 << 30, 0.5), 5), pytest.raises(HarnessError, match="no room"), gate.reserve(Need(4 << 30, 0.5), 1):
+        pass
+    other.communicate(b"")
+    assert said == [
+        f"a node waits for 4.0 GiB of memory and 0.5 CPUs: 3.0 GiB and 0.5 are free beside the nodes of process {other.pid}"
+    ]
 
 
 def test_what_never_fits_is_refused_at_once(tmp_path: Path) -> None:

@@ -181,6 +181,8 @@ def test_a_condition_that_did_not_hold_is_told_with_what_was_seen(
 def test_the_harnesss_own_pod_is_not_looked_for_where_nothing_is_heard(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     monkeypatch.setattr(boot._refusals, "look_unasked", lambda pods: looked.extend(each.name for each in pods))
+    boot._look_for_refusals()
+    assert looked == [], "nobody answers who could look"
     monkeypatch.setattr(type(boot.agent), "answers", True)
     boot._look_for_refusals()
     assert looked == ["web"]

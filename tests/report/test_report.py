@@ -64,6 +64,7 @@ def test_the_harness_own_questions_are_counted_and_left_out(failed_run: Path, tm
         ((host, 40002), (guest, 8080)),
         ((guest, 40003), ("198.51.100.1", 22)),
         (("198.51.100.1", 40004), (guest, 10250)),
+        ((guest, 22), ("10.0.2.100", 40005)),
     ]
     frames = [segment(*ends) for ends in [*own * 100, *others]]
     records = b"".join(struct.pack("<IIII", 100, 0, len(each), len(each)) + each for each in frames)
@@ -74,7 +75,7 @@ def test_the_harness_own_questions_are_counted_and_left_out(failed_run: Path, tm
     shown = [(each["source"], each["destination"]) for each in boot["frames"] if each["what"].startswith("TCP")]
     assert shown == [tuple(f"{host}:{port}" for host, port in ends) for ends in others]
     assert boot["own_frames"] == 300
-    assert "Wire: 7 frames, without 300 of the harness&#39;s own" in (tmp_path / "out/report.html").read_text().replace(
+    assert "Wire: 8 frames, without 300 of the harness&#39;s own" in (tmp_path / "out/report.html").read_text().replace(
         "'", "&#39;"
     )
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,3 +123,17 @@ def test_it_has_no_powers_and_gains_none(tmp_path: Path) -> None:
         status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     assert status["NoNewPrivs"] == "1"
     assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh")} == {0}
+
+
+def test_one_that_somebody_else_reaps_is_known_to_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reaped, waitid = threading.Event(), os.waitid
+
+    def wait_late(*about: int) -> object:
+        assert reaped.wait(10)
+        return waitid(*about)
+
+    monkeypatch.setattr(os, "waitid", wait_late)
+    with started(["sh", "-c", "exit 3"], tmp_path) as (process, _):
+        assert process._process.wait(10) == 3
+        reaped.set()
+        assert process.wait(10) == 3
