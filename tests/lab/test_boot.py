@@ -4,8 +4,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import ExitStack, closing, nullcontext
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,14 +63,14 @@ def runs(name: str) -> ContainerState:
     return ContainerState(name, "main", "running")
 
 
-def booted(folder: Path, reachable: Callable[[], bool]) -> Boot:
+def booted(folder: Path, reachable: Callable[[], bool], **more: Any) -> Boot:
     """A boot of a node with one pod `web`."""
 
     def argv(channels: Channels) -> list[str]:
         return [sys.executable, "-c", _QEMU, str(channels.qmp)]
 
     expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, reachable, "52:54:00:6b:69:6f")
-    return Boot(argv, folder, Credentials.make(folder), expected, lambda: None, ExitStack())
+    return Boot(argv, folder, Credentials.make(folder), expected, lambda: None, ExitStack(), **more)
 
 
 @pytest.fixture
@@ -244,3 +245,17 @@ def test_a_run_knows_the_containers_of_its_manifests(boot: Boot) -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_the_logs_of_its_pods_come_from_its_disk_once_it_has_ended(tmp_path: Path, has_ended: bool) -> None:
+    run = PurePosixPath("/meta/log/pods/default_web_1/main/0.log")
+    below = {PurePosixPath(*run.parts[:depth]): [run.parts[depth]] for depth in range(4, len(run.parts))}
+    line = b"2026-01-01T00:00:00.1Z stdout F said\n"
+    disk: Any = SimpleNamespace(folder=below.__getitem__, file_if_there=lambda _: line)
+    with closing(booted(tmp_path, lambda: False, disk=lambda: nullcontext(disk))) as running:
+        if has_ended:
+            running.process.kill()
+        running.keep_logs()
+    kept = tmp_path / "pods/default_web/main.log"
+    assert (kept.read_text() if kept.exists() else "") == ("said\n" if has_ended else "")
