@@ -7,6 +7,7 @@ from pathlib import Path
 from faults.edits import SMALL, with_command
 from faults.fault import Fault
 from faults.sabotage import Edit, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
+from faults.scenario import COLD
 from faults.stage import Stage
 from harness import tools
 from harness.errors import Party
@@ -17,12 +18,11 @@ _GROWER = (
     "  - name: grower\n    image: docker.io/emilyls/parted:v2\n    securityContext: {privileged: true}\n"
     "    args: [-sf, /dev/nvme0n1, resizepart, '2', 100%]\n"
 )
-_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 _LOADER = "::EFI/Boot/Bootx64.efi"
 
 
 def _refused(how: Outside, words: str, party: Party = Party.NODE) -> Fault:
-    return Fault(_COLD, how, words, party, Stage.BEFORE)
+    return Fault(COLD, how, words, party, Stage.BEFORE)
 
 
 def _with_file(content: bytes) -> Callable[[Path, Path], Surroundings]:
@@ -88,13 +88,13 @@ _NO_LOADER = of_image("an image without `EFI/Boot/Bootx64.efi`", _without_loader
 
 FAULTS = {
     "boot-loader": Fault(
-        _COLD,
+        COLD,
         _NO_LOADER,
         "the firmware found nothing to boot.*; the disk's ESP has no EFI/Boot",
         stage=Stage.BOOTING,
     ),
     "boot-text": Fault(
-        _COLD,
+        COLD,
         of_image("a text file in the place of the EFI binary", lambda image: _with_loader(image, b"#!/bin/sh\necho kiOS\n")),
         "the firmware found nothing to boot.*; the disk's EFI/Boot/Bootx64.efi is no EFI binary",
         stage=Stage.BOOTING,
@@ -106,7 +106,7 @@ FAULTS = {
         stage=Stage.BOOTING,
     ),
     "boot-crio": Fault(
-        _COLD,
+        COLD,
         OnTheDisk("/meta/etc/crio/crio.conf", "[crio.runtime"),
         "crio ended 4 times within .*crio's own words: .*unable to decode configuration",
         stage=Stage.BOOTING,
@@ -185,7 +185,7 @@ FAULTS = {
     "disk-full": _refused(of_image("a data partition that is full", _full), "room|full"),
     "disk-empty": _refused(Outside("an empty file in the place of the image", _with_file(b"")), "is an empty file", Party.TEST),
     "disk-loader-cut": Fault(
-        _COLD,
+        COLD,
         of_image("an EFI binary that was cut off", _cut_loader),
         r"refused the EFI binary \(Unsupported",
         stage=Stage.BOOTING,

@@ -5,13 +5,12 @@ from typing import Any
 
 from faults.fault import Fault
 from faults.sabotage import Act, InTheBoot, Qemu, command
+from faults.scenario import COLD
 from faults.stage import Stage
 from harness.errors import Party
 from harness.lab.node import Node
 from harness.verdict.timeline import KERNEL
 from harness.vm.machine import DISK
-
-_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 
 
 def _instead(old: str, new: str) -> Callable[[list[str]], list[str]]:
@@ -42,11 +41,11 @@ def _slow_down(node: Node) -> None:
 
 
 def _booting(how: Qemu | InTheBoot, words: str) -> Fault:
-    return Fault(_COLD, how, words, stage=Stage.BOOTING)
+    return Fault(COLD, how, words, stage=Stage.BOOTING)
 
 
 def _starting(how: Qemu | InTheBoot, words: str) -> Fault:
-    return Fault(_COLD, how, words, stage=Stage.STARTING)
+    return Fault(COLD, how, words, stage=Stage.STARTING)
 
 
 FAULTS = {
@@ -91,7 +90,7 @@ FAULTS = {
         "milestone node/dhcpcd: .*ended with status 1: .*no driver has made one of its NIC",
     ),
     "machine-reset": Fault(
-        _COLD,
+        COLD,
         InTheBoot("a machine that is reset as the kernel starts", KERNEL, lambda node: node.boot.qmp.execute("system_reset")),
         "host-qmp-system-reset",
         Party.HOST,

@@ -3,12 +3,12 @@
 from faults.edits import CONTEXT, NO_BUTTON, side_car, sshd_with, with_command
 from faults.fault import Fault
 from faults.sabotage import Edit
+from faults.scenario import ADDED
 from faults.stage import Stage
 from harness.errors import Party
 
 # Nothing is on the node yet; a clone that is given the pod; a clone with the pod.
 _REFUSED = "clone.py::test_ready_node_is_nobody_elses"
-_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
 _SPEC = "  hostNetwork: true\n"
 _VOLUMES = "  volumes:\n  - name: runtime\n"
 _FIRST = "  initContainers:\n"
@@ -108,7 +108,7 @@ FAULTS = {
     "manifest-version": _refused(Edit("apiVersion: v1", "apiVersion: v2"), "apiVersion is v2"),
     "manifest-secret": _refused(Edit("emptyDir: {}", "secret: {secretName: keys}"), "[Ss]ecret"),
     "manifest-selector": Fault(
-        _ADDED, _spec_with("nodeSelector: {disk: ssd}"), "rejected pod node: .*NodeAffinity", stage=Stage.STARTING
+        ADDED, _spec_with("nodeSelector: {disk: ssd}"), "rejected pod node: .*NodeAffinity", stage=Stage.STARTING
     ),
     "manifest-root": _refused(_spec_with("securityContext: {runAsNonRoot: true, runAsUser: 0}"), "runAsNonRoot"),
     "manifest-sysctl": _refused(_spec_with("securityContext: {sysctls: [{name: kernel.hostname, value: x}]}"), "sysctl"),
@@ -116,37 +116,37 @@ FAULTS = {
         _one_more("large", "['true']\n    resources: {requests: {memory: 9Gi}}"), "pods request 9216 MiB"
     ),
     "manifest-command": Fault(
-        _ADDED,
+        ADDED,
         with_command("docker.io/emilyls/resize2fs:v1", "[nothing]"),
         "container resize2fs of pod node .*nothing",
         stage=Stage.STARTING,
     ),
     "manifest-hungry": Fault(
-        _ADDED,
+        ADDED,
         _one_more("hungry", "[tail, /dev/zero]\n    resources: {limits: {memory: 24Mi}}"),
         "container hungry of pod node .*(OOMKilled|137)",
         stage=Stage.STARTING,
     ),
     "manifest-starving": Fault(
-        _ADDED,
+        ADDED,
         _one_more("starving", "[tail, /dev/zero]"),
         "container starving of pod node .*out of memory: the kernel killed tail",
         stage=Stage.STARTING,
     ),
     "manifest-endless": Fault(
-        _ADDED,
+        ADDED,
         _one_more("endless", "[sleep, '9999']"),
         "milestone node/endless: (nothing was heard|it did not happen)",
         stage=Stage.STARTING,
     ),
     "manifest-file": Fault(
-        _ADDED,
+        ADDED,
         Edit("      path: /var/run/crio.log\n", "      path: /var/run/other.log\n      type: File\n"),
         "hostPath type check failed: /var/run/other.log",
         stage=Stage.STARTING,
     ),
     "manifest-cpu": Fault(
-        _ADDED,
+        ADDED,
         _one_more("greedy", "['true']\n    resources: {requests: {cpu: 8}}"),
         r"rejected pod node: the node lacks 7\.00 CPUs",
         stage=Stage.STARTING,

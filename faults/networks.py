@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 from faults.edits import oneshot_with
 from faults.fault import Fault
 from faults.sabotage import Act, Edit, OpenNetwork, PageEdit, bad_registry, command
+from faults.scenario import ADDED
 from faults.stage import Stage
 from harness.lab.node import Node
 from harness.verdict.timeline import Milestone, container_done
@@ -14,20 +15,18 @@ from harness.wire.dhcp import Kind
 from harness.wire.grant import Grant, for_another_client, relayed, with_another_xid
 from harness.wire.site import Corrupt, Slow, Status, Trouble, Truncated
 
-_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
-
 
 def _on_the_wire(words: str, do: Callable[[Node], object], says: str) -> Fault:
-    return Fault(_ADDED, Act(words, do), says, stage=Stage.STARTING)
+    return Fault(ADDED, Act(words, do), says, stage=Stage.STARTING)
 
 
 def _bears(words: str, do: Callable[[Node], object]) -> Fault:
     """What a node has to bear."""
-    return Fault(_ADDED, Act(words, do), "", None)
+    return Fault(ADDED, Act(words, do), "", None)
 
 
 def _on_the_registry(words: str, trouble: Trouble, pattern: str, says: str) -> Fault:
-    return Fault(_ADDED, bad_registry(words, trouble, pattern), says, stage=Stage.STARTING)
+    return Fault(ADDED, bad_registry(words, trouble, pattern), says, stage=Stage.STARTING)
 
 
 _MODPROBE = Milestone("node/modprobe", container_done("kube-system", "node", "modprobe"), 0)

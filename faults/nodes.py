@@ -5,13 +5,10 @@ import threading
 from faults.edits import ANONYMOUS, STEAL_CRIO, STEAL_KUBELET
 from faults.fault import Fault
 from faults.sabotage import Act, InTheBoot, KernelArgument, Together, command
+from faults.scenario import ADDED, COLD, UP
 from faults.stage import Stage
 from harness.lab.node import Node
 from harness.verdict.timeline import INIT
-
-_UP = "modules.py::test_script_executes"
-_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
-_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
 
 
 def _panic(node: Node) -> None:
@@ -26,7 +23,7 @@ def _panic_soon(node: Node) -> None:
 
 
 def _starting(words: str, says: str) -> Fault:
-    return Fault(_ADDED, command(words), says, stage=Stage.STARTING)
+    return Fault(ADDED, command(words), says, stage=Stage.STARTING)
 
 
 FAULTS = {
@@ -126,12 +123,12 @@ FAULTS = {
         "milestone odd/main: (nothing was heard|it did not happen)",
         stage=Stage.STARTING,
     ),
-    "node-panic": Fault(_UP, Act("the kernel panics", _panic), "kernel panic: NMI"),
+    "node-panic": Fault(UP, Act("the kernel panics", _panic), "kernel panic: NMI"),
     "node-panic-starts": Fault(
-        _ADDED, Act("the kernel panics as the pods start", _panic_soon), "kernel panic: NMI", stage=Stage.STARTING
+        ADDED, Act("the kernel panics as the pods start", _panic_soon), "kernel panic: NMI", stage=Stage.STARTING
     ),
     "node-panic-boots": Fault(
-        _COLD,
+        COLD,
         Together(
             "the kernel panics as init starts",
             [
@@ -143,10 +140,10 @@ FAULTS = {
         stage=Stage.BOOTING,
     ),
     "node-init-exits": Fault(
-        _COLD, KernelArgument("rdinit=/bin/modprobe"), "kernel panic: Attempted to kill init", stage=Stage.BOOTING
+        COLD, KernelArgument("rdinit=/bin/modprobe"), "kernel panic: Attempted to kill init", stage=Stage.BOOTING
     ),
-    "node-reset": Fault(_UP, command("(reboot -f) > /dev/null 2>&1 &"), "the machine was reset"),
-    "node-off": Fault(_UP, command("(poweroff -f) > /dev/null 2>&1 &"), r"switched off \(guest-shutdown"),
+    "node-reset": Fault(UP, command("(reboot -f) > /dev/null 2>&1 &"), "the machine was reset"),
+    "node-off": Fault(UP, command("(poweroff -f) > /dev/null 2>&1 &"), r"switched off \(guest-shutdown"),
     "node-crio-stops": _starting("kill -STOP $(pidof crio)", "crio is stopped"),
     "node-kubelet-stops": _starting("kill -STOP $(pidof kubelet)", "kubelet is stopped"),
     "node-crio-ends": _starting("mv /host/bin/crio /host/bin/other; kill $(pidof crio)", "crio ended 4 times"),
@@ -160,16 +157,16 @@ FAULTS = {
         "nsenter -t 1 -m mount -t tmpfs none /lib/modules", "container modprobe of pod node ended with status 1: .*not found"
     ),
     "node-full": Fault(
-        _ADDED,
+        ADDED,
         command("dd if=/dev/zero of=/host/var/log/filler bs=1M || true"),
         "node.yaml cannot be written on the node: No space left on device",
     ),
     "node-disk-gone": Fault(
-        _ADDED,
+        ADDED,
         command("echo 1 > /sys/class/nvme/nvme0/device/remove"),
         "node.yaml cannot be written on the node: Input/output error",
     ),
     "node-no-init": Fault(
-        _COLD, KernelArgument("rdinit=/nothing"), "kernel panic: VFS: Unable to mount root", stage=Stage.BOOTING
+        COLD, KernelArgument("rdinit=/nothing"), "kernel panic: VFS: Unable to mount root", stage=Stage.BOOTING
     ),
 }

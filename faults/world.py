@@ -9,17 +9,14 @@ from pathlib import Path
 
 from faults.fault import Fault
 from faults.sabotage import Act, OneForAll, Outside, Qemu, Surroundings
+from faults.scenario import ADDED, COLD, UP
 from faults.stage import Stage
 from harness.errors import Party
 from harness.lab.node import Node
 
-_UP = "modules.py::test_script_executes"
-_ADDED = "dhcp.py::test_three_sides_of_the_lease_agree"
-_COLD = "boot.py::test_firmware_starts_the_efi_binary_and_the_node_comes_up"
-
 
 def _on_qemu(words: str, do: Callable[[Node], object], says: str) -> Fault:
-    return Fault(_UP, Act(words, do), says, Party.HOST)
+    return Fault(UP, Act(words, do), says, Party.HOST)
 
 
 def _signal(number: signal.Signals) -> Callable[[Node], object]:
@@ -84,39 +81,39 @@ FAULTS = {
     "qemu-paused": _on_qemu("the machine is paused by QMP", _qmp("stop"), "its CPUs were stopped"),
     "qemu-reset": _on_qemu("the machine is reset by QMP", _qmp("system_reset"), "host-qmp-system-reset"),
     "qemu-aborts": Fault(
-        _COLD,
+        COLD,
         Qemu("QEMU is given an option that it does not have", lambda argv: [*argv, "-nonsense"]),
         "QEMU died with status 1: .*nonsense",
         Party.HOST,
         Stage.BEFORE,
     ),
     "host-kvm": Fault(
-        _COLD, Qemu("a KVM that does not answer", _without_kvm), "failed to initialize kvm", Party.HOST, Stage.BEFORE
+        COLD, Qemu("a KVM that does not answer", _without_kvm), "failed to initialize kvm", Party.HOST, Stage.BEFORE
     ),
     "host-cpu": Fault(
-        _ADDED, Act("its CPU is taken", _steal_cpu), "the host was too busy: QEMU waited", Party.HOST, Stage.STARTING
+        ADDED, Act("its CPU is taken", _steal_cpu), "the host was too busy: QEMU waited", Party.HOST, Stage.STARTING
     ),
     "host-short": Fault(
-        _UP,
+        UP,
         Outside("1 GiB of memory for a process", lambda folder, image: Surroundings(before=("prlimit", f"--as={1 << 30}"))),
         "Cannot allocate memory",
         Party.HOST,
         Stage.BEFORE,
     ),
     "host-room": Fault(
-        _UP,
+        UP,
         Outside("64 MiB of room for the nodes' disks", _little_room),
         "MiB are free there: make room",
         Party.HOST,
         Stage.BEFORE,
     ),
-    "host-memory": Fault(_UP, _with_options("--memory", "900G"), "900", Party.TEST, Stage.BEFORE),
-    "host-artifacts": Fault(_UP, _with_options("--artifacts", "/proc/nowhere"), "/proc/nowhere", Party.TEST, Stage.BEFORE),
-    "host-qemu": Fault(_UP, _with_options("--qemu", "/nowhere/qemu"), "/nowhere/qemu", Party.HOST, Stage.BEFORE),
-    "host-nic": Fault(_UP, _with_options("--nic", "ne2000"), "ne2000", Party.TEST, Stage.BEFORE),
-    "host-two": Fault(_UP, _in_shell("two runs at once", _TWICE), "", None),
-    "host-read-only": Fault(_UP, _in_shell("a checkout that is read-only", _READ_ONLY, "unshare", "-rm"), "", None),
-    "host-deep": Fault(_UP, Outside("a deep TMPDIR", _deep), "", None),
-    "host-no-home": Fault(_UP, Outside("no HOME", lambda folder, image: Surroundings(before=("env", "-u", "HOME"))), "", None),
-    "host-optimised": Fault(_UP, Outside("python -O", lambda folder, image: Surroundings(interpreter=("-O",))), "", None),
+    "host-memory": Fault(UP, _with_options("--memory", "900G"), "900", Party.TEST, Stage.BEFORE),
+    "host-artifacts": Fault(UP, _with_options("--artifacts", "/proc/nowhere"), "/proc/nowhere", Party.TEST, Stage.BEFORE),
+    "host-qemu": Fault(UP, _with_options("--qemu", "/nowhere/qemu"), "/nowhere/qemu", Party.HOST, Stage.BEFORE),
+    "host-nic": Fault(UP, _with_options("--nic", "ne2000"), "ne2000", Party.TEST, Stage.BEFORE),
+    "host-two": Fault(UP, _in_shell("two runs at once", _TWICE), "", None),
+    "host-read-only": Fault(UP, _in_shell("a checkout that is read-only", _READ_ONLY, "unshare", "-rm"), "", None),
+    "host-deep": Fault(UP, Outside("a deep TMPDIR", _deep), "", None),
+    "host-no-home": Fault(UP, Outside("no HOME", lambda folder, image: Surroundings(before=("env", "-u", "HOME"))), "", None),
+    "host-optimised": Fault(UP, Outside("python -O", lambda folder, image: Surroundings(interpreter=("-O",))), "", None),
 }
