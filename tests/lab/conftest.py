@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 
 from harness import tools
-from harness.lab import builder
+from harness.lab import builder, evidence
 from harness.lab.stock import PAUSE, Stock
 from tests.lab.small_archives import ONE, TWO, make_archive, make_store
 from tests.lab.small_images import make_disk
+
+
+@pytest.fixture
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the looks at a CPU's registers is no time."""
+    monkeypatch.setattr(evidence, "_LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
