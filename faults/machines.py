@@ -33,11 +33,11 @@ def _without_device(start: str) -> Callable[[list[str]], list[str]]:
 
 
 def _slow_down(node: Node) -> None:
-    """QEMU, qapi/block-core.json: 4 KiB a second, as of now."""
+    """QEMU, qapi/block-core.json: one request a second, as of now."""
     told: Any = node.boot.qmp.execute("query-block")
     [disk] = [each["qdev"] for each in told if each.get("inserted", {}).get("node-name") == DISK]
-    unbound = dict.fromkeys(("bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
-    node.boot.qmp.execute("block_set_io_throttle", {"id": disk, "bps": 4096, **unbound})
+    unbound = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
+    node.boot.qmp.execute("block_set_io_throttle", {"id": disk, "iops": 1, **unbound})
 
 
 def _booting(how: Qemu | InTheBoot, words: str) -> Fault:
@@ -76,7 +76,7 @@ FAULTS = {
     ),
     "machine-slow-disk": Fault(
         "dhcp.py::test_three_sides_of_the_lease_agree",
-        Act("a disk that reads and writes 4 KiB a second", _slow_down),
+        Act("a disk that does one thing a second", _slow_down),
         "the host's disk is too slow: a request takes",
         Party.HOST,
         Stage.STARTING,

@@ -51,12 +51,14 @@ def test_a_machine_without_its_disk_is_known(told: Any, there: bool) -> None:
     ("before", "after", "seconds"),
     [
         (counters(1000, 2), counters(1002, 8, writes=1), 2.0),
-        (counters(1000, 2), counters(1000, 2), 0.0),
-        (counters(1, 2), HarnessError("gone"), 0.0),
+        (counters(1000, 2), counters(1000, 2), 0.002),
+        (counters(4, 10), counters(4, 10), 2.5),
+        (counters(0, 0), counters(0, 0), 0.0),
+        (counters(1, 2), HarnessError("gone"), 2.0),
         (LEFT, None, 0.0),
         (HarnessError("gone"), None, 0.0),
     ],
 )
-def test_a_request_takes_what_those_took_that_ended_meanwhile(before: Any, after: Any, seconds: float) -> None:
+def test_a_request_takes_what_those_took_that_ended_meanwhile_or_at_all(before: Any, after: Any, seconds: float) -> None:
     qmp: Any = Counters(before, after)
     assert disk_load.seconds_a_request(qmp) == seconds
