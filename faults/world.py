@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faults.fault import Fault
 from faults.sabotage import Act, OneForAll, Outside, Qemu, Surroundings
-from faults.scenario import ADDED, COLD, UP
+from faults.scenario import COLD, UP
 from faults.stage import Stage
 from harness.errors import Party
 from harness.lab.node import Node
