@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,14 @@ def _clone_answers(lab: Lab) -> float:
 
 
 def _bare_machine(lab: Lab, node: Node) -> list[str]:
-    """The node's own command line, without what each peer does its own way: channels, and the start from a stop."""
+    """The node's own command line, without what each peer does its own way: channels, and the start from a stop.
+
+    Peers start QEMU itself, without what confines its guest.
+    """
     host = lab.host
     files = Files(host.firmware.code, node.variables, node.overlay, lab.folder / "peer.pcap")
-    words = argv(host.qemu.path, node.order.machine, host.accelerator, files, Channels(qmp=0, console=0))
+    machine = replace(node.order.machine, network="open")
+    words = argv(host.qemu.path, machine, host.accelerator, files, Channels(qmp=0, console=0))
     words.remove("-S")
     return words[: words.index("-chardev")]
 
