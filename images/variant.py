@@ -11,7 +11,7 @@ from images.cache import Cache, Part, digest_of
 _HERE = Path(__file__).parent
 # A released p2 is several times as large as ours, by its modules above all. Of a small one the third that create-image leaves
 # is no room for a container, as a kubelet clears up where less than 15 % are free.
-_OTHERS = 160 << 20
+_OTHERS = 320 << 20
 _Parts = Sequence[tuple[containers.Recipe, Part]]
 _CODE = tuple(_HERE / name for name in ("variant.py", "node.py", "disk.py", "oci.py", "storage.py"))
 
@@ -31,7 +31,8 @@ def _generation_a(cache: Cache) -> Path:
         data = place / "data"
         node.lay_out(data, _images(cache, parts), built_kernel / "modules")
         (version,) = (data / "modules").iterdir()
-        (version / "the-others").write_bytes(random.Random(0).randbytes(_OTHERS))
+        chance = random.Random(0)
+        (version / "the-others").write_bytes(b"".join(chance.randbytes(1 << 20) for _ in range(_OTHERS >> 20)))
         disk.write(built_kernel / "Bootx64.efi", data, place / "kios-a.img", disk.CREATE_IMAGE, cache.logs / "disk.log")
         shutil.rmtree(data)
 

@@ -22,8 +22,9 @@ from harness.vm.machine import REGISTRY
 
 # CRI-O's own, for every pod (kiOS contract).
 PAUSE = "registry.k8s.io/pause:3.6"
-# A kubelet evicts pods where less than 15 % are free (Kubernetes, imagefs.available); a booting node writes logs too.
-_STAYS_FREE = 0.2
+# Where less than 15 % are available a kubelet removes the images of pods that have yet to come (Kubernetes, imagefs.available);
+# a booting node writes logs too.
+_STAYS_FREE, _STAYS_AVAILABLE, _FOR_LOGS = 0.2, 0.15, 4 << 20
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ class Stock:
 def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]) -> Sequence[ArchivedImage]:
     """Those of the `images`, asked for by `names`, that are put on the disk: what comes first has the room."""
     superblock = disk.superblock()
-    room = superblock.free - _STAYS_FREE * superblock.size
+    room = min(
+        superblock.free - _STAYS_FREE * superblock.size,
+        superblock.available - _STAYS_AVAILABLE * superblock.size - _FOR_LOGS,
+    )
     stored: list[ArchivedImage] = []
     for name, image in zip(names, images, strict=True):
         # Of several layers, a store has one, under another digest.

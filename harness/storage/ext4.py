@@ -44,7 +44,7 @@ _LEAST_FREE, _LEAST_INODES = 1 << 20, 64
 class Superblock:
     """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
 
-    `free_blocks` counts root's reserve too, `free_inodes` is how many files more it can hold.
+    `free_blocks` counts root's reserve of `reserved_blocks` too, `free_inodes` is how many files more it can hold.
     `smallest_group`: bytes that a last group needs for itself; a shorter rest of a partition cannot be filled, and resize2fs
     leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system
     does not have yet.
@@ -59,6 +59,7 @@ class Superblock:
     clean: bool
     needs_recovery: bool
     smallest_group: int
+    reserved_blocks: int = 0
 
     @property
     def size(self) -> int:
@@ -69,6 +70,11 @@ class Superblock:
     def free(self) -> int:
         """The room for more content, in bytes."""
         return self.block_size * self.free_blocks
+
+    @property
+    def available(self) -> int:
+        """The same as a kubelet sees it, without root's reserve (statvfs(3), f_bavail)."""
+        return max(0, self.block_size * (self.free_blocks - self.reserved_blocks))
 
     def check_room(self, blocks: int, inodes: int) -> None:
         """Raises NodeFailure for a data partition on which no node can write, InputError for one without so much room."""
@@ -119,6 +125,7 @@ def read_superblock(path: Path, offset: int) -> Superblock:
         label=raw[0x78:0x88].partition(b"\0")[0].decode(errors="replace"),
         clean=bool(_u16(raw, 0x3A) & _STATE_VALID) and not needs_recovery,
         needs_recovery=needs_recovery,
+        reserved_blocks=_u32(raw, 0x8) | (_u32(raw, 0x154) << 32 if wide else 0),
         smallest_group=_smallest_group(raw, block_size, blocks, (wide and _u16(raw, 0xFE)) or 32),
     )
 

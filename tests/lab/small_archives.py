@@ -42,8 +42,8 @@ def make_store(archives: Sequence[Path], store: Path) -> None:
         shutil.rmtree(place)
 
 
-def make_disk(folder: Path, archives: Sequence[Path] = (), filled: int = 0) -> Disk:
-    """A disk whose data partition of 24 MiB has a store of `archives`, and `filled` bytes of something else."""
+def make_disk(folder: Path, archives: Sequence[Path] = (), filled: int = 0, reserved: int = 0) -> Disk:
+    """A disk whose data partition of 24 MiB has a store of `archives`, `filled` bytes of something else, and a reserve in %."""
     path, tree = folder / "disk.raw", folder / "tree"
     (tree / "data").mkdir(parents=True)
     (tree / "filled").write_bytes(os.urandom(filled))
@@ -53,7 +53,7 @@ def make_disk(folder: Path, archives: Sequence[Path] = (), filled: int = 0) -> D
     layout = f"label: gpt\nstart={START // 512}, size={SIZE // 512}, type={gpt.DATA_PARTITION}\n"
     tools.run("sfdisk", "-q", path, input=layout.encode())
     options = f"offset={START},root_owner=0:0"
-    tools.run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", tree, "-E", options, path, f"{SIZE // 1024}k")
+    tools.run("mke2fs", "-q", "-t", "ext4", "-m", str(reserved), "-d", tree, "-E", options, path, f"{SIZE // 1024}k")
     return Disk.read(path, 512)
 
 

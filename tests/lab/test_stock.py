@@ -7,6 +7,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from harness.containers import preload
 from harness.containers.registry import CONFIGURATION
 from harness.lab.stock import PAUSE, Stock
@@ -74,6 +76,17 @@ def test_the_room_goes_to_what_is_asked_for_first(tmp_path: Path, reference: Pat
     after = put(disk, tree, tmp_path)
     assert preload.missing(after, [PAUSE, "emilyls/vast:v1", "emilyls/big:v1"]) == ["emilyls/big:v1"]
     assert after.superblock().free > 0.2 * after.superblock().size
+
+
+@pytest.mark.parametrize(("reserved", "has_room"), [(0, True), (15, False)])
+def test_what_is_roots_is_no_room(
+    tmp_path: Path, reference: Path, asked: list[list[str]], reserved: int, has_room: bool
+) -> None:
+    large = make_archive(tmp_path / "vast.tar", "docker.io/emilyls/vast:v1", os.urandom(10 * MIB))
+    with ExitStack() as served:
+        stock = Stock(lambda: reference, (large,), tmp_path / "stores")
+        stock.supply(make_disk(tmp_path, reserved=reserved), ["emilyls/vast:v1"], served)
+    assert ("vast.tar" in asked[0]) == has_room
 
 
 def test_a_compressed_image_needs_the_room_of_what_it_unpacks_to(

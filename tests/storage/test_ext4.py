@@ -47,6 +47,13 @@ def test_the_superblock_says_what_mke2fs_was_told(image: Path) -> None:
     assert superblock.size == 8 * _MIB
 
 
+def test_what_is_available_is_without_roots_reserve(image: Path) -> None:
+    tools.run("tune2fs", "-r", "500", f"{image}?offset={_OFFSET}")
+    superblock = ext4.read_superblock(image, _OFFSET)
+    assert superblock.reserved_blocks == 500
+    assert superblock.available == superblock.free - 500 * 1024
+
+
 def test_no_file_system_is_a_failure(image: Path) -> None:
     for offset in (0, 16 * _MIB):
         with pytest.raises(NodeFailure, match=f"no ext4 file system at byte {offset}"):
