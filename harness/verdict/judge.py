@@ -116,7 +116,9 @@ class Judge:
             for position, entry in entries:
                 if clock:
                     clock.heard(entry.at)
-                if _is_idle(entry, goal if outcome is None else None):
+                # What was heard before can only meet this goal.
+                words_tell = tells if position >= news else _never
+                if _is_idle(entry, words_tell, goal if outcome is None else None):
                     continue
                 for number, happening in enumerate(_happenings_of(entry), start=position):
                     if outcome is None and number >= tested and goal(happening):
@@ -130,9 +132,13 @@ def _happenings_of(entry: Entry) -> Sequence[Happening]:
     return entry.lines() if isinstance(entry, ConsoleText) else [entry]
 
 
-def _is_idle(entry: Entry, goal: Callable[[Happening], bool] | None) -> bool:
+def _never(_: str) -> bool:
+    return False
+
+
+def _is_idle(entry: Entry, words_tell: Callable[[str], bool], goal: Callable[[Happening], bool] | None) -> bool:
     """Whether none of many lines means anything to the wait; searched as one text, which is much faster than by line."""
-    if not isinstance(entry, ConsoleText) or tells(entry.text):
+    if not isinstance(entry, ConsoleText) or words_tell(entry.text):
         return False
     return goal is None or not may_meet(goal, entry.text)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness.errors import HarnessError, Party
+from harness.verdict import judge as judge_module
 from harness.verdict.feed import (
     ConsoleLine,
     Feed,
@@ -200,3 +201,18 @@ def test_what_a_question_heard_meanwhile_is_no_silence() -> None:
 def test_of_a_goal_and_a_death_that_came_at_once_the_first_is_true() -> None:
     outcome = Judge(at_once("the goal", PANIC)).wait(LineMatching("^the goal$"), LONG)
     assert outcome == Met(ConsoleLine("the goal", at=1.0), 1)
+
+
+def test_what_was_heard_before_is_searched_for_the_goal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def tells(text: str) -> bool:
+        searched.append(text)
+        return False
+
+    monkeypatch.setattr(judge_module, "tells", tells)
+    feed = at_once("one", "two", "three")
+    judge = Judge(feed)
+    for pattern in ("one", "two", "three"):
+        assert isinstance(judge.wait(LineMatching(pattern), NOW), Met)
+    assert len(searched) == 1
