@@ -123,6 +123,8 @@ class Timeline:
         self._passed: list[tuple[str, float, float | None]] = []
         # When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells.
         self._booted = math.inf
+        # Nor was it before the firmware's last line: on a starved host a guest's clock may run ahead.
+        self._loaded = self._start
         self._position = 0
 
     def _read_entry(self, entry: Entry) -> None:
@@ -138,12 +140,14 @@ class Timeline:
         stamp = _stamp_of(happening)
         if stamp is not None:
             self._booted = min(self._booted, happening.at - stamp)
+        elif self._booted == math.inf and isinstance(happening, ConsoleLine):
+            self._loaded = happening.at
         for milestone in [open_one for open_one in self._open if open_one.passed(happening)]:
             self._open.remove(milestone)
             self._passed.append((milestone.name, happening.at, stamp))
 
     def _time_of(self, at: float, stamp: float | None) -> float:
-        return at if stamp is None else min(at, self._booted + stamp)
+        return at if stamp is None else min(at, max(self._booted, self._loaded) + stamp)
 
 
 def _stamp_of(happening: Happening) -> float | None:

@@ -22,7 +22,7 @@ def write_run(folder: Path, name: str = "run", *, boots: int = 3, slow: float = 
     journal.write(Figure("order.py::test_good", "modules", 11, ""))
     for test in ("good", "bad", "skipped"):
         journal.write(
-            Planned(f"order.py::test_{test}", "It is in order.", f"It {test}s. {HOSTILE}", f"def test_{test}(): ...\n")
+            Planned(f"order.py::test_{test}", "It is in order.", f"It {test}s. {HOSTILE}", f"def test_{test}(): ...\n" * 80)
         )
     for number in range(boots):
         late = slow + 0.1 * (number % 3)

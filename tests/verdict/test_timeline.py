@@ -105,6 +105,13 @@ def test_a_whole_boot_passes_every_milestone_in_order() -> None:
     assert [entry.after for entry in found] == sorted(entry.after for entry in found)
 
 
+def test_a_guests_clock_that_runs_ahead_puts_no_stage_before_the_firmware() -> None:
+    init, ready = "[    2.500000] Run /init as init process", "[   90.000000] eth0: link becomes ready"
+    lines = [(_LINES[FIRMWARE][0], 16.0), (_LINES[KERNEL][0], 22.0), (init, 38.0), (ready, 60.0)]
+    found = passed(BOOT, [ConsoleLine(line, at=100 + at) for line, at in lines], 100)
+    assert found == [Passed("firmware", 16.0), Passed("kernel", 16.0), Passed("init", 18.5)]
+
+
 def test_budgets_never_shrink_along_the_way() -> None:
     assert [milestone.within for milestone in BOOT] == sorted(milestone.within for milestone in BOOT)
 
