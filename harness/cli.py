@@ -180,12 +180,12 @@ def _check(options: argparse.Namespace) -> int:
     if kubelet_rules.at_hand() is None and not options.no_build:
         _build_kubelet_rules(folder)
     readings = manifest.read_all(options.files)
+    lacking = _lacks_memory(readings, options.memory) if options.memory else ""
     for reading in readings:
         for finding in reading.findings:
             _say(finding.at(reading.file))
-        if not reading.errors:
+        if not reading.errors and not lacking:
             _say(f"{reading.file}: ok")
-    lacking = _lacks_memory(readings, options.memory) if options.memory else ""
     if lacking:
         _say(f"{', '.join(str(reading.file) for reading in readings)}: {lacking}")
     if its_own := kubelet_rules.at_hand():

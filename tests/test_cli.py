@@ -70,6 +70,7 @@ def test_check_says_whether_a_node_has_room_for_what_pods_request(
     assert main(["check", "one.yaml", "two.yaml", "--memory", size]) == status
     said = capsys.readouterr().out
     assert ("the pods request 1200 MiB of memory (one 600 MiB, two 600 MiB), the node has 1024 MiB" in said) == bool(status)
+    assert ("one.yaml: ok" in said) == (not status)
 
 
 def test_check_reads_what_comes_on_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
