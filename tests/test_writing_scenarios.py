@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import pytest
 
@@ -15,6 +17,8 @@ from harness.lab.questions import Questions
 from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/writing-scenarios.md").read_text()
@@ -39,8 +43,21 @@ OURS = {
     "name",
     "started",
     "awaited",
+    "disk_as_it_is",
 }
-OURS |= {"enter", "leave", "pods_given", "was_started", "slowness", "timeline", "disk", "keep_disk", "close", "full_disk"}
+OURS |= {
+    "enter",
+    "leave",
+    "pods_given",
+    "was_started",
+    "slowness",
+    "timeline",
+    "disk",
+    "disk_as_it_is",
+    "keep_disk",
+    "close",
+    "full_disk",
+}
 ANSWERS = {
     "uname": b"Linux\n",
     "cat /host/var/log/a note.txt": b"kept",
@@ -101,6 +118,9 @@ class FakeNode(Questions):
     @property
     def boot(self) -> Boot:
         return FakeBoot()  # type: ignore[return-value]
+
+    def until(self, condition: Callable[[], T], what: str, within: float | None = None) -> T:
+        return self.boot.until(condition, what, within or 60.0)
 
 
 def test_the_page_has_examples() -> None:

@@ -47,7 +47,7 @@ def test_its_runs_and_their_folder_end_with_it(how: signal.Signals, tmp_path: Pa
     scenarios.mkdir()
     temporary.mkdir()
     (scenarios / "slow.py").write_text(_SCENARIO)
-    (scenarios / "conftest.py").write_text('def pytest_addoption(parser): parser.addoption("--artifacts")\n')
+    (scenarios / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n')
     # As a job in the background has it.
     ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     running = subprocess.Popen(

@@ -9,7 +9,7 @@ from faults.sabotage import Surroundings
 
 _ROOT = Path(__file__).parents[2]
 _CONFTEST = """
-def pytest_addoption(parser): parser.addoption("--artifacts")
+pytest_plugins = ["harness.plugin"]
 def pytest_sessionfinish(session): session.exitstatus = {status}
 """
 
