@@ -63,7 +63,7 @@ prove: packages-run qemu image ## Qualify the reference image, a slower one and 
 	$(BIN)/python -m pytest tests/qualification/proof.py -v -s $(PYTEST_FLAGS)
 
 test: packages-test qemu lint ## Check style and types, run the unit tests
-	$(BIN)/python -m pytest tests --timeout 300 $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests -n $$(nproc) --timeout 300 $(PYTEST_FLAGS)
 
 lint: venv ## Check style and types
 	$(BIN)/ruff check
