@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faults.fault import Fault
-from faults.sabotage import Act, InTheBoot, Qemu, command
+from faults.sabotage import InTheBoot, Qemu, command
 from faults.scenario import COLD
 from faults.stage import Stage
 from harness.errors import Party
@@ -75,14 +75,14 @@ FAULTS = {
         "the firmware found nothing to boot.*; the machine has no disk",
     ),
     "machine-slow-disk": Fault(
-        "dhcp.py::test_three_sides_of_the_lease_agree",
-        Act("a disk that does one thing a second", _slow_down),
+        COLD,
+        InTheBoot("a disk that does one thing a second as the kernel starts", KERNEL, _slow_down),
         "the host's disk is too slow: a request takes",
         Party.HOST,
-        Stage.STARTING,
+        Stage.BOOTING,
     ),
-    "machine-clock": _starting(
-        Qemu("a clock of 2016", _instead("base=utc", "base=2016-01-01T00:00:00")), "the node's clock is wrong: it says 2016"
+    "machine-clock": Fault(
+        COLD, Qemu("a clock of 2016", _instead("base=utc", "base=2016-01-01T00:00:00")), "the node's clock is wrong by -"
     ),
     "machine-no-card": _starting(Qemu("a machine without a NIC", _without_device("virtio-net-pci,")), "the machine has no NIC"),
     "machine-other-card": _starting(

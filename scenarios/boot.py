@@ -1,5 +1,6 @@
 """A node boots by UEFI from its NVMe disk, and is what kiOS promises: three programs, and pods (kiOS documentation)."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
         assert entry.after <= milestone.within * node.slowness, f"{entry.name} came after {entry.after:.0f} s"
     assert node.run("ls -d /sys/firmware/efi").status == 0, "the kernel was not started by UEFI"
     assert "nvme" in node.succeed("readlink -f /sys/class/block/nvme0n1/device")
+    ahead = int(node.succeed("clock")) / 1e9 - time.time()
+    assert abs(ahead) < 3600, f"the node's clock is wrong by {ahead:.0f} s"
 
 
 @pytest.mark.cold
