@@ -166,7 +166,9 @@ FAULTS = {
         r"container resize2fs of pod node ended with status 1(?!.*too many block group)",
         stage=Stage.STARTING,
     ),
-    "resize-2-tib-of-1-kib": Fault("resize.py::test_sparse_disk_of_2_tib", OnVariant("a"), "too many block group descriptors"),
+    "resize-2-tib-of-1-kib": Fault(
+        "resize.py::test_sparse_disk_of_2_tib", OnVariant("a"), "too many block group descriptors", stage=Stage.STARTING
+    ),
     "disk-cut": _refused(of_image("an image that was cut off", _cut), "it is truncated", Party.TEST),
     "disk-table": _refused(
         of_image("an image without a partition table", lambda image: _overwrite(image, 512, bytes(34 * 512))),

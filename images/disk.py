@@ -143,6 +143,8 @@ def _make_data(data: Path, part: Path, size: int, options: Sequence[str], log: P
             "-d",
             data,
             part,
+            # Said, it is kept as it is: of a file's own size mke2fs leaves what is no whole number of pages.
+            f"{size >> 10}k",
         ],
         log=log,
         env={"SOURCE_DATE_EPOCH": "0"},
