@@ -55,6 +55,10 @@ def test_another_command_line_is_for_nodes_that_boot(name: str) -> None:
     assert FAULTS[name].scenario in marked("cold")
 
 
+def test_every_fault_was_seen_caught_and_named() -> None:
+    assert [name for name in FAULTS if not (name in SEEN and SEEN[name].is_named)] == []
+
+
 @pytest.mark.parametrize("name", SEEN)
 def test_what_was_seen_could_be_of_no_other_fault(name: str) -> None:
     assert SEEN[name].is_named, SEEN[name].wrong
