@@ -3,13 +3,13 @@
 import pytest
 
 from harness.serial import console_pod
-from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Feed, Happening
-from harness.verdict.judge import Patience, wait
+from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening
+from harness.verdict.judge import wait
 from harness.verdict.outcome import Contradicted, Met, TooLate
 from harness.verdict.situation import Awaited
 from harness.verdict.timeline import container_done
+from tests.verdict.heard import NOW, fed, never
 
-_NOW = Patience(within=0, silence=10)
 # A pod of which nothing is started again: its first failure is its last.
 _NODE = Awaited("node", "default", "Never")
 
@@ -22,16 +22,6 @@ def line(status: int, words: str = "words", pod: str = "node", namespace: str = 
     state = read(ConsoleLine(told, at=7.0))
     assert state is not None
     return state
-
-
-def fed(*happenings: Happening) -> Feed:
-    feed = Feed()
-    feed.publish_all(happenings)
-    return feed
-
-
-def never(_: Happening) -> bool:
-    return False
 
 
 @pytest.mark.parametrize(
@@ -83,7 +73,7 @@ def test_its_greeting_opens_the_console() -> None:
 
 
 def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
-    outcome = wait(fed(line(1, "no such disk")), never, _NOW, needed=[_NODE])
+    outcome = wait(fed(line(1, "no such disk")), never, NOW, needed=[_NODE])
     assert isinstance(outcome, Contradicted)
     assert outcome.by == "container parted of pod node ended with status 1: no such disk"
 
@@ -96,11 +86,11 @@ def test_a_failure_on_the_console_ends_the_wait_for_its_pod() -> None:
     ],
 )
 def test_a_wait_goes_on_at(told: Happening) -> None:
-    assert wait(fed(told), never, _NOW, needed=[_NODE]) == TooLate(0)
+    assert wait(fed(told), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
 def test_status_0_is_work_done() -> None:
-    assert wait(fed(line(0)), container_done("default", "node", "parted"), _NOW, needed=[_NODE]) == Met(line(0))
+    assert wait(fed(line(0)), container_done("default", "node", "parted"), NOW, needed=[_NODE]) == Met(line(0))
 
 
 @pytest.mark.parametrize(
