@@ -6,6 +6,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -38,6 +39,8 @@ _TOOLS = {
 def main() -> int:
     """Runs the command line; returns its exit status: EX_DATAERR (sysexits.h) where what was handed in cannot be used."""
     arguments = _parser().parse_args()
+    # Ended as by Ctrl-C, so that what a build started ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         print(arguments.run(arguments))
     except BuildError as failed:

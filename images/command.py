@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,18 +33,24 @@ def run(
         output.write(f"$ {' '.join(map(str, argv))}\n".encode())
         output.flush()
         try:
-            process = subprocess.run(
+            process = subprocess.Popen(
                 [str(word) for word in argv],
                 cwd=cwd,
                 env=environment,
-                input=stdin,
-                stdin=subprocess.DEVNULL if stdin is None else None,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                check=False,
+                process_group=0,
             )
         except FileNotFoundError as missing:
             raise BuildError(f"{argv[0]} is not installed.", "Install it: make image names all packages.") from missing
+    try:
+        process.communicate(stdin)
+    except BaseException:
+        # A compiler's driver leaves what it started behind: a build that was ended would go on for minutes.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
     if process.returncode:
         raise BuildError(f"{Path(argv[0]).name} failed with status {process.returncode}:\n{_end_of(log)}", f"Whole log: {log}")
 
