@@ -1,20 +1,20 @@
 """The figures: each function makes its measurement and yields what it found."""
 
 import json
-import re
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lab import NODE_POD, Lab
 from harness.lab.node import Node
 from harness.verdict.feed import ContainerState, Happening, ShellAnswer
+from harness.vm.machine import Channels
 
 _ROOT = Path(__file__).parent.parent
 _REPEATS = 5
@@ -22,6 +22,7 @@ _CLONES = 10
 # Single boots differ by some seconds.
 _PAIRS = 6
 _GROWN = "resized filesystem to"
+_GROWN_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -106,40 +107,40 @@ def overhead(lab: Lab) -> Iterator[Figure]:
         with closing(lab.maker()) as maker:
             node = maker.prepare(maker.order(lab.image, [NODE_POD]))
             node.start()
-            node.wait(_GROWN, within=300)
+            node.wait(_GROWN, within=_GROWN_SECONDS)
             through.append(time.monotonic() - node.boot.started)
-            argv = json.loads((node.boot.artifacts / "argv.json").read_text())
         with closing(lab.maker()) as maker:
-            twin = maker.prepare(maker.order(lab.image, [NODE_POD]))
-            bare.append(_bare(_with_files_of(argv, twin), lab.folder / "bare.pcap"))
+            bare.append(_bare(lab, maker.prepare(maker.order(lab.image, [NODE_POD]))))
     yield Figure("boot to grown disk: through the harness", statistics.median(through), "s")
     yield Figure("boot to grown disk: bare QEMU and a loop on its serial port", statistics.median(bare), "s")
     yield Figure("through the harness / bare", statistics.median(through) / statistics.median(bare), "x", goal=1.05)
 
 
-def _with_files_of(argv: list[str], node: Node) -> list[str]:
-    """A command line with another node's disk and variables in the place of its own."""
-    own = {"disk.qcow2": node.overlay, "variables.fd": node.variables}
-    return [re.sub(r"(?<=filename=)\S+/(disk\.qcow2|variables\.fd)$", lambda m: str(own[m[1]]), word) for word in argv]
+def _bare(lab: Lab, node: Node) -> float:
+    """Seconds from QEMU's start to the line, with nothing around it but what starts it and reads its serial port.
 
-
-def _bare(argv: list[str], capture: Path) -> float:
-    """Seconds from QEMU's start to the line, with nothing around it but what starts it and reads its serial port."""
-    ours, theirs = socket.socketpair()
-    qmp, qmp_theirs = socket.socketpair()
-    fds = {"qmp": qmp_theirs.fileno(), "console": theirs.fileno()}
-    argv = [re.sub(r"^(socket,id=(qmp|console),fd=)\d+", lambda m: m[1] + str(fds[m[2]]), word) for word in argv]
-    argv = [re.sub(r"(?<=,file=)\S+\.pcap$", str(capture), word) for word in argv]
-    began = time.monotonic()
-    with subprocess.Popen(argv, pass_fds=fds.values(), stderr=subprocess.DEVNULL) as process, ours, qmp, theirs, qmp_theirs:
+    Raises TimeoutError when the line does not come, and EOFError when QEMU ends before.
+    """
+    with ExitStack() as open_ones:
+        ours, theirs, qmp, qmp_theirs = map(open_ones.enter_context, (*socket.socketpair(), *socket.socketpair()))
+        words = lab.command_line(node, Channels(qmp=qmp_theirs.fileno(), console=theirs.fileno()))
+        began = time.monotonic()
+        process = open_ones.enter_context(
+            subprocess.Popen(words, pass_fds=[theirs.fileno(), qmp_theirs.fileno()], stderr=subprocess.DEVNULL)
+        )
+        open_ones.callback(process.kill)
+        # What QEMU alone holds open says by its end that QEMU ended.
+        theirs.close()
+        qmp_theirs.close()
         for command in ("qmp_capabilities", "cont"):
             qmp.sendall(json.dumps({"execute": command}).encode())
         heard = b""
         while _GROWN.encode() not in heard:
-            heard += ours.recv(65536)
-        seconds = time.monotonic() - began
-        process.kill()
-    return seconds
+            ours.settimeout(max(began + _GROWN_SECONDS - time.monotonic(), 0.001))
+            if not (came := ours.recv(65536)):
+                raise EOFError("QEMU ended before the filesystem was resized")
+            heard += came
+        return time.monotonic() - began
 
 
 ALL: tuple[Callable[[Lab], Iterator[Figure]], ...] = (commands, preparation, cold_and_warm, overhead)

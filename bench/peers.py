@@ -16,7 +16,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from harness.verdict.feed import Feed
 from harness.verdict.goal import LineMatching
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.outcome import Met
-from harness.vm.machine import Channels, Files, argv
+from harness.vm.machine import Channels
 
 _ROOT = Path(__file__).parent.parent
 _PYTHON = _ROOT / ".venv-bench/bin/python"
@@ -144,14 +143,8 @@ def _clone_answers(lab: Lab) -> float:
 
 
 def _bare_machine(lab: Lab, node: Node) -> list[str]:
-    """The node's own command line, without what each peer does its own way: channels, and the start from a stop.
-
-    Peers start QEMU itself, without what confines its guest.
-    """
-    host = lab.host
-    files = Files(host.firmware.code, node.variables, node.overlay, lab.folder / "peer.pcap")
-    machine = replace(node.order.machine, network="open")
-    words = argv(host.qemu.path, machine, host.accelerator, files, Channels(qmp=0, console=0))
+    """The node's own command line, without what each peer does its own way: channels, and the start from a stop."""
+    words = lab.command_line(node, Channels(qmp=0, console=0))
     words.remove("-S")
     return words[: words.index("-chardev")]
 
