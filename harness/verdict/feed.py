@@ -196,8 +196,9 @@ class Feed:
 
     def publish_text(self, text: str, at: float) -> None:
         """Adds whole lines of the console's, without the last one's line end, and wakes everybody who waits."""
+        count = text.count("\n") + 1
         with self._changed:
-            self._add(ConsoleText(text, text.count("\n") + 1, at), text.count("\n") + 1)
+            self._add(ConsoleText(text, count, at), count)
             self._changed.notify_all()
 
     def since(self, position: int) -> list[Happening]:

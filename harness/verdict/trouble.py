@@ -22,7 +22,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class _Kind:
-    """`word` is in every line of the kind."""
+    """`word` is in every line of the kind: the longer it is, the faster a flood is searched for it."""
 
     word: str
     pattern: re.Pattern[str]
@@ -40,40 +40,44 @@ def _kernel_end(word: str, pattern: str, cause: str) -> _Kind:
 
 
 _OF_KERNEL = (
-    _kernel_end("panic", r"(?:.*: )?Kernel panic - not syncing: ?(?P<why>.*)", "kernel panic: {why}"),
-    _kernel_end("mount root", r"(?P<why>.*Unable to mount root fs.*)", "the kernel finds no root: {why}"),
-    _kernel_end("Oops", r"(?:.*: )?(?P<why>Oops: .*)", "kernel oops: {why}"),
-    _kernel_end("BUG:", r"(?:.*: )?(?P<why>BUG: (?:unable to handle|kernel NULL).*)", "kernel oops: {why}"),
-    _kernel_end("general protection", r"(?:.*: )?(?P<why>general protection fault.*)", "kernel oops: {why}"),
-    _kernel_end("cannot mount the data", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
+    _kernel_end("Kernel panic - not syncing", r"(?:.*: )?Kernel panic - not syncing: ?(?P<why>.*)", "kernel panic: {why}"),
+    _kernel_end("Unable to mount root fs", r"(?P<why>.*Unable to mount root fs.*)", "the kernel finds no root: {why}"),
+    _kernel_end("Oops: ", r"(?:.*: )?(?P<why>Oops: .*)", "kernel oops: {why}"),
+    _kernel_end("BUG: ", r"(?:.*: )?(?P<why>BUG: (?:unable to handle|kernel NULL).*)", "kernel oops: {why}"),
+    _kernel_end("general protection fault", r"(?:.*: )?(?P<why>general protection fault.*)", "kernel oops: {why}"),
+    _kernel_end("cannot mount the data partition", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
     # A host that is too busy can make a kernel say these.
     _kernel(
-        "soft lockup",
+        "BUG: soft lockup - CPU#",
         r"(?:.*: )?BUG: soft lockup - CPU#(?P<cpu>\d+) stuck for (?P<time>\d+)s!(?: \[(?P<who>[^]]*)\])?",
         "soft lockup: CPU {cpu} was stuck for {time} s in {who}",
     ),
     _kernel("detected stall", r"(?:.*: )?INFO: (?P<why>rcu.*detected stalls?.*)", "the kernel's CPUs are stuck: {why}"),
     _kernel(
-        "blocked for more",
+        " blocked for more than ",
         r"(?:.*: )?INFO: task (?P<who>\S+):\d+ blocked for more than (?P<time>\d+) seconds",
         "hung task: {who} was blocked for more than {time} s",
     ),
     _kernel(
-        "emory cgroup out of",
+        "Memory cgroup out of memory: Killed process ",
         r"(?:.*: )?Memory cgroup out of memory: Killed process \d+ \((?P<who>.*?)\)",
         "out of memory within a pod's limit: the kernel killed {who}",
     ),
     _kernel(
-        "Out of memory",
+        "Out of memory: Killed process ",
         r"(?:.*: )?Out of memory: Killed process \d+ \((?P<who>.*?)\)",
         "out of memory: the kernel killed {who}",
     ),
     _kernel(
-        "EXT4-fs error",
+        "EXT4-fs error (device ",
         r"(?:.*: )?EXT4-fs error \(device (?P<where>[^)]*)\): (?P<why>.*)",
         "filesystem error on {where}: {why}",
     ),
-    _kernel("read-only", r"EXT4-fs \((?P<where>[^)]*)\): Remounting filesystem read-only", "{where} was remounted read-only"),
+    _kernel(
+        "Remounting filesystem read-only",
+        r"EXT4-fs \((?P<where>[^)]*)\): Remounting filesystem read-only",
+        "{where} was remounted read-only",
+    ),
     _kernel(
         "EXT4-fs (",
         r"EXT4-fs \((?P<where>[^)]*)\): (?P<why>VFS: Can't find ext4 filesystem|unable to read superblock|bad geometry.*|"
@@ -81,12 +85,12 @@ _OF_KERNEL = (
         "{where} cannot be mounted: {why}",
     ),
     _kernel("error, dev ", r".*(?:I/O|medium|timeout|target) error, dev (?P<where>\w+),.*", "input/output error on {where}"),
-    _kernel("nvme", r"nvme (?P<where>\w+): (?P<why>.*(?:timeout|controller is down|Device not ready).*)", "{where}: {why}"),
+    _kernel("nvme ", r"nvme (?P<where>\w+): (?P<why>.*(?:timeout|controller is down|Device not ready).*)", "{where}: {why}"),
 )
 # What a firmware (EDK II, BdsDxe) says of an entry that it cannot load or start; the kernel says none of it.
 _REFUSED = re.compile(r"^BdsDxe: failed to (?:load|start) Boot0000 .*: (?!Not Found)(?P<why>[A-Z][\w ]*)$")
 _NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000)")
-_OF_FIRMWARE = ("UEFI Inter", "Shell>", "BdsDxe")
+_OF_FIRMWARE = ("UEFI Interactive Shell", "Shell>", "BdsDxe: ")
 
 WORDS = (*(kind.word for kind in _OF_KERNEL), *_OF_FIRMWARE)
 
