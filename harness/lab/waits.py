@@ -13,7 +13,7 @@ from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Restored
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
-from harness.verdict.judge import Judge, Patience
+from harness.verdict.judge import Judge, Moment, Patience
 from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
 from harness.verdict.situation import Awaited, KubeletsWord, Needed
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
@@ -47,9 +47,10 @@ class Waits:
         witnesses: Callable[[], Witnesses],
     ) -> None:
         self.pods = list(expectation.pods)
-        self._feed, self._started, self._expectation, self._frozen = feed, started, expectation, frozen
-        self._full_disk, self._look, self._witnesses = full_disk, look, witnesses
-        self._expected_since = {pod.name: started for pod in expectation.pods}
+        self._feed, self._expectation, self._frozen = feed, expectation, frozen
+        self._lost, self._full_disk, self._look, self._witnesses = lost, full_disk, look, witnesses
+        self._started = Moment(started)
+        self._expected_since = {pod.name: self._started for pod in expectation.pods}
         self._judge = Judge(feed, lost)
         self._timeline = Timeline(feed, started)
         self._cursor = 0
@@ -67,7 +68,7 @@ class Waits:
     def expect(self, pod: StaticPod) -> None:
         """Adds a pod to those that are waited for."""
         self.pods.append(pod)
-        self._expected_since[pod.name] = time.monotonic()
+        self._expected_since[pod.name] = Moment(time.monotonic(), self._lost())
 
     def passed(self) -> list[Passed]:
         """The milestones passed so far; those of the node that the run went on from come first."""
@@ -92,17 +93,13 @@ class Waits:
 
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
         patience = self._patience(goal.within if within is None else within)
-        left = patience
-        if within is None:
-            since = self._expected_since.get(goal.name.partition("/")[0], self._started)
-            left = replace(patience, within=max(0.0, since + patience.within - time.monotonic()))
+        # A budget runs on through the waits for what comes before.
+        since = self._expected_since.get(goal.name.partition("/")[0], self._started) if within is None else None
         proofs = _any_of(goal.name, self._proofs_of(goal))
         needed: list[Needed] = [*self._awaited(), *([KubeletsWord()] if goal.told_by_kubelet else [])]
-        outcome = self._judge.wait(proofs, left, needed=needed, condition=self._looks)
+        outcome = self._judge.wait(proofs, patience, needed=needed, condition=self._looks, begun=since)
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
-        if isinstance(outcome, TooLate):
-            outcome = replace(outcome, within=patience.within)
         raise self._failure(outcome, f"milestone {goal.name}")
 
     def until(self, condition: Callable[[], T], what: str, within: float, seen: Callable[[], str]) -> T:

@@ -25,6 +25,14 @@ class Patience:
     silence: float
 
 
+@dataclass(frozen=True)
+class Moment:
+    """When something began, as `time.monotonic`, and for how many seconds the host had kept QEMU from running by then."""
+
+    at: float
+    lost: float = 0.0
+
+
 class Judge:
     """What waits for one node. It hears each happening once: a wait costs what has happened since the one before.
 
@@ -45,12 +53,14 @@ class Judge:
         since: int = 0,
         needed: Sequence[Needed] = (),
         condition: Callable[[], bool] = lambda: False,
+        begun: Moment | None = None,
     ) -> Outcome:
         """Waits until a happening at or behind position `since` meets the goal, the condition holds, or neither can any more.
 
-        `needed` is that on which that depends. What happened before and was recovered from ends nothing.
+        `needed` is that on which that depends. What happened before and was recovered from ends nothing. The time runs from
+        when it has `begun`, by default now: what the host took since then is given back, whichever wait it was taken from.
         """
-        clock = Clock(patience, self._lost)
+        clock = Clock(patience, self._lost, begun)
         tested = since
         while True:
             outcome, tested = self._hear(goal, tested, needed, clock)
@@ -146,10 +156,10 @@ def _is_idle(entry: Entry, words_tell: Callable[[str], bool], goal: Callable[[Ha
 class Clock:
     """The time of one wait, without what the host took from QEMU."""
 
-    def __init__(self, patience: Patience, lost: Callable[[], float]) -> None:
+    def __init__(self, patience: Patience, lost: Callable[[], float], begun: Moment | None = None) -> None:
         self._patience, self._lost = patience, lost
-        self._began = self._last = time.monotonic()
-        self._lost_before = self._lost_at_last = lost()
+        self._last, self._lost_at_last = time.monotonic(), lost()
+        self._begun = begun or Moment(self._last, self._lost_at_last)
 
     def heard(self, at: float) -> None:
         """Something was heard from the node."""
@@ -160,7 +170,7 @@ class Clock:
         """That the time is over, or nothing was heard for too long."""
         now = time.monotonic()
         lost, lost_in_silence = self._stretch()
-        if now - self._began - lost >= self._patience.within:
+        if now - self._begun.at - lost >= self._patience.within:
             return TooLate(self._patience.within, lost)
         if now - self._last - lost_in_silence >= self._patience.silence:
             return Stalled(now - self._last - lost_in_silence, lost_in_silence)
@@ -173,7 +183,7 @@ class Clock:
         return max(
             0.0,
             min(
-                self._began + lost + self._patience.within - now,
+                self._begun.at + lost + self._patience.within - now,
                 self._last + lost_in_silence + self._patience.silence - now,
             ),
         )
@@ -181,7 +191,7 @@ class Clock:
     def _stretch(self) -> tuple[float, float]:
         now = self._lost()
         most = (_LONGEST_STRETCH - 1) * self._patience.within
-        return min(now - self._lost_before, most), min(now - self._lost_at_last, most)
+        return min(now - self._begun.lost, most), min(now - self._lost_at_last, most)
 
 
 def wait(

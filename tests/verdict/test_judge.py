@@ -16,7 +16,7 @@ from harness.verdict.feed import (
     QemuExit,
 )
 from harness.verdict.goal import LineMatching
-from harness.verdict.judge import Judge, Patience, wait
+from harness.verdict.judge import Judge, Moment, Patience, wait
 from harness.verdict.outcome import (
     GuestDied,
     Met,
@@ -90,6 +90,16 @@ def test_a_host_that_takes_the_cpu_stretches_the_wait_and_is_at_fault() -> None:
     assert time.monotonic() - began == pytest.approx(0.3, abs=0.2)
     assert party(outcome) is Party.HOST
     assert isinstance(error(outcome, "late"), HarnessError)
+
+
+def test_what_the_host_took_before_the_wait_began_is_given_back_too() -> None:
+    """A budget that began with an earlier wait: nine of its ten seconds were the host's."""
+    begun = Moment(time.monotonic() - 10)
+    judge = Judge(Feed(), lost=lambda: 9.0)
+    assert isinstance(judge.wait(never, Patience(within=0.5, silence=30), begun=begun), TooLate)
+    with published_later(feed := Feed(), lambda: ConsoleLine("login:")):
+        met = Judge(feed, lost=lambda: 9.0).wait(says("login"), Patience(within=5, silence=30), begun=begun)
+    assert isinstance(met, Met)
 
 
 def test_the_first_in_the_feed_wins() -> None:
