@@ -7,6 +7,7 @@ import io
 import lzma
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,9 @@ _TRAILER = b"TRAILER!!!"
 _CHUNK = 1 << 16
 _DECODER_MEMORY = 256 << 20
 _OTHERS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\x02!L\x18": "LZ4"}
+# Its number and its device's, of two numbers.
+_Inode = tuple[int, int, int]
+_NO_INODE: _Inode = (0, 0, 0)
 # As the kernel knows LZMA: lc=3, lp=0, pb=2, and a dictionary of whole 256 bytes (lib/decompress.c).
 _LZMA = b"\x5d\x00"
 
@@ -62,6 +66,16 @@ def archive(files: Tree) -> bytes:
 
 class UnfitError(Exception):
     """Why it is no initramfs."""
+
+
+@dataclass
+class _File:
+    """What is wanted of a file. Of several names one comes with the content, and the others with none (kernel,
+    init/initramfs.c, maybe_link).
+    """
+
+    paths: list[PurePosixPath] = field(default_factory=list)
+    content: bytes = b""
 
 
 class _Decoded(io.RawIOBase):
@@ -122,35 +136,43 @@ def _next_head(stream: io.BufferedReader) -> bytes:
 def _entries(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
     """One archive's files, from behind its first magic; the stream is left behind its trailer."""
     magic = _MAGICS[0]
+    linked: dict[_Inode, _File] = {}
     while magic in _MAGICS:
-        mode, size, name = _header(stream)
+        mode, size, name, inode = _header(stream)
         if name == _TRAILER:
             return
         path = PurePosixPath("/", *(part for part in PurePosixPath(name.decode(errors="surrogateescape")).parts if part != "/"))
+        file = linked.get(inode) or _File()
         if stat.S_ISREG(mode) and wanted(path):
-            if size > MOST_OF_A_FILE:
-                raise UnfitError(f"its {path} has {size} bytes, where no more than {MOST_OF_A_FILE} are read")
-            yield path, _exactly(stream, size)
+            file.paths.append(path)
+            if any(inode):
+                linked[inode] = file
+        if size > MOST_OF_A_FILE and file.paths:
+            raise UnfitError(f"its {path} has {size} bytes, where no more than {MOST_OF_A_FILE} are read")
+        if size and file.paths:
+            file.content = _exactly(stream, size)
         else:
             _leave_out(stream, size)
+        yield from ((each, file.content) for each in file.paths)
         _leave_out(stream, -size % 4)
         magic = _exactly(stream, len(magic))
     raise UnfitError(f"where a file of its archive should begin is {magic!r}")
 
 
-def _header(stream: io.BufferedReader) -> tuple[int, int, bytes]:
-    """Mode, size and name of the file that comes next."""
+def _header(stream: io.BufferedReader) -> tuple[int, int, bytes, _Inode]:
+    """Mode, size, name and inode of the file that comes next; that of a file with one name is nothing but zeros."""
     text = _exactly(stream, _HEADER - len(_MAGICS[0]))
     try:
         fields = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
     except ValueError as damaged:
         raise UnfitError("a header of its archive is damaged") from damaged
-    mode, size, length = fields[1], fields[6], fields[11]
+    mode, links, size, length = fields[1], fields[4], fields[6], fields[11]
+    inode = (fields[0], fields[7], fields[8]) if links > 1 and stat.S_ISREG(mode) else _NO_INODE
     if not 1 <= length <= _LONGEST_NAME:
         raise UnfitError(f"a name in its archive has {length} bytes")
     name = _exactly(stream, length).rstrip(b"\0")
     _leave_out(stream, -(_HEADER + length) % 4)
-    return mode, size, name
+    return mode, size, name, inode
 
 
 def _exactly(stream: io.BufferedReader, size: int) -> bytes:

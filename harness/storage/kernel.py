@@ -4,10 +4,12 @@ Where it is comes from the kernel's Documentation/arch/x86/boot.rst: the boot he
 is found in the unpacked kernel by what an archive begins with, which no symbol tells any more.
 """
 
+import bz2
 import io
 import lzma
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -15,6 +17,11 @@ from pathlib import PurePosixPath
 from harness import tools
 from harness.errors import HarnessError
 from harness.storage import cpio
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _MAGIC, _PROTOCOL = b"HdrS", 0x208
 _SECTOR = 512
@@ -26,6 +33,7 @@ _WITHIN = 120.0
 # Read as hostile: kiOS's has 180 MiB. LZ4's old format has 8 MiB in each of its blocks (lz4's lz4_Frame_format.md).
 _MOST = 1 << 30
 _LZ4_BLOCK = 8 << 20
+_DAMAGE = (lzma.LZMAError, zlib.error, zstd.ZstdError, struct.error, OSError, EOFError, ValueError, MemoryError, HarnessError)
 
 
 class KernelError(Exception):
@@ -65,7 +73,7 @@ def _unpacked(payload: bytes) -> bytes:
         if payload.startswith(magic):
             try:
                 return unpack(payload)
-            except (lzma.LZMAError, zlib.error, struct.error, MemoryError, HarnessError) as damaged:
+            except _DAMAGE as damaged:
                 raise KernelError(f"it cannot be unpacked: {damaged}") from damaged
     raise KernelError(f"it is packed in a way that is not known here, beginning with {payload[:6].hex()}")
 
@@ -82,6 +90,14 @@ def _gzip(payload: bytes) -> bytes:
     return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(payload, _MOST)
 
 
+def _zstd(payload: bytes) -> bytes:
+    return zstd.ZstdDecompressor().decompress(payload, _MOST)
+
+
+def _bzip2(payload: bytes) -> bytes:
+    return bz2.BZ2Decompressor().decompress(payload, _MOST)
+
+
 def _lz4(payload: bytes) -> bytes:
     at, blocks = 4, 0
     while at < len(payload):
@@ -95,6 +111,8 @@ _PACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {
     b"\x5d\x00\x00": _lzma,
     b"\xfd7zXZ": _xz,
     b"\x1f\x8b": _gzip,
+    b"\x28\xb5\x2f\xfd": _zstd,
+    b"BZh": _bzip2,
     b"\x02!L\x18": _lz4,
     b"\x7fELF": bytes,
 }

@@ -84,6 +84,11 @@ _OF_KERNEL = (
         r".*checksum.*invalid.*|.*corrupted.*)",
         "{where} cannot be mounted: {why}",
     ),
+    # What was unpacked before stays: a node may come up without its user's files.
+    _kernel("nitramfs unpacking", r"Initramfs unpacking failed: (?P<why>.*)", "the kernel cannot unpack an initramfs: {why}"),
+    _kernel(
+        "is not initramfs", r"rootfs image is not initramfs \((?P<why>.*)\)", "the kernel cannot unpack an initramfs: {why}"
+    ),
     _kernel("error, dev ", r".*(?:I/O|medium|timeout|target) error, dev (?P<where>\w+),.*", "input/output error on {where}"),
     _kernel("nvme ", r"nvme (?P<where>\w+): (?P<why>.*(?:timeout|controller is down|Device not ready).*)", "{where}: {why}"),
 )

@@ -44,6 +44,27 @@ def test_later_archives_win_and_zeros_lie_between_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="no cpio is installed")
+def test_a_file_of_several_names_has_its_content_by_each(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc/kubernetes").mkdir(parents=True)
+    (tree / "etc/one").write_bytes(b"two names")
+    (tree / "etc/two").hardlink_to(tree / "etc/one")
+    (tree / "etc/empty").write_bytes(b"")
+    (tree / "etc/none").hardlink_to(tree / "etc/empty")
+    (tree / "etc/kubernetes/config.yaml").hardlink_to(tree / "etc/one")
+    names = b"./etc\n./etc/one\n./etc/kubernetes/config.yaml\n./etc/two\n./etc/empty\n./etc/none\n"
+    archive = subprocess.run(["cpio", "-oHnewc", "--quiet"], cwd=tree, input=names, capture_output=True, check=True).stdout
+    (tmp_path / "linked").write_bytes(archive)
+    linked = dict.fromkeys(map(PurePosixPath, ("/etc/one", "/etc/two")), b"two names") | {CONFIG: b"two names"}
+    assert cpio.read(tmp_path / "linked", everything) == {
+        **linked,
+        PurePosixPath("/etc/empty"): b"",
+        PurePosixPath("/etc/none"): b"",
+    }
+    assert cpio.read(tmp_path / "linked", lambda path: path == CONFIG) == {CONFIG: b"two names"}
+
+
+@pytest.mark.skipif(shutil.which("cpio") is None, reason="no cpio is installed")
 def test_cpio_itself_takes_what_is_packed(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()

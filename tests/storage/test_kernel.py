@@ -1,11 +1,13 @@
 """The initramfs inside a kernel: kernels made here, of a header and a packed payload, as the kernel's build lays them out."""
 
+import bz2
 import contextlib
 import gzip
 import lzma
 import random
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
@@ -14,6 +16,11 @@ import pytest
 from harness import tools
 from harness.storage import cpio, kernel
 from harness.storage.kernel import KernelError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _CONFIG = PurePosixPath("/etc/kubernetes/config.yaml")
 _FILES = {_CONFIG: b"kind: KubeletConfiguration\n", PurePosixPath("/bin/kubelet"): b"\x7fELF" * 1000}
@@ -42,8 +49,16 @@ def read(binary: bytes) -> dict[PurePosixPath, bytes]:
 
 @pytest.mark.parametrize(
     "pack",
-    [lambda content: lzma.compress(content, lzma.FORMAT_ALONE), lzma.compress, gzip.compress, lz4, bytes],
-    ids=["lzma", "xz", "gzip", "lz4", "plain"],
+    [
+        lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
+        lzma.compress,
+        gzip.compress,
+        zstd.compress,
+        bz2.compress,
+        lz4,
+        bytes,
+    ],
+    ids=["lzma", "xz", "gzip", "zstd", "bzip2", "lz4", "plain"],
 )
 def test_its_files_are_found_however_it_is_packed(pack: Callable[[bytes], bytes]) -> None:
     assert read(efi(pack(_VMLINUX))) == {_CONFIG: _FILES[_CONFIG]}
@@ -69,8 +84,13 @@ def test_what_cannot_be_read_is_told(binary: bytes, words: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_damaged_one_is_read_or_refused_in_words(seed: int) -> None:
-    chance, binary = random.Random(seed), bytearray(efi(lzma.compress(_VMLINUX, lzma.FORMAT_ALONE)))
+@pytest.mark.parametrize(
+    "pack",
+    [lambda content: lzma.compress(content, lzma.FORMAT_ALONE), zstd.compress, bz2.compress],
+    ids=["lzma", "zstd", "bzip2"],
+)
+def test_a_damaged_one_is_read_or_refused_in_words(pack: Callable[[bytes], bytes], seed: int) -> None:
+    chance, binary = random.Random(seed), bytearray(efi(pack(_VMLINUX)))
     for _ in range(chance.choice([1, 10, 100])):
         binary[chance.randrange(len(binary))] = chance.randrange(256)
     with contextlib.suppress(KernelError):

@@ -41,6 +41,10 @@ _SURVIVED = {
     "EXT4-fs (nvme0n1p2): Remounting filesystem read-only": "nvme0n1p2 was remounted read-only",
     "EXT4-fs (nvme0n1p2): VFS: Can't find ext4 filesystem": "nvme0n1p2 cannot be mounted: VFS: Can't find ext4 filesystem",
     "I/O error, dev nvme0n1, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2": "input/output error on nvme0n1",
+    "Initramfs unpacking failed: invalid magic at start of compressed archive": (
+        "the kernel cannot unpack an initramfs: invalid magic at start of compressed archive"
+    ),
+    "rootfs image is not initramfs (write error); looks like an initrd": "the kernel cannot unpack an initramfs: write error",
     "critical medium error, dev nvme0n1, sector 2048 op 0x0:(READ)": "input/output error on nvme0n1",
     "nvme nvme0: I/O tag 12 (100c) QID 1 timeout, aborting req_op:READ(0) size:4096": (
         "nvme0: I/O tag 12 (100c) QID 1 timeout, aborting req_op:READ(0) size:4096"
