@@ -10,7 +10,6 @@ from images.cache import digest_of
 
 _ETC = Path(__file__).parent / "etc"
 _CONFIGURATION = rootfs.ETC / "kubernetes/config.yaml"
-_MANIFESTS = "etc/kubernetes/manifests"
 _STORE = "var/lib/containers/initial-storage"
 
 
@@ -18,7 +17,6 @@ def write(modules: Path, images: Sequence[oci.Built], file: Path) -> None:
     """Writes it as the one thing that kiOS's kernel unpacks: a cpio archive in LZMA."""
     tree, archive = file.with_name("tree"), file.with_name("tree.cpio")
     shutil.copytree(_ETC, tree / "etc")
-    (tree / _MANIFESTS).mkdir(parents=True)
     shutil.copyfile(_CONFIGURATION, tree / "etc/kubernetes/config.yaml")
     shutil.copytree(modules, tree / "lib/modules")
     storage.preload(images, tree / _STORE)

@@ -40,9 +40,9 @@ def test_its_images_are_found_where_its_storage_conf_says(made: Initramfs) -> No
     assert made.image_names() == {_NAME}
 
 
-def test_its_configuration_is_the_users_and_no_pod_is(made: Initramfs) -> None:
+def test_its_configuration_and_its_pod_are_the_users(made: Initramfs) -> None:
     assert b"staticPodPath: /etc/kubernetes/manifests" in (made.file_if_there(_ETC / "kubernetes/config.yaml") or b"")
-    assert made.folder(_ETC / "kubernetes/manifests") == []
+    assert made.folder(_ETC / "kubernetes/manifests") == ["node.yaml"]
 
 
 def test_another_configuration_is_another_initramfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
