@@ -23,4 +23,5 @@ def test_a_node_listens_on_the_kubelets_port_alone(ready_node: NewNode, figure: 
     figure("processes", int(node.succeed("ls -d /proc/[0-9]* | wc -l")), "")
     figure("memory in use", (memory["MemTotal"] - memory["MemAvailable"]) / 1024, "MiB")
     open_to_all = {int(port, 16) for address, port in listening if address not in LOOPBACK}
-    assert open_to_all == {10250}, f"there also listens {sorted(open_to_all - {10250})}"
+    kubelets = node.order.kubelet.port
+    assert open_to_all == {kubelets}, f"there also listens {sorted(open_to_all - {kubelets})}"

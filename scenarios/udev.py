@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import fails_with
 from harness.lab.maker import NewNode
+from harness.lab.node import Node
 from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -22,7 +23,7 @@ def test_hot_plugged_card_gets_its_driver(ready_node: NewNode, image: Disk) -> N
     node.add(UDEV_POD)
     node.wait_until_ready()
     node.wire.insert_card(DRIVER, MAC)
-    node.wait(f"{DRIVER} .*eth1")
+    node.until(lambda: has_eth1(node), f"{DRIVER} has made eth1 of the card")
     shown = node.succeed("readlink /sys/class/net/eth1/device/driver && cat /sys/class/net/eth1/address").splitlines()
     assert (shown[0].rpartition("/")[2], shown[1]) == (DRIVER, MAC)
 
@@ -32,5 +33,10 @@ def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
     node = ready_node(image, [NODE_POD])
     node.wire.insert_card(DRIVER, MAC)
     with fails_with("did not happen within"):
-        node.wait(f"{DRIVER} .*eth1", within=5)
+        node.until(lambda: has_eth1(node), f"{DRIVER} has made eth1 of the card", within=5)
     assert b"0x8086" in node.read("/sys/bus/pci/devices/0000:01:00.0/vendor"), "the card was not seen at all"
+
+
+def has_eth1(node: Node) -> bool:
+    """Whether the node has a second network interface."""
+    return node.run("test -e /sys/class/net/eth1").status == 0
