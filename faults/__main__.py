@@ -22,9 +22,11 @@ from faults.ledger import Seen
 from faults.sabotage import Outside, Surroundings
 from faults.table import FAULTS, SHORT
 from faults.verdict import Verdict
-from harness.errors import HarnessError
-from harness.lab import builder
+from harness.errors import HarnessError, InputError
+from harness.lab import builder, cache
+from harness.lab.generation import Belief, Generation
 from harness.lab.keeper import scratch
+from harness.lab.wanted import Wanted
 from harness.qualification import canary
 from harness.shard import Shard
 
@@ -62,13 +64,18 @@ def main() -> int:
     options = [word for name, path in given.items() if path for word in (name, str(Path(path).absolute()))]
     file = arguments.results or _SEEN
     seen = ledger.read(file)
+    under_test = Wanted(arguments.kios_image, arguments.kios_efi, arguments.kios_modules, arguments.kios_initrd)
+    try:
+        belief = under_test.believed(cache.folder(None))
+    except InputError as unfit:
+        parser.error(str(unfit))
     names = arguments.names or (SHORT if arguments.short else list(FAULTS))
     chosen = {
         name: FAULTS[name]
         for name in names
         if (not arguments.shard or Shard.parse(arguments.shard).has(name))
         and (arguments.k in name or arguments.k in FAULTS[name].scenario)
-        and not lacks(FAULTS[name].scenario, options)
+        and not lacks(FAULTS[name].scenario, options, belief)
         and not (arguments.resume and name in seen and seen[name].is_named)
     }
     told: dict[str, Seen] = {}
@@ -96,10 +103,14 @@ def ended_at_once() -> Iterator[Path]:
         yield folder
 
 
-def lacks(scenario: str, options: Sequence[str]) -> bool:
-    """Whether a scenario would be skipped for want of an option."""
-    needed = {"page.py": "--page", "in_memory.py": "--kios-initrd"}.get(scenario.partition("::")[0])
-    return needed is not None and needed not in options
+def lacks(scenario: str, options: Sequence[str], belief: Belief | None) -> bool:
+    """Whether a scenario would be skipped for want of an option, or of a kiOS of generation B."""
+    match scenario.partition("::")[0]:
+        case "page.py":
+            return "--page" not in options
+        case "in_memory.py":
+            return belief is None or belief.generation is not Generation.B
+    return False
 
 
 @dataclass(frozen=True)

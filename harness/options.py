@@ -10,6 +10,7 @@ from harness.errors import HarnessError, InputError
 from harness.lab import builder, bundle, cache, capacity
 from harness.lab.generation import THE_REFERENCE, Belief, Generation
 from harness.lab.host import FIRMWARES
+from harness.lab.own_files import OwnPods
 from harness.lab.size import size_in_bytes
 from harness.lab.wanted import Wanted
 from harness.shard import Shard
@@ -42,6 +43,13 @@ def add(parser: pytest.Parser) -> None:
         type=Generation,
         choices=[Generation.A, Generation.B],
         help="what the kiOS under test is (default: what its modules tell)",
+    )
+    group.addoption(
+        "--own-pods",
+        type=OwnPods,
+        choices=list(OwnPods),
+        default=OwnPods.LEFT_OUT,
+        help="whether pods that the image brings of its own run beside a test's (default: %(default)s)",
     )
     group.addoption(
         "--container",

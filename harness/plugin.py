@@ -296,8 +296,9 @@ def node_maker(
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)
-    theirs = (brought.initramfs, brought.built_in) if brought else (None, None)
-    maker = NodeMaker(host, run_folder, artifacts, wanted(pytestconfig).machine, stock, failed_boots, *theirs)
+    initramfs, built_in = (brought.initramfs, brought.built_in) if brought else (None, None)
+    machine, own_pods = wanted(pytestconfig).machine, pytestconfig.getoption("own_pods")
+    maker = NodeMaker(host, run_folder, artifacts, machine, stock, failed_boots, initramfs, built_in, own_pods)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
     progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]

@@ -16,8 +16,8 @@ from harness import tools
 from harness.errors import DamagedImageError, InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
-from harness.lab import bundle
-from harness.lab.generation import Generation
+from harness.lab import bundle, cache
+from harness.lab.generation import Belief, Generation
 from harness.lab.wanted import Wanted
 from harness.qualification import canary, matrix
 from harness.qualification.answer import Answer
@@ -80,11 +80,10 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     An image that no node can be made of is not qualified, and nothing is run. Raises InputError for what cannot be qualified
     for another reason: before anything runs, or where no test of a node's was run by then.
     """
-    damage = _damage_of(wish.wanted)
+    damage, belief = _looked_at(wish.wanted)
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
     known = {run["machine"]: run["seconds"] for run in content.read(wish.against)["runs"]} if wish.against else {}
-    belief = wish.wanted.belief() if wish.outputs else None
     machines = matrix.read(wish.matrix)
     if belief and belief.generation is Generation.B:
         machines = machines.of_generation_b()
@@ -107,12 +106,13 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     return answer
 
 
-def _damage_of(wanted: Wanted) -> str:
+def _looked_at(wanted: Wanted) -> tuple[str, Belief | None]:
+    """What is damaged of what is under test, and which generation it is taken for; None for what cannot be."""
     try:
         wanted.check()
+        return "", wanted.believed(cache.folder(wanted.cache))
     except DamagedImageError as damage:
-        return str(damage)
-    return ""
+        return str(damage), None
 
 
 def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Container
+import tempfile
+import threading
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -50,19 +52,57 @@ def run(
     """
     argv = [str(find(name)), *map(str, args)]
     try:
-        # Messages are compared with English ones by those who call debugfs.
-        done = subprocess.run(
-            argv, input=input or b"", capture_output=True, timeout=timeout, cwd=cwd, env={**os.environ, "LC_ALL": "C"}
-        )
+        done = subprocess.run(argv, input=input or b"", capture_output=True, timeout=timeout, cwd=cwd, env=_environment())
     except subprocess.TimeoutExpired as error:
         raise HarnessError(f"{name} did not end in {timeout} s; run it by hand: {argv}") from error
     except OSError as error:
         raise HarnessError(f"{name} cannot be run: {error}") from error
+    _check(name, done, ok)
+    return done
+
+
+def head(size: int, name: str, *args: str | Path, timeout: float = 60, ok: Container[int] = (0,)) -> bytes:
+    """Runs the program `name` as `run` does, and returns the first `size` bytes that it writes: one with more is killed."""
+    argv = [str(find(name)), *map(str, args)]
+    is_late = threading.Event()
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment()
+        ) as running:
+
+            def end() -> None:
+                is_late.set()
+                running.kill()
+
+            clock = threading.Timer(timeout, end)
+            clock.start()
+            assert running.stdout
+            found: bytes = running.stdout.read(size)
+            if len(found) == size:
+                running.kill()
+            clock.cancel()
+        if len(found) == size:
+            return found
+        if is_late.is_set():
+            raise HarnessError(f"{name} did not end in {timeout} s; run it by hand: {argv}")
+        errors.seek(0)
+        _check(name, subprocess.CompletedProcess(argv, running.returncode, b"", errors.read()), ok)
+    return found
+
+
+def _environment() -> Mapping[str, str]:
+    """Messages are compared with English ones; mtools have no names but those of the locale, and a user's settings of theirs.
+
+    They refuse disks whose length is no multiple of a geometry's that nobody has any more (mtools(1), mtools_skip_check).
+    """
+    return {**os.environ, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": os.devnull}
+
+
+def _check(name: str, done: subprocess.CompletedProcess[bytes], ok: Container[int]) -> None:
     if done.returncode not in ok:
         raise HarnessError(
-            f"{name} failed with status {done.returncode}: {words(done) or 'without a word'}; run it by hand: {argv}"
+            f"{name} failed with status {done.returncode}: {words(done) or 'without a word'}; run it by hand: {done.args}"
         )
-    return done
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -104,6 +104,14 @@ def test_a_test_that_failed_has_the_logs_of_its_pods(run: pytest.Pytester, ends:
     assert bool(list(run.path.glob("artifacts/*/*/pods"))) == kept
 
 
+@pytest.mark.parametrize(("options", "own_pods"), [([], "left-out"), (["--own-pods=run"], "run")])
+def test_an_images_own_pods_are_left_out_if_nothing_else_is_asked(
+    run: pytest.Pytester, options: list[str], own_pods: str
+) -> None:
+    run.makepyfile(f"def test_it(node_maker):\n    assert node_maker._own_pods == {own_pods!r}\n")
+    run.runpytest("-p", "harness.plugin", *options).assert_outcomes(passed=1)
+
+
 def test_what_runs_in_a_brought_image_is_asked_of_a_node_once(run: pytest.Pytester) -> None:
     run.makepyfile("def test_one(node):\n    pass\n\ndef test_two(node):\n    node.boot.run = None\n")
     run.runpytest().assert_outcomes(passed=2)

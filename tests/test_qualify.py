@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.qualification.plan import Step
+from harness.qualify import Wish, qualify
 from harness.report import content
+from tests.lab.loader_disks import SYSTEMD_BOOT, with_loader
 
 _ROOT = Path(__file__).parents[1]
 _MACHINES = "machines: [{name: plain}, {name: other, nic: e1000e, scenarios: [one.py]}]"
@@ -102,6 +106,25 @@ def test_build_outputs_of_generation_b_are_qualified_with_canaries_of_its_own(pl
     assert main(arguments(place, *outputs, "--budget", "0.5")) == 2
     assert json.loads((place / "out/plan.json").read_text())["steps"] == ["plain", "canaries", "other"]
     assert shlex.join(outputs) in "".join(_journal(place))
+
+
+def test_a_disk_whose_loader_starts_generation_b_is_qualified_with_its_canaries(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    raw = with_loader(place, SYSTEMD_BOOT)
+    (place / "m.yaml").write_text("machines: [{name: plain}]\ncanaries: {presubmit: [a]}\ncanaries-b: {presubmit: [b, c]}")
+    looked = Wish(raw, place / "out", "presubmit", place / "m.yaml", scenarios=place / "scenarios", minutes=0.0001)
+    chosen: list[str] = []
+
+    def run_all(_: Wish, steps: Sequence[Step], __: object) -> str:
+        chosen.extend(steps[1].canaries)
+        return ""
+
+    monkeypatch.setattr("harness.qualify._run_all", run_all)
+    monkeypatch.setattr("harness.qualify._bind", lambda *_: None)
+    qualify(looked, SimpleNamespace(close=lambda: None))  # type: ignore[arg-type]
+    assert chosen == ["b", "c"]
 
 
 def test_build_outputs_that_lack_a_part_cannot_be_asked(place: Path, outputs: list[str]) -> None:

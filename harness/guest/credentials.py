@@ -82,13 +82,19 @@ class Credentials:
         """The private key that a node's sshd lets in as root."""
         return self.folder / "ssh-user"
 
-    def files(self, shipped: bytes | None, file: Callable[[PurePosixPath], bytes | None] = lambda _: None) -> Tree:
+    def files(
+        self,
+        shipped: bytes | None,
+        file: Callable[[PurePosixPath], bytes | None] = lambda _: None,
+        manifests: PurePosixPath | None = None,
+    ) -> Tree:
         """What the data partition needs so that the kubelet and an sshd know who may come in; the rest stays as it was shipped.
 
-        `shipped` is the configuration that the data partition holds already, None if it holds none; for `file` and the errors
-        see `kubelet_config.trusting`.
+        `shipped` is the configuration that the data partition holds already, None if it holds none; for `file`, `manifests` and
+        the errors see `kubelet_config.trusting`.
         """
-        made = kubelet_config.trusting(shipped, PurePosixPath("/etc/kubernetes") / _CLIENT_CA.name, self.authority, file)
+        bundle = PurePosixPath("/etc/kubernetes") / _CLIENT_CA.name
+        made = kubelet_config.trusting(shipped, bundle, self.authority, file, manifests)
         return {
             KUBELET_CONFIG: made.config,
             _CLIENT_CA: made.bundle,

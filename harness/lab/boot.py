@@ -34,7 +34,7 @@ from harness.verdict.feed import ConsoleLine, Feed, Happening, Restored, ShellAn
 from harness.verdict.situation import tells
 from harness.verdict.timeline import SHELL, Milestone, Passed
 from harness.vm import migration
-from harness.vm.machine import KUBELET_PORT, SSH_PORT, Channels
+from harness.vm.machine import SSH_PORT, Channels
 from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
 from harness.wire import dhcp, record
@@ -118,8 +118,9 @@ class Boot:
             self._closing.callback(self.qmp.close)
             self.wire = Wire(self.qmp, self.feed, artifacts / CAPTURE)
             self._closing.callback(self.wire.close)
-            self._ports = self._connect()
-            self.kubelet = KubeletApi(self._ports[KUBELET_PORT], credentials)
+            self._connect()
+            kubelets_port, self._ssh_port = map(self.wire.reach, (expectation.kubelet_port, SSH_PORT))
+            self.kubelet = KubeletApi(kubelets_port, credentials)
             self._closing.callback(self.kubelet.close)
             self._refusals = Refusals(self.kubelet, self._output_of, self.feed, expectation.slowness)
             self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token))
@@ -130,7 +131,7 @@ class Boot:
             self.qmp.execute("cont")
             if frozen:
                 self.agent.call()
-            self._watch = KubeletWatch(KubeletApi(self._ports[KUBELET_PORT], credentials), expectation.reachable, self.feed)
+            self._watch = KubeletWatch(KubeletApi(kubelets_port, credentials), expectation.reachable, self.feed)
             after_qemu.callback(self._watch.close)
             if frozen and not frozen.keeps_its_clock:
                 # Certificates and logs need today's time.
@@ -228,7 +229,7 @@ class Boot:
     @property
     def ssh_port(self) -> int:
         """The port on 127.0.0.1 behind which an sshd of the node's would be."""
-        return self._ports[SSH_PORT]
+        return self._ssh_port
 
     @property
     def capture(self) -> Path:
@@ -340,8 +341,7 @@ class Boot:
         self._closing.callback(self.process.kill)
         return qmp_ours, console_ours, agent_ours
 
-    def _connect(self) -> dict[int, int]:
-        """Returns the ports on 127.0.0.1 by those of the guest that will be behind them."""
+    def _connect(self) -> None:
         try:
             self.qmp.connect(_QMP_WITHIN)
         except HarnessError as hung_up:
@@ -349,10 +349,6 @@ class Boot:
             if (ended := self._waits.end("QEMU's greeting")) is not None:
                 raise ended from hung_up
             raise
-        ports = {guest: here for here, guest in self.wire.forwarded().items()}
-        if not ports.keys() >= {KUBELET_PORT, SSH_PORT}:
-            raise HarnessError(f"QEMU forwards no ports to the kubelet and to SSH, only to {sorted(ports)}.")
-        return ports
 
     def _thaw(self, frozen: Frozen) -> None:
         migration.restore(self.qmp, self.feed, frozen.state, frozen.memory)

@@ -2,20 +2,21 @@
 
 import json
 import stat
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness import tools
 from harness.errors import DamagedImageError, InputError
-from harness.lab import builder, compression, data_disk, digest, loader
+from harness.lab import builder, compression, data_disk, digest, loader, unified
 from harness.lab import cache as store
 from harness.lab.built_in import BuiltIn
 from harness.lab.generation import Belief, Generation, believed, refuse_alphas
 from harness.lab.initramfs import Initramfs
 from harness.storage import disk, esp, gpt
-from harness.storage.disk import Disk
+from harness.storage.disk import MODULES_SINCE_B, Disk
 from harness.storage.gpt import GptError
 from harness.storage.modules import in_folder
 
@@ -100,13 +101,22 @@ def check_outputs(efi: Path, modules: Path, initrd: Path | None = None, overrule
         raise InputError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
     belief = believed(in_folder(modules), overruled)
     refuse_alphas(belief, efi)
-    if belief.generation is Generation.B and initrd is None:
+    if unified.is_one(efi):
+        _check_unified(efi, initrd, belief)
+    elif belief.generation is Generation.B and initrd is None:
         raise InputError(f"{efi} is of {belief.words()}. Its configuration is a second initramfs: give it, --kios-initrd FILE.")
     if belief.generation is not Generation.B and initrd is not None:
         raise InputError(f"--kios-initrd is for generation B, and {efi} is of {belief.words()}.")
     if initrd is not None:
         _head_of(initrd)
     return belief
+
+
+def _check_unified(efi: Path, initrd: Path | None, belief: Belief) -> None:
+    if belief.generation is not Generation.B:
+        raise InputError(f"{efi} is a unified kernel image, with an initramfs, and its modules are of {belief.words()}.")
+    if initrd is not None:
+        raise InputError(f"{efi} is a unified kernel image, which has the initramfs of its user: leave --kios-initrd out.")
 
 
 def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Brought:
@@ -117,12 +127,18 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
     check_file(file)
     raw = _raw(file, cache, _of_generation_a)
     opened = disk.open_image(raw)
-    if entry := loader.entry_on(opened) if overruled is Generation.B or not opened.modules() else None:
+    may_be_loaded = overruled is Generation.B or not opened.modules()
+    if entry := loader.entry_on(opened) if may_be_loaded else None:
         initramfs = _handed_over(opened, entry, cache / "images" / f"{digest.of(file)}.initramfs")
         belief = believed(initramfs.modules(), overruled)
         if belief.generation is Generation.B:
             return Brought({file.name: digest.of(file)}, opened, belief, initramfs, initramfs.built_in)
-    return _of_disk(file, {file.name: digest.of(file)}, opened, overruled)
+    if may_be_loaded and (name := loader.unified_image_on(opened)):
+        raise InputError(
+            f"{file} starts {name}, a unified kernel image, in which nothing can be put beside what it carries: take it off "
+            "the disk (mcopy), and give --kios-efi FILE and --kios-modules in the place of the disk."
+        )
+    return _of_disk(file, cache, opened, overruled)
 
 
 def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
@@ -158,11 +174,23 @@ def of_outputs(
     """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
 
     Its blocks have `sector_size` bytes. One of generation B has the user's initramfs on its EFI System Partition, with room
-    beside it, and on partition 2 what is on the user's disk `data`.
+    beside it, and on partition 2 what is on the user's disk `data`. A unified kernel image is taken apart.
     """
     belief = check_outputs(efi, modules, initrd, overruled)
     contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
     digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
+    if initrd is not None:
+        digests[initrd.name] = digest.of(initrd)
+    for_kernel: tuple[str, ...] = ()
+    if unified.is_one(efi):
+        parts = unified.parts_of(efi, cache)
+        told = f", its words for it ({' '.join(parts.words)})" if parts.words else ""
+        warnings.warn(
+            f"{efi} is a unified kernel image: the kernel and the initramfs in it{told} are started by the harness's own boot "
+            "entry, and its stub is not",
+            stacklevel=2,
+        )
+        efi, initrd, for_kernel = parts.kernel, parts.initramfs, parts.words
     words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
     theirs = data_disk.partition_of(raw := _raw(data, cache, data_disk.partition_of)) if data else None
     if theirs and data:
@@ -171,35 +199,37 @@ def of_outputs(
         words += ["--data", raw.absolute(), "--data-start", str(theirs.start), "--data-size", str(theirs.size)]
         digests[data.name] = digest.of(data)
     words += ["--sector-size", str(sector_size or (theirs.sector_size if theirs else _USUAL_BLOCKS))]
-    built_in = BuiltIn(efi, efi.read_bytes)
+    built_in = BuiltIn(efi, efi.read_bytes, cache / "images" / digest.of(efi))
     if initrd is None:
         return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief, built_in=built_in)
-    initramfs = Initramfs.read(initrd, built_in)
+    initramfs = replace(Initramfs.read(initrd, built_in), words=for_kernel)
     words += ["--initramfs", initrd.absolute()]
     made = disk.open_image(Path(builder.ask("disk", *words)))
-    return Brought({**digests, initrd.name: digest.of(initrd)}, made, belief, initramfs, built_in)
+    return Brought(digests, made, belief, initramfs, built_in)
 
 
 def _handed_over(opened: Disk, entry: loader.Entry, kept: Path) -> Initramfs:
     """What a boot loader on a disk hands to the kernel, joined in the file `kept` as the loader joins it."""
 
     def join(place: Path) -> None:
-        parts = [esp.read(opened, name) for name in entry.initramfs]
+        parts = [loader.file_of(opened, name) for name in entry.initramfs]
         place.write_bytes(b"".join(part + bytes(-len(part) % 4) for part in parts))
 
-    built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel))
+    built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel), kept)
     return Initramfs.read(store.hold(kept, Path.exists, join), built_in, entry.initramfs[-1])
 
 
-def _of_disk(file: Path, digests: dict[str, str], opened: Disk, overruled: Generation | None) -> Brought:
-    belief = believed(opened.modules(), overruled)
+def _of_disk(file: Path, cache: Path, opened: Disk, overruled: Generation | None) -> Brought:
+    belief = believed(opened.modules() or opened.modules(MODULES_SINCE_B), overruled)
     refuse_alphas(belief, file)
     if belief.generation is Generation.B:
         raise InputError(
             f"{file} is a disk of {belief.words()}. No disk has the configuration of such a node: give --kios-efi, "
             "--kios-initrd and --kios-modules in its place."
         )
-    return Brought(digests, opened, belief, built_in=BuiltIn(file, lambda: esp.loader(opened)))
+    key = digest.of(file)
+    built_in = BuiltIn(file, lambda: esp.loader(opened), cache / "images" / key)
+    return Brought({file.name: key}, opened, belief, built_in=built_in)
 
 
 def _check_compressed(file: Path) -> None:

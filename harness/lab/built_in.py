@@ -7,21 +7,26 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from harness.errors import HarnessError, NodeFailure
+from harness.lab import cache as store
 from harness.lab.initramfs import is_configuration, on_node
-from harness.storage import kernel
+from harness.storage import cpio, kernel
 from harness.storage.disk import Disk
 from harness.storage.kernel import KernelError
 
+# Of the rule by which a file is one of them: what was kept by another is looked for again.
+_RULE = 2
+
 
 class BuiltIn(Mapping[PurePosixPath, bytes]):
-    """Files of the initramfs inside an EFI binary, by path; read when the first is asked for, which takes seconds.
+    """Files of the initramfs inside an EFI binary, by path; looked for when the first is asked for, which takes seconds.
 
     Where they cannot be read there are none, and a warning says so: kiOS's own are taken for them then.
     """
 
-    def __init__(self, path: Path, read: Callable[[], bytes]) -> None:
-        """`read` gives the EFI binary, which is in, or is, the file `path`."""
+    def __init__(self, path: Path, read: Callable[[], bytes], kept: Path) -> None:
+        """`read` gives the EFI binary, which is in, or is, the file `path`; what was found is kept beside the file `kept`."""
         self._path, self._read = path, read
+        self._kept = kept.with_name(f"{kept.name}.built-in-{_RULE}")
 
     def __getitem__(self, path: PurePosixPath) -> bytes:
         return self._files[path]
@@ -35,7 +40,7 @@ class BuiltIn(Mapping[PurePosixPath, bytes]):
     @cached_property
     def _files(self) -> Mapping[PurePosixPath, bytes]:
         try:
-            return kernel.initramfs_in(self._read(), is_configuration)
+            return self._found()
         except (KernelError, HarnessError, OSError) as unread:
             warnings.warn(
                 f"the EFI binary of {self._path} cannot be looked into ({unread}): its kubelet's config.yaml and its hosts, if "
@@ -43,6 +48,15 @@ class BuiltIn(Mapping[PurePosixPath, bytes]):
                 stacklevel=2,
             )
             return {}
+
+    def _found(self) -> Mapping[PurePosixPath, bytes]:
+        try:
+            return cpio.read(store.hold(self._kept, Path.exists, self._keep), is_configuration)
+        except store.NotKept:
+            return kernel.initramfs_in(self._read(), is_configuration)
+
+    def _keep(self, place: Path) -> None:
+        place.write_bytes(cpio.archive(kernel.initramfs_in(self._read(), is_configuration)))
 
 
 @dataclass(frozen=True)

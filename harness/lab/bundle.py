@@ -8,13 +8,14 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.containers import reference
 from harness.containers.archive import ArchivedImage
 from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
+from harness.guest.kubelet_config import Settings
 from harness.lab import digest, parcel, processor
 from harness.lab.host import Host
 from harness.lab.maker import facts_of
@@ -104,6 +105,7 @@ class Bundle:
     surroundings: Surroundings
     why_no_state: str
     facts: Facts
+    kubelet: Settings = field(default_factory=Settings)
 
     def on(self, network: str) -> "Bundle":
         """The same with its machine on another network: what it was on is no word of its user's here."""
@@ -113,7 +115,7 @@ class Bundle:
         """The node with those of its pods; it had the container images of all of them."""
         names = [reference.parse(name) for pod in (*self.pods, self.console_pod) for name in pod.images]
         had = [ArchivedImage(Path(NAME), [name], [name.digest] if name.digest else [], 0, None, {}) for name in names]
-        return Order(image, self.machine, pods, self.console_pod, {}, supplied=had)
+        return Order(image, self.machine, pods, self.console_pod, {}, supplied=had, known_kubelet=self.kubelet)
 
     def remains(self, folder: Path, image: Path) -> Remains:
         """What is left of the node, in the folder where the bundle was unpacked; raises InputError for a bad disk."""
@@ -146,6 +148,7 @@ def make(node: Node, failure: Failure, host: Host, place: Path, scratch: Path, l
         "surroundings": asdict(Surroundings.of(host)),
         "why_no_state": remains.why_no_state,
         "facts": facts_of(order, host),
+        "kubelet": {"manifests": str(order.kubelet.manifests), "port": order.kubelet.port},
     }
     files = {
         _VARIABLES: remains.variables,
@@ -210,7 +213,16 @@ def _read(told: Mapping[str, Any]) -> Bundle:
         surroundings=Surroundings(**{_text(name): _text(value) for name, value in told["surroundings"].items()}),
         why_no_state=_text(told["why_no_state"]),
         facts={_text(name): _text(value) for name, value in told["facts"].items()},
+        kubelet=_kubelet(told["kubelet"]) if "kubelet" in told else Settings(),
     )
+
+
+def _kubelet(told: Mapping[str, Any]) -> Settings:
+    manifests, port = PurePosixPath(_text(told["manifests"])), told["port"]
+    _whole(port)
+    if not manifests.is_absolute() or not 0 < port < 1 << 16:
+        raise ValueError("a kubelet that cannot be")
+    return Settings(manifests, port)
 
 
 def _pod(told: Mapping[str, Any]) -> StaticPod | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from harness.manifests.pods import StaticPod
 from harness.verdict.situation import Awaited
 from harness.verdict.timeline import Milestone, container_done, container_running, container_started
+from harness.vm.machine import KUBELET_PORT
 
 # Reference TCG: the first container comes 10 s behind the kubelet, each further one 2 to 10 s behind the one before.
 _FIRST_CONTAINER_WITHIN = 180.0
@@ -16,7 +17,7 @@ _NEXT_CONTAINER_WITHIN = 60.0
 class Expectation:
     """What a run is known to bring: its pods, how much slower than the reference the host is, when it is on the net, its NIC.
 
-    `console_pod` is the harness's own pod.
+    `console_pod` is the harness's own pod, `kubelet_port` that of the kubelet's API.
     """
 
     pods: Sequence[StaticPod]
@@ -24,6 +25,7 @@ class Expectation:
     slowness: float
     reachable: Callable[[], bool]
     mac: str
+    kubelet_port: int = KUBELET_PORT
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:

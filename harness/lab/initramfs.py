@@ -19,6 +19,7 @@ STORAGE_CONF = PurePosixPath("/etc/containers/storage.conf")
 OWN_STORE = PurePosixPath("/var/lib/kios-e2e/containers")
 """Where the container images are that the harness brings along."""
 
+_OF_PODS = (".yaml", ".yml", ".json")
 _IMAGES = PurePosixPath("overlay-images/images.json")
 _MODULES = PurePosixPath("/lib/modules")
 _STORES = re.compile(r"^(\s*additionalimagestores\s*=\s*\[)", re.MULTILINE)
@@ -39,13 +40,14 @@ class Initramfs:
     """The user's: where it is, and those of its files that a node's configuration hangs on.
 
     It is unpacked over what is `built_in`. `loaded_as` is the file on the ESP that a boot loader of the user's hands over, the
-    last of them; without, a boot entry of the harness's has the kernel load it.
+    last of them; without, a boot entry of the harness's has the kernel load it. `words` for the kernel came along with it.
     """
 
     path: Path
     files: Mapping[PurePosixPath, bytes]
     built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
     loaded_as: str = ""
+    words: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, built_in: Mapping[PurePosixPath, bytes] | None = None, loaded_as: str = "") -> "Initramfs":
@@ -118,6 +120,11 @@ def on_node(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def on_data_partition(path: PurePosixPath) -> PurePosixPath:
+    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
+    return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
+
+
 def _stores_in(storage_conf: str) -> list[PurePosixPath]:
     """The additional stores that it names; ValueError for what is no storage.conf."""
     options: object = tomllib.loads(storage_conf)
@@ -130,8 +137,15 @@ def _stores_in(storage_conf: str) -> list[PurePosixPath]:
 
 
 def is_configuration(path: PurePosixPath) -> bool:
-    """Whether a file of an initramfs is one that the harness merges with its own, or could take the place of."""
-    return path in (STORAGE_CONF, PurePosixPath("/etc/hosts")) or path.is_relative_to("/etc/kubernetes")
+    """Whether a file of an initramfs is one that the harness merges with its own, or could take the place of.
+
+    Static pods are where the kubelet's configuration says (Kubernetes, staticPodPath), in files of these kinds.
+    """
+    if path.is_relative_to("/etc") and path.suffix in _OF_PODS:
+        return True
+    return path in (STORAGE_CONF, PurePosixPath("/etc/hosts"), PurePosixPath("/etc/hostname")) or path.is_relative_to(
+        "/etc/kubernetes"
+    )
 
 
 def _is_of_containers_or_modules(path: PurePosixPath) -> bool:

@@ -1,11 +1,12 @@
 """What a node is given before its first boot, put where it has its files: on its data partition, or over its initramfs."""
 
 import json
-from pathlib import Path, PurePosixPath
+import warnings
+from pathlib import Path
 
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab import own_files
-from harness.lab.initramfs import OWN_FILE, on_node
+from harness.lab.initramfs import OWN_FILE, on_data_partition, on_node
 from harness.lab.order import Order
 from harness.manifests.pods import StaticPod
 from harness.storage import cpio, esp, overlay
@@ -17,12 +18,22 @@ def inject(order: Order, credentials: Credentials, disk: Path, scratch: Path, ar
 
     `scratch` is a folder for the time of it. Raises InputError where a file of the image's own would be hidden.
     """
-    shipped = order.shipped
-    own_files.check_manifests(shipped, order.all_pods)
+    shipped, pods_in = order.shipped, order.kubelet.manifests
+    if order.left_out:
+        warnings.warn(
+            f"{shipped.path} has pods of its own, which do not run beside a test's (--own-pods=run): its kubelet reads "
+            f"{pods_in} in place of the folder of {', '.join(order.left_out)}.",
+            stacklevel=2,
+        )
+    own_files.check_manifests(shipped, order.all_pods, on_data_partition(pods_in))
     files: Tree = {
         own_files.HOSTS: own_files.hosts(shipped),
-        **credentials.files(shipped.file_if_there(KUBELET_CONFIG), lambda path: shipped.file_if_there(on_data_partition(path))),
-        **{pod.place: pod.text() for pod in order.all_pods},
+        **credentials.files(
+            shipped.file_if_there(KUBELET_CONFIG),
+            lambda path: shipped.file_if_there(on_data_partition(path)),
+            pods_in if order.left_out else None,
+        ),
+        **{order.place_of(pod): pod.text() for pod in order.all_pods},
         **order.files,
     }
     _put(files, order, disk, scratch)
@@ -37,11 +48,6 @@ def keep_manifest(pod: StaticPod, artifacts: Path) -> None:
     manifests = artifacts / "manifests"
     manifests.mkdir(exist_ok=True)
     (manifests / pod.file).write_bytes(pod.text())
-
-
-def on_data_partition(path: PurePosixPath) -> PurePosixPath:
-    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
-    return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
 
 
 def _put(files: Tree, order: Order, disk: Path, scratch: Path) -> None:

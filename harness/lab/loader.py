@@ -5,18 +5,23 @@ node is given has to be in a file that the loader names. That is told by its con
 Specification, as systemd-boot has it, share.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from harness.errors import InputError
-from harness.storage import esp
+from harness.errors import HarnessError, InputError
+from harness.storage import esp, unified
 from harness.storage.disk import Disk
 
 _CONFIGURATION = (".conf", ".cfg")
-_MOST_FILES = 64
+# Of a configuration so much is read, and of so many: none that is a node's has more.
+_MOST_FILES, _MOST_OF_A_FILE = 64, 64 << 10
+_MOST_PARTS = 16
 _LINE = re.compile(r"\s*(?P<word>linux|linuxefi|initrd|initrdefi)\s+(?P<rest>.*\S)")
+# What a firmware starts (UEFI 2.10, 3.5.1.1), and systemd-boot by itself (Boot Loader Specification, type 2).
+_STARTED = re.compile(r"EFI/(?:BOOT/BOOTX64|Linux/[^/]+)\.EFI", re.IGNORECASE)
 # GRUB's names of a partition, as ($root).
 _PARTITION = re.compile(r"^\([^)]*\)")
 
@@ -32,17 +37,54 @@ class Entry:
 def entry_on(disk: Disk) -> Entry | None:
     """The one that names an initramfs; None for a disk without a loader, or whose loader names none.
 
-    Raises InputError where there are several that differ: nobody knows which of them a node starts.
+    Raises InputError where there are several that differ: nobody knows which of them a node starts; or where a
+    configuration cannot be read.
     """
     files = [file for file in esp.files(disk) if file.lower().endswith(_CONFIGURATION)]
-    texts = (esp.read(disk, file).decode(errors="replace") for file in files[:_MOST_FILES])
+    texts = (_text_of(disk, file) for file in files[:_MOST_FILES])
     found = list(dict.fromkeys(entry for text in texts for entry in _entries(text) if entry.initramfs))
     if len(found) > 1:
         raise InputError(
             f"{disk.path} has a boot loader with {len(found)} entries that name an initramfs: leave one of them, that of the "
             "node that is to be tested."
         )
+    if found and len(found[0].initramfs) > _MOST_PARTS:
+        raise InputError(
+            f"{disk.path} has a boot loader that joins {len(found[0].initramfs)} files for one initramfs: no more than "
+            f"{_MOST_PARTS} are joined here."
+        )
     return found[0] if found else None
+
+
+def unified_image_on(disk: Disk) -> str:
+    """The path of a unified kernel image that a firmware or a loader starts by itself; empty where there is none."""
+    loaded = [file for file in esp.files(disk) if _STARTED.fullmatch(file)]
+    for file in loaded[:_MOST_FILES]:
+        with contextlib.suppress(HarnessError):
+            if unified.sections(esp.head(disk, file, unified.HEAD)):
+                return file
+    return ""
+
+
+def file_of(disk: Disk, name: str) -> bytes:
+    """A file that a loader names; raises InputError where it cannot be read on the loader's own partition."""
+    try:
+        return esp.read(disk, name)
+    except HarnessError as unread:
+        raise InputError(
+            f"{disk.path} has a boot loader that starts a node with {name}, and that cannot be read on its EFI System "
+            "Partition: put it there, under a name of letters, digits, dots and dashes."
+        ) from unread
+
+
+def _text_of(disk: Disk, file: str) -> str:
+    try:
+        return esp.head(disk, file, _MOST_OF_A_FILE).decode(errors="replace")
+    except HarnessError as unread:
+        raise InputError(
+            f"{disk.path} has {file} on its EFI System Partition, which may say what a boot loader starts, and cannot be "
+            "read: leave it out, or give it a name of letters, digits, dots and dashes."
+        ) from unread
 
 
 def _entries(text: str) -> Iterator[Entry]:

@@ -16,6 +16,7 @@ from harness.lab.host import Host
 from harness.lab.initramfs import Initramfs
 from harness.lab.node import Folders, Node
 from harness.lab.order import Order
+from harness.lab.own_files import OwnPods
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Template, Templates
@@ -79,16 +80,17 @@ class NodeMaker:
         failed_boots: FailedBoots | None = None,
         initramfs: Initramfs | None = None,
         built_in: Mapping[PurePosixPath, bytes] | None = None,
+        own_pods: OwnPods = OwnPods.RUN,
     ) -> None:
         """Without `failed_boots`, what did not come up for others is booted all the same.
 
         With the `initramfs` of its user, what is under test is of generation B. `built_in` are files inside its
-        EFI binary.
+        EFI binary, and `own_pods` says what becomes of its own pods.
         """
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
         self._stock, self._initramfs, self._built_in = stock, initramfs, {} if built_in is None else built_in
-        self._failed_boots = failed_boots or Unnoted()
+        self._own_pods, self._failed_boots = own_pods, failed_boots or Unnoted()
         self._in_use = ExitStack()
         self._templates: list[Template] = []
 
@@ -124,6 +126,7 @@ class NodeMaker:
             supplies.archive,
             supplies.images,
             self._built_in,
+            self._own_pods,
         )
 
     def prepare(self, order: Order) -> Node:
@@ -263,6 +266,7 @@ def facts_of(order: Order, host: Host) -> dict[str, str]:
     return {
         "image": digest.of(order.image.path),
         "machine": repr(order.machine),
+        "own pods": order.own_pods,
         "pods": " ".join(f"{pod.file} {hashlib.sha256(pod.text()).hexdigest()}" for pod in order.all_pods),
         "files": " ".join(f"{path} {hashlib.sha256(repr(entry).encode()).hexdigest()}" for path, entry in order.files.items()),
         "accelerator": f"{host.accelerator.name} {host.accelerator.cpu}",

@@ -161,7 +161,12 @@ class Node(Questions):
                 artifacts,
                 self.credentials,
                 Expectation(
-                    self.order.pods, self.order.console_pod, self._host.accelerator.slowness, reachable, self.order.machine.mac
+                    self.order.pods,
+                    self.order.console_pod,
+                    self._host.accelerator.slowness,
+                    reachable,
+                    self.order.machine.mac,
+                    self.order.kubelet.port,
                 ),
                 self._host.font,
                 admitted,
@@ -291,7 +296,7 @@ class Node(Questions):
         refuse_too_large(beside, self.order.machine.memory)
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         self._added.append(added)
-        self.write(on_node(added.place), added.text())
+        self.write(on_node(self.order.place_of(added)), added.text())
         injection.keep_manifest(added, self.artifacts)
         self.boot.expect(added)
         return added

@@ -1,18 +1,26 @@
 """A node to be: all that it is made of, decided before anything of it is there."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from harness.containers import preload, reference
 from harness.containers.archive import ArchivedImage
+from harness.guest import kubelet_config
+from harness.guest.credentials import KUBELET_CONFIG
+from harness.guest.kubelet_config import Settings
+from harness.lab import own_files
 from harness.lab.built_in import Overlaid
-from harness.lab.initramfs import LOADED, Initramfs
-from harness.lab.own_files import Shipped
+from harness.lab.initramfs import LOADED, Initramfs, on_data_partition
+from harness.lab.own_files import OwnPods, Shipped
 from harness.manifests.pods import StaticPod
 from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
 from harness.vm.machine import Machine
+
+# Where pods are given to a node whose own do not run.
+_APART = PurePosixPath("/etc/kubernetes/kios-e2e")
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,8 @@ class Order:
     `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
     `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
     `supplied` are the container images that it is given beside the image's own, `built_in` files of the initramfs inside its
-    EFI binary.
+    EFI binary. Whether those run that its image has of its own is as `own_pods` says. `known_kubelet` is what is known of the
+    kubelet of a node that was given all this before.
     """
 
     image: Disk
@@ -36,6 +45,8 @@ class Order:
     archive: Path | None = None
     supplied: Sequence[ArchivedImage] = ()
     built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
+    own_pods: OwnPods = OwnPods.RUN
+    known_kubelet: Settings | None = None
 
     @property
     def load_options(self) -> tuple[str, ...]:
@@ -45,12 +56,40 @@ class Order:
         """
         if self.initramfs and self.initramfs.loaded_as:
             return ()
-        return (*(LOADED if self.initramfs else ()), *self.machine.kernel_arguments)
+        theirs = (*LOADED, *self.initramfs.words) if self.initramfs else ()
+        return (*theirs, *self.machine.kernel_arguments)
 
     @property
     def shipped(self) -> Shipped:
         """What its image has of its own."""
         return self.initramfs or Overlaid(self.image, self.built_in)
+
+    @functools.cached_property
+    def kubelet(self) -> Settings:
+        """What its image's configuration says of its kubelet; see `kubelet_config.settings` for the errors.
+
+        Where its image has pods that are not to run, the kubelet reads another folder than theirs.
+        """
+        if self.known_kubelet:
+            return self.known_kubelet
+        return replace(self._shipped_kubelet, manifests=_APART) if self.left_out else self._shipped_kubelet
+
+    @functools.cached_property
+    def left_out(self) -> Sequence[str]:
+        """The manifests of its image's own, by their names, that are not to run and that no pod takes the place of."""
+        if self.own_pods is OwnPods.RUN:
+            return []
+        given = {pod.file for pod in self.all_pods}
+        own = own_files.manifests(self.shipped, on_data_partition(self._shipped_kubelet.manifests))
+        return [name for name in own if name not in given]
+
+    @functools.cached_property
+    def _shipped_kubelet(self) -> Settings:
+        return kubelet_config.settings(self.shipped.file_if_there(KUBELET_CONFIG))
+
+    def place_of(self, pod: StaticPod) -> PurePosixPath:
+        """Where a pod's manifest goes, by its place on the data partition."""
+        return on_data_partition(self.kubelet.manifests) / pod.file
 
     def lacking(self, names: Sequence[str]) -> list[str]:
         """The container images that its image does not have."""

@@ -1,18 +1,29 @@
 """What an image has of its own where a node is given files: it is kept, or it is said that it is not."""
 
+import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from harness.errors import InputError, NodeFailure
 from harness.manifests import manifest
-from harness.manifests.pods import MANIFESTS, StaticPod
+from harness.manifests.pods import StaticPod
 
 HOSTS = PurePosixPath("/meta/etc/hosts")
-# The first address that QEMU's user network leases, and kiOS's default name: with this line the kubelet finds its own
-# address at once instead of asking a DNS server that no test network has.
-_LINES = {b"localhost": b"127.0.0.1\tlocalhost\n", b"kios-node": b"10.0.2.15\tkios-node\n"}
+_HOSTNAME = PurePosixPath("/meta/etc/hostname")
+_NAME = re.compile(rb"[A-Za-z0-9.-]{1,64}")
+# kiOS's default, and the first address that QEMU's user network leases: with a line of both the kubelet finds its own address
+# at once instead of asking a DNS server that no test network has.
+_DEFAULT_NAME, _ADDRESS = b"kios-node", b"10.0.2.15"
+
+
+class OwnPods(StrEnum):
+    """What becomes of pods that an image brings of its own: they run beside those that a node is given, or not at all."""
+
+    RUN = "run"
+    LEFT_OUT = "left-out"
 
 
 class Shipped(Protocol):
@@ -25,23 +36,32 @@ class Shipped(Protocol):
 
 
 def hosts(image: Shipped) -> bytes:
-    """The image's own /etc/hosts, if it has one, with lines for the names that it lacks."""
+    """The image's own /etc/hosts, if it has one, with lines for the names that it lacks: localhost's and its node's own."""
     own = image.file_if_there(HOSTS) or b""
     if own and not own.endswith(b"\n"):
         own += b"\n"
     known = {name for line in own.splitlines() for name in line.partition(b"#")[0].split()[1:]}
-    return own + b"".join(line for name, line in _LINES.items() if name not in known)
+    wanted = {b"localhost": b"127.0.0.1", _name_of(image): _ADDRESS}
+    return own + b"".join(b"%s\t%s\n" % (address, name) for name, address in wanted.items() if name not in known)
 
 
-def check_manifests(image: Shipped, pods: Iterable[StaticPod]) -> None:
-    """Raises InputError for a pod that the image has in another file; warns of a file of the image's that is replaced."""
+def _name_of(image: Shipped) -> bytes:
+    named = _NAME.match(image.file_if_there(_HOSTNAME) or b"")
+    return named[0] if named else _DEFAULT_NAME
+
+
+def check_manifests(image: Shipped, pods: Iterable[StaticPod], folder: PurePosixPath) -> None:
+    """Raises InputError for a pod that the image has in another file; warns of a file of the image's that is replaced.
+
+    `folder` is where the image's manifests are on the data partition.
+    """
     given = {pod.file: pod for pod in pods}
     by_name = {f"{pod.namespace}/{pod.name}": pod for pod in given.values()}
-    for file in _own(image):
+    for file in manifests(image, folder):
         if file in given:
             warnings.warn(f"{file} takes the place of the one that {image.path} has of its own.", stacklevel=2)
             continue
-        reading = manifest.check(Path(file), image.file_if_there(MANIFESTS / file) or b"")
+        reading = manifest.check(Path(file), image.file_if_there(folder / file) or b"")
         for name, _ in manifest.pods_in(reading):
             if pod := by_name.get(name):
                 raise InputError(
@@ -50,9 +70,9 @@ def check_manifests(image: Shipped, pods: Iterable[StaticPod]) -> None:
                 )
 
 
-def _own(image: Shipped) -> list[str]:
+def manifests(image: Shipped, folder: PurePosixPath) -> Sequence[str]:
     """The names of the image's manifests: those that begin with a dot are none to the kubelet (its file source)."""
     try:
-        return [name for name in image.folder(MANIFESTS) if not name.startswith(".")]
+        return [name for name in image.folder(folder) if not name.startswith(".")]
     except NodeFailure:
         return []

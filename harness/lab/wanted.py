@@ -88,6 +88,12 @@ class Wanted:
             return brought.check_outputs(self.efi, self.modules, self.initrd, self.generation)
         return None
 
+    def believed(self, cache: Path) -> Belief | None:
+        """As `belief`, of a disk image too, which is unpacked in the cache where it has to be read."""
+        if self.efi or not self.image:
+            return self.belief()
+        return brought.of_file(self.image, cache, self.generation).belief
+
     def machine(self, image: Disk, disk_size: int | None) -> Machine:
         """The machine of a node of an image; its disk is twice as large where neither a scenario nor its user names a size."""
         named = size_in_bytes(self.disk_size) if self.disk_size else 2 * image.size

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,9 +11,6 @@ import yaml
 from harness.errors import InputError
 from harness.manifests import manifest, memory
 from harness.manifests.manifest import Manifest
-
-MANIFESTS = PurePosixPath("/meta/etc/kubernetes/manifests")
-"""Where manifests are on the data partition (kiOS contract: /meta/etc is /etc)."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -72,11 +69,6 @@ class StaticPod:
     def images(self) -> tuple[str, ...]:
         """Names of the container images, init containers first; as often as they are used."""
         return tuple(str(entry["image"]) for group in _groups(self.manifest) for entry in group)
-
-    @property
-    def place(self) -> PurePosixPath:
-        """The manifest's path on the data partition."""
-        return MANIFESTS / self.file
 
     def text(self) -> bytes:
         """The manifest as it is put on a node: as it was written, or as YAML where it was varied."""

@@ -11,6 +11,9 @@ from harness.storage.ext4 import MOST_READ, Superblock
 from harness.storage.gpt import GptError, Partition, Table
 from harness.storage.modules import Modules
 
+MODULES, MODULES_SINCE_B = PurePosixPath("/modules"), PurePosixPath("/lib/modules")
+"""Where kernel modules are on a data partition: an init of generation A takes them from the first (kiOS contract), and what
+kiOS's build has left for a disk since generation B has them in the second, where no init takes them from."""
 _VERSION = re.compile(r"[\w.+~-]+")
 
 
@@ -73,13 +76,13 @@ class Disk:
         """Returns the names in a folder of the data partition, sorted; raises NodeFailure if it is not there."""
         return ext4.list_folder(self.path, self._data_offset, str(path))
 
-    def modules(self) -> Modules:
-        """The kernel modules on the data partition (kiOS contract: /modules)."""
+    def modules(self, folder: PurePosixPath = MODULES) -> Modules:
+        """The kernel modules on the data partition."""
         try:
-            versions = list(filter(_VERSION.fullmatch, self.folder(PurePosixPath("/modules"))))
+            versions = list(filter(_VERSION.fullmatch, self.folder(folder)))
         except NodeFailure:
             return {}
-        listed = {version: self.file_if_there(PurePosixPath("/modules") / version / "modules.dep") for version in versions}
+        listed = {version: self.file_if_there(folder / version / "modules.dep") for version in versions}
         return {version: modules.names_in(text) for version, text in listed.items() if text is not None}
 
     def has_module(self, name: str) -> bool:

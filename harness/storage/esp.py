@@ -1,5 +1,9 @@
-"""Files on the EFI System Partition of a disk that does not run, and whether a firmware finds one there to start."""
+"""Files on the EFI System Partition of a disk that does not run, and whether a firmware finds one there to start.
 
+Read as hostile: a chain of clusters may have no end, and neither may folders.
+"""
+
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +16,10 @@ from harness.storage.disk import Disk
 _LOADER = "EFI/Boot/Bootx64.efi"
 _MAGIC = b"MZ"
 _MOST = 2 << 30
+_MOST_LISTED = 1 << 20
 _WITHIN = 120.0
+# mtools take a name for a pattern of the shell's.
+_PATTERN = re.compile(r"([][*?\\])")
 _FULL = "Disk full"
 
 
@@ -24,21 +31,32 @@ def loader(disk: Disk) -> bytes:
 def read(disk: Disk, path: str) -> bytes:
     """Returns a file on a disk's ESP, by its path from there.
 
-    Raises HarnessError if it is not there, or the partition is larger than any kiOS's.
+    Raises HarnessError if it is not there, or larger than its partition, or the partition larger than any kiOS's.
     """
+    size = disk.table.sector_size * disk.esp.sectors
+    content = head(disk, path, size + 1)
+    if len(content) > size:
+        raise HarnessError(f"{path} is larger than its partition of {size >> 20} MiB: its filesystem is damaged")
+    return content
+
+
+def head(disk: Disk, path: str, most: int) -> bytes:
+    """Returns the beginning of a file, of `most` bytes at most; else as `read`."""
     start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
     if size > _MOST:
         raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
-    return tools.run("mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{path}", "-", timeout=_WITHIN).stdout
+    name = _PATTERN.sub(r"\\\1", path)
+    return tools.head(most, "mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{name}", "-", timeout=_WITHIN)
 
 
 def files(disk: Disk) -> list[str]:
-    """Returns the paths of all files on a disk's ESP; none where that has no filesystem."""
+    """Returns the paths of the files on a disk's ESP, as far as a MiB has room for them; none where it has no filesystem."""
     start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
     if size > _MOST:
         return []
-    done = tools.run("mdir", "-/", "-b", "-i", f"{disk.path.absolute()}@@{start}", "::", timeout=_WITHIN, ok=range(256))
-    named = (line for line in done.stdout.decode(errors="replace").splitlines() if not line.endswith("/"))
+    of = f"{disk.path.absolute()}@@{start}"
+    listed = tools.head(_MOST_LISTED, "mdir", "-/", "-b", "-i", of, "::", timeout=_WITHIN, ok=range(256))
+    named = (line for line in listed.decode(errors="replace").splitlines() if not line.endswith("/"))
     return sorted(line.removeprefix("::").lstrip("/") for line in named if line.startswith("::"))
 
 

@@ -203,6 +203,11 @@ class Wire:
             raise HarnessError(f"QEMU forwards nothing to port {port} of the guest: {said.strip() or 'without a word'}")
         return added[0]
 
+    def reach(self, port: int) -> int:
+        """The port on 127.0.0.1 behind which a TCP port of the guest is, as QEMU forwards it already, or does from now on."""
+        here = next((here for here, there in self.forwarded().items() if there == port), None)
+        return self.forward(port) if here is None else here
+
     def forwarded(self) -> dict[int, int]:
         """The ports on 127.0.0.1 that are forwarded, each with the guest's behind it."""
         return {int(found["here"]): int(found["guest"]) for found in _FORWARD.finditer(self._ask("info usernet"))}

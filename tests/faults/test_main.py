@@ -6,12 +6,27 @@ import pytest
 
 from faults import __main__ as faults
 from faults.sabotage import Surroundings
+from harness.lab.generation import THE_REFERENCE, Belief, Generation
 
 _ROOT = Path(__file__).parents[2]
 _CONFTEST = """
 pytest_plugins = ["harness.plugin"]
 def pytest_sessionfinish(session): session.exitstatus = {status}
 """
+
+
+@pytest.mark.parametrize(
+    ("scenario", "belief", "is_lacking"),
+    [
+        ("in_memory.py::test_one", None, True),
+        ("in_memory.py::test_one", THE_REFERENCE, True),
+        ("in_memory.py::test_one", Belief(Generation.B, "a disk with a loader is one"), False),
+        ("page.py::test_one", None, True),
+        ("boot.py::test_one", None, False),
+    ],
+)
+def test_what_would_be_skipped_is_not_run(scenario: str, belief: Belief | None, is_lacking: bool) -> None:
+    assert faults.lacks(scenario, [], belief) is is_lacking
 
 
 @pytest.mark.parametrize(("status", "kind"), [(0, "passed"), (3, "refused")])

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -63,13 +64,13 @@ def runs(name: str) -> ContainerState:
     return ContainerState(name, "main", "running")
 
 
-def booted(folder: Path, reachable: Callable[[], bool], **more: Any) -> Boot:
+def booted(folder: Path, reachable: Callable[[], bool], kubelet_port: int = 10250, **more: Any) -> Boot:
     """A boot of a node with one pod `web`."""
 
     def argv(channels: Channels) -> list[str]:
         return [sys.executable, "-c", _QEMU, str(channels.qmp)]
 
-    expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, reachable, "52:54:00:6b:69:6f")
+    expected = Expectation([pod("web")], pod("kios-e2e"), 1.0, reachable, "52:54:00:6b:69:6f", kubelet_port)
     return Boot(argv, folder, Credentials.make(folder), expected, lambda: None, ExitStack(), **more)
 
 
@@ -107,6 +108,18 @@ def test_nothing_else_shows_it(boot: Boot, goal: Callable[[Boot], Milestone], he
     boot.feed.publish(heard)
     with pytest.raises(NodeFailure, match="did not happen within 0 s"):
         boot.wait(goal(boot), within=0)
+
+
+def test_what_the_host_took_from_an_earlier_wait_is_given_back(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budget of a milestone runs from the node's start, and so does what the host has kept from it."""
+    monkeypatch.setattr(boot.process, "waited_for_cpu", lambda: time.monotonic() - boot.started)
+    with pytest.raises(HarnessError, match=r"milestone init: it did not happen within 0 s, and the host was too busy"):
+        boot.wait(replace(INIT, within=0.01))
+
+
+def test_the_kubelet_is_asked_at_the_port_that_its_configuration_names(tmp_path: Path) -> None:
+    with closing(booted(tmp_path, lambda: False, kubelet_port=22)) as running:
+        assert running.kubelet.port == running.ssh_port == 9
 
 
 def test_a_kubelet_that_refuses_ends_the_waits_that_it_alone_can_meet(boot: Boot) -> None:

@@ -162,6 +162,22 @@ def test_an_image_without_an_esp_is_refused(raw: Path) -> None:
         brought_image.check_file(raw)
 
 
+def test_a_disk_that_kioss_build_makes_of_generation_b_is_told_by_its_modules(tmp_path: Path) -> None:
+    """Its data partition is of kiOS's type, and has the modules where the build has left them: below lib."""
+    raw = make_disk(tmp_path / "b.img")
+    (tmp_path / "list").write_text("kernel/drivers/nvme/host/nvme.ko:\n")
+    jobs = ["rm /modules/6.1.0/modules.dep", "rmdir /modules/6.1.0", "rmdir /modules"]
+    jobs += [
+        "mkdir /lib",
+        "mkdir /lib/modules",
+        "mkdir /lib/modules/6.12.9",
+        f"write {tmp_path}/list /lib/modules/6.12.9/modules.dep",
+    ]
+    tools.run("debugfs", "-w", "-f", "-", f"{raw}?offset={START}", input="\n".join([*jobs, ""]).encode())
+    with pytest.raises(InputError, match=r"b\.img is a disk of generation B: nvme is one of its modules \(6\.12\.9\)"):
+        brought_image.of_file(raw, tmp_path / "cache")
+
+
 def test_an_image_without_a_data_partition_is_of_generation_b(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"b\.img has no data partition .* generation B, .* give --kios-efi, --kios-initrd"):
         brought_image.of_file(make_disk(tmp_path / "b.img", ESP), tmp_path / "cache")

@@ -15,6 +15,7 @@ from harness.lab import injection
 from harness.lab.built_in import BuiltIn, Overlaid
 from harness.lab.initramfs import STORAGE_CONF, Initramfs
 from harness.lab.order import Order
+from harness.lab.own_files import OwnPods
 from harness.manifests.pods import StaticPod
 from harness.storage import cpio, gpt, overlay
 from harness.storage.disk import Disk
@@ -27,7 +28,8 @@ _CONFIG = PurePosixPath("/etc/kubernetes/config.yaml")
 _HOSTS = PurePosixPath("/etc/hosts")
 _ON_DISK = PurePosixPath("/meta/etc")
 _FILES = {
-    _CONFIG: b"kind: KubeletConfiguration\nmaxPods: 7\nauthentication: {x509: {clientCAFile: /etc/kubernetes/ca.pem}}\n",
+    _CONFIG: b"kind: KubeletConfiguration\nmaxPods: 7\nstaticPodPath: /etc/kubernetes/manifests\n"
+    b"authentication: {x509: {clientCAFile: /etc/kubernetes/ca.pem}}\n",
     PurePosixPath("/etc/kubernetes/ca.pem"): b"THEIRS\n",
     PurePosixPath("/etc/kubernetes/manifests/node.yaml"): b"kind: Pod\nmetadata: {name: node, namespace: kube-system}\n",
     _HOSTS: b"192.0.2.1 registry\n",
@@ -62,11 +64,11 @@ def image(folder: Path, binary: bytes, on_data: dict[str, str]) -> Path:
     return raw
 
 
-def given(folder: Path, raw: Path, pods: list[StaticPod] | None = None) -> Disk:
+def given(folder: Path, raw: Path, pods: list[StaticPod] | None = None, own_pods: OwnPods = OwnPods.RUN) -> Disk:
     """What a node's disk holds after all was put on it."""
     brought = brought_image.of_file(raw, folder / "cache")
     console = StaticPod("kios-e2e.yaml", {"metadata": {"name": "kios-e2e"}, "spec": {"containers": []}})
-    order = Order(brought.disk, Machine(1 << 30), pods or [], console, {}, built_in=brought.built_in)
+    order = Order(brought.disk, Machine(1 << 30), pods or [], console, {}, built_in=brought.built_in, own_pods=own_pods)
     disk, artifacts = folder / "disk.qcow2", folder / "artifacts"
     artifacts.mkdir()
     overlay.create(raw, disk, 32 << 20)
@@ -81,6 +83,7 @@ def test_the_configuration_of_an_image_whose_data_partition_has_none_is_merged(t
     assert config == {
         "kind": "KubeletConfiguration",
         "maxPods": 7,
+        "staticPodPath": "/etc/kubernetes/manifests",
         "authentication": {"x509": {"clientCAFile": "/etc/kubernetes/kios-e2e-ca.pem"}},
     }
     assert disk.file(_ON_DISK / "kubernetes/kios-e2e-ca.pem").startswith(b"THEIRS\n-----BEGIN")
@@ -88,10 +91,20 @@ def test_the_configuration_of_an_image_whose_data_partition_has_none_is_merged(t
 
 
 def test_what_is_on_the_data_partition_hides_what_is_built_in(tmp_path: Path) -> None:
-    own = {"meta/etc/kubernetes/config.yaml": "maxPods: 9\n", "meta/etc/hosts": "192.0.2.9 b\n"}
+    config = "maxPods: 9\nstaticPodPath: /etc/kubernetes/manifests\n"
+    own = {"meta/etc/kubernetes/config.yaml": config, "meta/etc/hosts": "192.0.2.9 b\n"}
     disk = given(tmp_path, image(tmp_path, kernel(_FILES), own))
     assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["maxPods"] == 9
     assert disk.file(_ON_DISK / "hosts").startswith(b"192.0.2.9 b\n127")
+
+
+def test_pods_are_put_where_the_images_kubelet_looks_for_them(tmp_path: Path) -> None:
+    config = {"meta/etc/kubernetes/config.yaml": "staticPodPath: /etc/pods\n", "meta/etc/pods/node.yaml": "kind: Pod\n"}
+    node = StaticPod("node.yaml", {"metadata": {"name": "node"}, "spec": {"containers": []}})
+    with pytest.warns(UserWarning, match=r"node\.yaml takes the place of the one that .*kios\.img has of its own"):
+        disk = given(tmp_path, image(tmp_path, kernel({}), config), [node])
+    assert disk.folder(_ON_DISK / "pods") == ["kios-e2e.yaml", "node.yaml"]
+    assert "manifests" not in disk.folder(_ON_DISK / "kubernetes")
 
 
 def test_a_manifest_that_is_built_in_is_replaced_with_a_warning_or_refused(tmp_path: Path) -> None:
@@ -110,6 +123,27 @@ def test_an_image_that_cannot_be_looked_into_is_told_and_taken_for_kioss(tmp_pat
     assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["shutdownGracePeriod"] == "30s"
 
 
+def test_pods_that_an_image_brings_do_not_run_beside_a_tests(tmp_path: Path) -> None:
+    own = {"meta/etc/kubernetes/manifests/own.yaml": "kind: Pod\nmetadata: {name: node, namespace: kube-system}\n"}
+    node = StaticPod("node.yaml", {"metadata": {"name": "node", "namespace": "kube-system"}, "spec": {"containers": []}})
+    with pytest.warns(UserWarning, match=r"kios\.img has pods of its own, which do not run .* of node\.yaml, own\.yaml\."):
+        disk = given(tmp_path, image(tmp_path, kernel(_FILES), own), [], OwnPods.LEFT_OUT)
+    assert disk.folder(_ON_DISK / "kubernetes/manifests") == ["own.yaml"]
+    assert disk.folder(_ON_DISK / "kubernetes/kios-e2e") == ["kios-e2e.yaml"]
+    assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["staticPodPath"] == "/etc/kubernetes/kios-e2e"
+    (tmp_path / "again").mkdir()
+    with pytest.warns(UserWarning, match=r"of own\.yaml\."):
+        disk = given(tmp_path / "again", tmp_path / "kios.img", [node], OwnPods.LEFT_OUT)
+    assert disk.folder(_ON_DISK / "kubernetes/kios-e2e") == ["kios-e2e.yaml", "node.yaml"]
+
+
+def test_a_pod_that_takes_the_place_of_the_only_one_that_an_image_brings_runs_in_it(tmp_path: Path) -> None:
+    node = StaticPod("node.yaml", {"metadata": {"name": "node"}, "spec": {"containers": []}})
+    with pytest.warns(UserWarning, match=r"node\.yaml takes the place of"):
+        disk = given(tmp_path, image(tmp_path, kernel(_FILES), {}), [node], OwnPods.LEFT_OUT)
+    assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["staticPodPath"] == "/etc/kubernetes/manifests"
+
+
 def test_it_is_read_when_it_is_asked_for_and_once(tmp_path: Path) -> None:
     read = list[int]()
 
@@ -117,9 +151,11 @@ def test_it_is_read_when_it_is_asked_for_and_once(tmp_path: Path) -> None:
         read.append(1)
         return kernel(_FILES)
 
-    built_in = BuiltIn(tmp_path, binary)
+    built_in = BuiltIn(tmp_path, binary, tmp_path / "kept")
     assert not read
     assert (built_in[_HOSTS], len(built_in), len(read)) == (_FILES[_HOSTS], len(_FILES), 1)
+    assert dict(BuiltIn(tmp_path, binary, tmp_path / "kept")) == _FILES, "another process finds them as they were kept"
+    assert len(read) == 1
 
 
 def test_a_users_initramfs_is_over_what_is_built_in(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import HarnessError, InputError
 from harness.guest.credentials import Credentials
+from harness.guest.kubelet_config import Settings
 from harness.lab import bundle, parcel
 from harness.lab.bundle import Failure, Surroundings
 from harness.lab.remains import Remains
@@ -24,6 +25,7 @@ _SCENARIOS = Path(__file__).parents[2] / "scenarios/manifests"
 _FAILURE = Failure("scenarios/x.py::test_x", "milestone init: the guest died\nlast words", {"QEMU": "11.1"})
 _MACHINE = Machine(disk_size=64 * MIB, kernel_arguments=("loglevel=7",))
 _LIMIT = 1 << 30
+_KUBELET = Settings(PurePosixPath("/etc/pods"), 10350)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ class Node:
         (self.artifacts / "boot-1/console.log").write_text("words")
         pod = load(_SCENARIOS / "node.yaml")
         self.pods_given = [pod, StaticPod("bad.yaml", {"metadata": {"name": "bad"}, "spec": {"containers": 1}})]
-        self.order = SimpleNamespace(image=SimpleNamespace(path=image), machine=_MACHINE, console_pod=pod)
+        self.order = SimpleNamespace(image=SimpleNamespace(path=image), machine=_MACHINE, console_pod=pod, kubelet=_KUBELET)
 
     def leave(self, folder: Path) -> Remains:
         disk, variables = folder / "node-disk.qcow2", folder / "node-variables.fd"
@@ -78,6 +80,8 @@ def test_what_was_frozen_comes_back(tmp_path: Path, image: Path, host: Any) -> N
     assert found.failure == _FAILURE
     assert found.failure.sentence == "milestone init: the guest died"
     assert found.facts == {"image": "1"}
+    nothing: Any = None
+    assert found.order(nothing, []).kubelet == found.kubelet == _KUBELET, "where its pods go, and where it is asked"
     assert (found.machine, found.image, found.surroundings) == (_MACHINE, image, Surroundings.of(host))
     assert [(pod.file, pod.text()) for pod in found.pods] == [("node.yaml", (_SCENARIOS / "node.yaml").read_bytes())]
     assert found.milestones == (Passed("firmware", 1.5, frozen=True), Passed("shell", 9.0, frozen=True))
@@ -140,6 +144,9 @@ def test_all_bundles_of_a_folder_have_one_limit(tmp_path: Path) -> None:
         (lambda told: told["console_pod"].update(text="{"), "console_pod is none"),
         (lambda told: told["image"].update(sha256="0"), "a SHA-256 that is none"),
         (lambda told: told["milestones"].append({"name": 1, "after": 0}), "is no text"),
+        (lambda told: told["kubelet"].update(manifests="etc/pods"), "a kubelet that cannot be"),
+        (lambda told: told["kubelet"].update(port=70000), "a kubelet that cannot be"),
+        (lambda told: told["kubelet"].update(port="22-:22"), "no whole number"),
         (lambda told: told.update(pods={}), "it lacks state"),
         (lambda told: told.pop("machine"), "machine"),
     ],

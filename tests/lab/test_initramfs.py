@@ -28,6 +28,11 @@ def test_what_configures_a_node_is_read(tmp_path: Path) -> None:
     assert read.folder(PurePosixPath("/meta/etc/kubernetes")) == ["config.yaml"]
 
 
+def test_pods_are_known_wherever_its_kubelet_may_look_for_them(tmp_path: Path) -> None:
+    read = initramfs(tmp_path, {PurePosixPath(f"/etc/pods/{name}"): b"" for name in ("a.yaml", "b.json", "c.txt")})
+    assert read.folder(PurePosixPath("/meta/etc/pods")) == ["a.yaml", "b.json"]
+
+
 def test_its_modules_are_listed(tmp_path: Path) -> None:
     read = initramfs(tmp_path, {PurePosixPath("/lib/modules/6.12.9/modules.dep"): b"kernel/nvme-core.ko.xz:\n"})
     assert read.modules() == {"6.12.9": {"nvme_core"}}

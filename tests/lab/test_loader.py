@@ -1,12 +1,10 @@
 """A disk of generation B whose boot loader hands the initramfs over: what it names, and what a node is given through it."""
 
-import struct
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from harness import tools
 from harness.errors import InputError
 from harness.guest.credentials import Credentials
 from harness.lab import brought as brought_image
@@ -17,56 +15,11 @@ from harness.lab.initramfs import LOADED
 from harness.lab.loader import Entry, entry_on
 from harness.lab.order import Order
 from harness.manifests.pods import StaticPod
-from harness.storage import cpio, esp, gpt, overlay
+from harness.storage import cpio, esp, overlay
 from harness.storage.disk import Disk
 from harness.vm.machine import EARLY_CONSOLE, Machine
-
-MIB = 1 << 20
-START, SIZE = 8 * MIB, 4 * MIB
-ESP_START, ESP_SIZE = 1 * MIB, 6 * MIB
-HOSTS = PurePosixPath("/etc/hosts")
-USERS = {
-    PurePosixPath("/lib/modules/6.12.9/modules.dep"): b"kernel/drivers/nvme/host/nvme.ko:\n",
-    PurePosixPath("/etc/kubernetes/config.yaml"): b"maxPods: 7\n",
-}
-SYSTEMD_BOOT = {
-    "loader/loader.conf": b"timeout 0\n",
-    "loader/entries/kios.conf": b"title kiOS\nlinux /kernel\ninitrd /user.img\n",
-}
-GRUB = "\n".join(["menuentry kiOS {", "  linux ($root)/kernel quiet", "  initrd ($root)/user.img", "}", ""]).encode()
-
-
-def kernel(files: dict[PurePosixPath, bytes]) -> bytes:
-    payload = b"\x7fELF" + cpio.archive(files) + bytes(4)
-    head = bytearray(1024)
-    head[:2], head[0x1F1], head[0x202:0x206] = b"MZ", 1, b"HdrS"
-    struct.pack_into("<H", head, 0x206, 0x20F)
-    struct.pack_into("<II", head, 0x248, 0, len(payload))
-    return bytes(head) + payload
-
-
-def image(folder: Path, files: dict[str, bytes]) -> Path:
-    """A raw disk with these files on its EFI System Partition, and an empty data partition."""
-    raw, esp_at = folder / "b.img", f"{folder / 'b.img'}@@{ESP_START}"
-    raw.write_bytes(bytes(16 * MIB))
-    layout = f"label: gpt\nstart={ESP_START // 512}, size={ESP_SIZE // 512}, type={gpt.ESP}\n"
-    layout += f"start={START // 512}, size={SIZE // 512}, type={gpt.DATA_PARTITION}\n"
-    tools.run("sfdisk", "-q", raw, input=layout.encode())
-    tools.run("mke2fs", "-q", "-t", "ext4", "-E", f"offset={START}", raw, f"{SIZE // 1024}k")
-    tools.run("mformat", "-i", esp_at, "-T", str(ESP_SIZE // 512), "::")
-    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents if parent.name}
-    for name in sorted(folders):
-        tools.run("mmd", "-i", esp_at, f"::{name}")
-    for name, content in files.items():
-        (folder / "file").write_bytes(content)
-        tools.run("mcopy", "-i", esp_at, folder / "file", f"::{name}")
-    return raw
-
-
-def with_loader(folder: Path, configuration: dict[str, bytes], initramfs: bytes | None = None) -> Path:
-    user = cpio.archive(USERS) if initramfs is None else initramfs
-    built_in = kernel({HOSTS: b"192.0.2.1 built-in\n"})
-    return image(folder, {"kernel": built_in, "user.img": user, "EFI/Boot/Bootx64.efi": b"MZ loader", **configuration})
+from tests.lab.loader_disks import ESP_SIZE, GRUB, HOSTS, MIB, SYSTEMD_BOOT, USERS, image, with_loader
+from tests.storage.small_unified import unified_image
 
 
 @pytest.mark.parametrize(
@@ -78,6 +31,10 @@ def with_loader(folder: Path, configuration: dict[str, bytes], initramfs: bytes 
         ({"a.conf": b"initrd /one\ninitrd \\two\nlinux /EFI/kios.efi\n"}, Entry("EFI/kios.efi", ("one", "two"))),
         ({"a.cfg": b"linux /other\nlinux /kernel\ninitrd /one /two\n"}, Entry("kernel", ("one", "two"))),
         ({"a.conf": b"linux /kernel\n", "a.txt": GRUB}, None),
+        ({"a.conf": b"\xff" * (1 << 20) + b"\n", "b.conf": b"linux /kernel\ninitrd /one\n"}, Entry("kernel", ("one",))),
+        ({"a.conf": b"#\n" * (1 << 20) + b"linux /far\ninitrd /far\n"}, None),
+        ({"a[1].conf": b"linux /kernel\ninitrd /one\n", "a1.conf": b""}, Entry("kernel", ("one",))),
+        ({"gr\u00fc\u00dfe/m\u00e4h.conf": b"linux /kernel\ninitrd /one\n"}, Entry("kernel", ("one",))),
         ({}, None),
     ],
 )
@@ -91,6 +48,36 @@ def test_a_loader_with_more_than_one_node_is_refused(tmp_path: Path) -> None:
     raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd /one\n", "b.conf": b"linux /kernel\ninitrd /two\n"})
     with pytest.raises(InputError, match=r"b\.img has a boot loader with 2 entries that name an initramfs: leave one"):
         entry_on(Disk.read(raw, 512))
+
+
+def test_a_configuration_that_cannot_be_read_is_named_to_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(esp, "files", lambda _: ["loader/entries/m\ufffdh.conf"])
+    with pytest.raises(InputError, match=r"b\.img has loader/entries/.*\.conf on its EFI System .* cannot be read: leave it"):
+        entry_on(Disk.read(image(tmp_path, {}), 512))
+
+
+def test_an_initramfs_of_too_many_files_is_refused(tmp_path: Path) -> None:
+    raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd" + b" /one" * 17 + b"\n"})
+    with pytest.raises(InputError, match=r"b\.img has a boot loader that joins 17 files for one initramfs: no more than 16"):
+        entry_on(Disk.read(raw, 512))
+
+
+def test_what_a_loader_names_elsewhere_is_its_users_to_bring(tmp_path: Path) -> None:
+    raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd /boot/initrd.img\n"})
+    with pytest.raises(InputError, match=r"starts a node with boot/initrd\.img, and that cannot be read on its EFI System"):
+        brought(tmp_path, raw)
+
+
+@pytest.mark.parametrize("name", ["EFI/Boot/Bootx64.efi", "EFI/Linux/kios.efi"])
+def test_a_disk_that_starts_a_unified_kernel_image_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
+    raw = image(tmp_path, {name: unified_image({".linux": b"kernel", ".initrd": b"070701"})})
+    with pytest.raises(InputError, match=rf"b\.img starts {name}, a unified kernel image, .* give --kios-efi FILE and"):
+        brought(tmp_path, raw)
+
+
+def test_a_disk_that_starts_a_kernel_is_refused_for_no_unified_image(tmp_path: Path) -> None:
+    raw = image(tmp_path, {"EFI/Boot/Bootx64.efi": unified_image({".text": b"kernel"}), "EFI/Linux/none.efi": b"MZ"})
+    assert brought(tmp_path, raw).belief.generation is Generation.A
 
 
 def test_a_partition_without_a_filesystem_has_no_loader(made: Path) -> None:

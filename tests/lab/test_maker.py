@@ -16,6 +16,7 @@ from harness.lab.failed_boots import Blocked, FailedBoots
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Folders, Node
 from harness.lab.order import Order
+from harness.lab.own_files import OwnPods
 from harness.lab.stock import Supplies
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod
@@ -77,7 +78,7 @@ def test_a_frozen_node_moves_to_another_cpu_only_if_its_own_was_emulated(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    order: Any = SimpleNamespace(image=SimpleNamespace(path=file), machine="q35", all_pods=[], files={})
+    order: Any = SimpleNamespace(image=SimpleNamespace(path=file), machine="q35", all_pods=[], files={}, own_pods=OwnPods.RUN)
     host: Any = SimpleNamespace(
         firmware=SimpleNamespace(code=file),
         qemu=SimpleNamespace(path=file, version=(11, 1)),
@@ -142,11 +143,19 @@ def test_a_node_that_can_never_have_the_harnesss_container_is_refused(tmp_path: 
         assert made.order(image, [plain("one", "localhost/a:v1")] if has_pods else []).registry == 5000
 
 
+@pytest.mark.parametrize("own_pods", OwnPods)
+def test_what_becomes_of_an_images_own_pods_is_as_the_run_has_it(tmp_path: Path, own_pods: OwnPods) -> None:
+    asked: Any = SimpleNamespace(supply=lambda *_: Supplies({}))
+    made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked, own_pods=own_pods)  # type: ignore[arg-type]
+    image: Any = SimpleNamespace(path=Path("kios.img"))
+    assert made.order(image, []).own_pods is own_pods
+
+
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node with one pod that wants 600 of its 1024 MiB; nothing can be written to it."""
     at_hand = ArchivedImage(tmp_path / "b.tar", [reference.parse("localhost/b:v1")], [], 1, None, {})
-    image: Any = SimpleNamespace(path=Path("kios.img"))
+    image: Any = SimpleNamespace(path=Path("kios.img"), file_if_there=lambda _: b"staticPodPath: /etc/pods\n")
     monkeypatch.setattr(preload, "missing", lambda _, names: [name for name in names if name != "localhost/a:v1"])
     console = StaticPod("c.yaml", {"metadata": {"name": "c"}, "spec": {"containers": []}})
     order = Order(image, Machine(1 << 31), [hungry("one")], console, {}, supplied=[at_hand])
@@ -173,6 +182,14 @@ def test_a_pod_that_a_running_node_cannot_have_is_refused_before_it_is_written(
 def test_a_pod_whose_image_is_there_is_handed_on(running: Node, image: str) -> None:
     with pytest.raises(InputError, match="was never started"):
         running.add(plain("two", image))
+
+
+def test_a_pod_is_handed_to_the_folder_that_its_nodes_kubelet_reads(running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[PurePosixPath] = []
+    monkeypatch.setattr(running, "write", lambda path, _: written.append(path))
+    with pytest.raises(InputError, match="was never started"):
+        running.add(plain("two", "localhost/a:v1"))
+    assert written == [PurePosixPath("/etc/pods/two.yaml")]
 
 
 def test_the_images_that_an_initramfs_lacks_are_known(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from harness.errors import InputError, NodeFailure
 from harness.lab import own_files
 from harness.manifests.pods import StaticPod
 
-_PLACE = "/meta/etc/kubernetes/manifests"
+_PLACE = PurePosixPath("/meta/etc/kubernetes/manifests")
 
 
 class Image:
@@ -57,16 +57,30 @@ def test_the_images_own_hosts_stay(own: str | None, left: str) -> None:
     assert own_files.hosts(there) == left.encode()
 
 
+@pytest.mark.parametrize(
+    ("hostname", "line"),
+    [
+        ("rack-7\n", "10.0.2.15\track-7\n"),
+        ("a.example", "10.0.2.15\ta.example\n"),
+        ("localhost", ""),
+        ("\n", "10.0.2.15\tkios-node\n"),
+    ],
+)
+def test_a_node_finds_itself_by_the_name_that_its_image_gives_it(hostname: str, line: str) -> None:
+    there: Any = Image({"/meta/etc/hostname": hostname, "/meta/etc/hosts": "127.0.0.1 localhost\n"})
+    assert own_files.hosts(there) == f"127.0.0.1 localhost\n{line}".encode()
+
+
 def test_a_pod_that_the_image_has_in_another_file_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"kios\.img has own\.yaml of its own, .* pod kube-system/node, as node\.yaml is: .* Name"
     ):
-        own_files.check_manifests(image(own_yaml=text("node")), [pod("node.yaml", "node")])
+        own_files.check_manifests(image(own_yaml=text("node")), [pod("node.yaml", "node")], _PLACE)
 
 
 def test_a_file_that_takes_the_place_of_the_images_is_named() -> None:
     with pytest.warns(UserWarning, match=r"node\.yaml takes the place of the one that /images/kios\.img has of its own"):
-        own_files.check_manifests(image(node_yaml=text("node")), [pod("node.yaml", "node")])
+        own_files.check_manifests(image(node_yaml=text("node")), [pod("node.yaml", "node")], _PLACE)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +98,4 @@ def test_a_file_that_takes_the_place_of_the_images_is_named() -> None:
 def test_what_does_not_clash_is_nobodys_business(own: dict[str, str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        own_files.check_manifests(image(**own), [pod("node.yaml", "node")])
+        own_files.check_manifests(image(**own), [pod("node.yaml", "node")], _PLACE)

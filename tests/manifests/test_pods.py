@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 import yaml
@@ -49,7 +49,6 @@ def test_the_node_pod_of_the_scenarios_loads() -> None:
     assert (pod.file, pod.name) == ("node.yaml", "node")
     assert pod.init_containers == ("modprobe", "dhcpcd", "parted", "resize2fs")
     assert pod.containers == ("crio", "kubelet")
-    assert pod.place == PurePosixPath("/meta/etc/kubernetes/manifests/node.yaml")
 
 
 def test_the_harness_own_pod_loads() -> None:

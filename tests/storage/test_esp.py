@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness import tools
+from harness.errors import HarnessError
 from harness.storage import esp
 
 _FIRST, _SECTOR = 8, 512
@@ -38,6 +39,45 @@ def image(folder: Path, loader: bytes | None) -> Any:
 )
 def test_what_a_firmware_lacks_is_told(loader: bytes | None, words: str, tmp_path: Path) -> None:
     assert esp.why_nothing_starts(image(tmp_path, loader)) == words
+
+
+@pytest.mark.parametrize("name", ["a1.conf", "a[1].conf", "gr\u00fc\u00dfe.conf", "a very long name with spaces.conf"])
+def test_a_file_is_read_by_the_name_by_which_it_is_listed(name: str, tmp_path: Path) -> None:
+    there = image(tmp_path, b"MZ")
+    for number, each in enumerate(("a1.conf", "A[1]B.conf", name)):
+        (tmp_path / "file").write_bytes(b"%d %s" % (number, each.encode()))
+        tools.run("mcopy", "-o", "-i", f"{there.path}@@{_FIRST * _SECTOR}", tmp_path / "file", f"::{each}")
+    assert name in esp.files(there)
+    assert esp.read(there, name).endswith(name.encode())
+    assert esp.head(there, name, 3) == esp.read(there, name)[:3]
+
+
+def test_a_file_that_goes_on_for_ever_is_not_read(tmp_path: Path) -> None:
+    """Its length is more than its partition's, and its clusters are a circle: FAT's specification, 4."""
+    there = image(tmp_path, b"MZ" + bytes(4000))
+    disk = bytearray(there.path.read_bytes())
+    entry = disk.index(b"BOOTX64 EFI")
+    first = int.from_bytes(disk[entry + 26 : entry + 28], "little")
+    disk[entry + 28 : entry + 32] = (0xFFFFFFFF).to_bytes(4, "little")
+    fat = _FIRST * _SECTOR + _SECTOR
+    # FAT12: one and a half bytes a cluster.
+    at = fat + first * 3 // 2
+    pair = int.from_bytes(disk[at : at + 2], "little")
+    pair = (pair & 0xF | first << 4) if first % 2 else (pair & 0xF000 | first)
+    disk[at : at + 2] = pair.to_bytes(2, "little")
+    there.path.write_bytes(disk)
+    with pytest.raises(HarnessError, match=r"larger than its partition of 1 MiB|mcopy failed"):
+        esp.loader(there)
+
+
+def test_a_length_that_is_no_multiple_of_a_geometry_is_read(tmp_path: Path) -> None:
+    """As mkfs.vfat leaves it on a partition of any length: mtools refuse it if they are not told otherwise."""
+    there = image(tmp_path, b"MZ" + bytes(100))
+    disk = bytearray(there.path.read_bytes())
+    sectors = _FIRST * _SECTOR + 19
+    disk[sectors : sectors + 2] = (int.from_bytes(disk[sectors : sectors + 2], "little") - 1).to_bytes(2, "little")
+    there.path.write_bytes(disk)
+    assert esp.loader(there).startswith(b"MZ")
 
 
 def test_an_image_that_cannot_be_read_is_told_nothing_of(tmp_path: Path) -> None:

@@ -239,6 +239,11 @@ def test_a_forward_is_of_a_port_that_the_kernel_chose() -> None:
     assert wire.forwarded() == {40000: 10250, 40001: 22, 40002: 8080, 40003: 8080}
 
 
+def test_a_port_that_is_forwarded_is_reached_by_that_and_another_by_one_more() -> None:
+    wire = Wire(cast(Qmp, Usernet(takes_more=True)), Feed(), Path())
+    assert [wire.reach(port) for port in (10250, 22, 8080, 8080)] == [40000, 40001, 40002, 40002]
+
+
 def test_a_forward_that_qemu_refuses_is_told_in_its_words() -> None:
     with pytest.raises(HarnessError, match="nothing to port 8080 of the guest: could not set up"):
         Wire(cast(Qmp, Usernet(takes_more=False)), Feed(), Path()).forward(8080)
