@@ -8,7 +8,7 @@ import re
 from harness.errors import NodeFailure
 
 _LINE = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) (?P<tag>[PF]) (?P<text>.*)", re.DOTALL
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d) (?P<stream>stdout|stderr) (?P<tag>[PF]) (?P<text>.*)", re.DOTALL
 )
 
 
@@ -19,11 +19,16 @@ def text_of(log: str) -> str:
     still in the format counts.
     """
     *lines, torn = log.split("\n")
-    pieces = []
+    whole: list[str] = []
+    # Pieces of a line on one stream may stand between those of the other's.
+    begun: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise NodeFailure(f"line {number} of the log is not in CRI's format: {line!r:.120}")
-        pieces.append(match["text"] + ("\n" if match["tag"] == "F" else ""))
-    rest = _LINE.fullmatch(torn)
-    return "".join([*pieces, rest["text"] if rest else ""])
+        begun.setdefault(match["stream"], []).append(match["text"])
+        if match["tag"] == "F":
+            whole += [*begun.pop(match["stream"]), "\n"]
+    if rest := _LINE.fullmatch(torn):
+        begun.setdefault(rest["stream"], []).append(rest["text"])
+    return "".join([*whole, *(piece for pieces in begun.values() for piece in pieces)])

@@ -15,6 +15,12 @@ def test_lines_and_their_pieces() -> None:
     assert text_of(log) == "one\ntwo\nthree \n"
 
 
+def test_pieces_of_two_streams_are_two_lines() -> None:
+    pieces = ["stderr P resize2fs", "stdout F a disk", "stderr P : no", "stdout P an", "stderr F thing", "stdout P d"]
+    log = "".join(f"{_STAMP} {piece}\n" for piece in pieces)
+    assert text_of(log) == "a disk\nresize2fs: nothing\nand"
+
+
 def test_a_line_that_is_not_over_yet_has_no_end() -> None:
     assert text_of(f"{_STAMP} stdout P begun") == "begun"
 

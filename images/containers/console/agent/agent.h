@@ -71,6 +71,9 @@ int ends_watch(void);
 void ends_read(int watch, void (*tell)(const struct end *));
 void ends_tell_past(void (*tell)(const struct end *));
 
+/* words.c: of a log in CRI's format, TIME STREAM TAG TEXT, the last line that says anything, whole again. */
+void last_words(const char *path, char *words, size_t size);
+
 /* port.c */
 void load_driver(void);
 int open_when_there(const char *folder, const char *name);

@@ -32,40 +32,10 @@ static void value_of(const char *json, const char *key, char *value, size_t size
 	snprintf(value, size, "%.*s", (int)length, at ? at : "");
 }
 
-/* The text of the last line of a log in CRI format: TIME STREAM TAG TEXT. */
-static void last_words(const char *path, char *words, size_t size)
-{
-	char place[1024], tail[1024];
-	int file;
-	ssize_t length;
-	char *line;
-
-	snprintf(place, sizeof(place), "/host%s", path);
-	*words = 0;
-	file = open(place, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return;
-	lseek(file, -(off_t)(sizeof(tail) - 1), SEEK_END);
-	length = read(file, tail, sizeof(tail) - 1);
-	close(file);
-	if (length <= 0)
-		return;
-	tail[length] = 0;
-	if (tail[length - 1] == '\n')
-		tail[length - 1] = 0;
-	line = strrchr(tail, '\n');
-	line = line ? line + 1 : tail;
-	for (int i = 0; i < 3 && line; i++) {
-		line = strchr(line, ' ');
-		line = line ? line + 1 : NULL;
-	}
-	snprintf(words, size, "%s", line ? line : "");
-}
-
 static void tell_end_of(const char *id, void (*tell)(const struct end *))
 {
 	static char config[256 << 10];
-	char path[512], log[512];
+	char path[1024], log[512];
 	struct end end;
 
 	*config = 0;
@@ -81,7 +51,8 @@ static void tell_end_of(const char *id, void (*tell)(const struct end *))
 	value_of(config, "io.kubernetes.pod.name", end.pod, sizeof(end.pod));
 	value_of(config, "io.kubernetes.pod.namespace", end.namespace, sizeof(end.namespace));
 	value_of(config, "io.kubernetes.cri-o.LogPath", log, sizeof(log));
-	last_words(log, end.words, sizeof(end.words));
+	snprintf(path, sizeof(path), "/host%s", log);
+	last_words(path, end.words, sizeof(end.words));
 	tell(&end);
 }
 
