@@ -24,9 +24,7 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
     node = ready_node(image, [])
     assert node.run(SCRIPT).status == ENOEXEC
     node.boot.press_power_button()
-    with fails_with("power-off by the guest: it did not happen within"):
-        node.boot.wait_for_power_off(within=3)
-    node.succeed("true")
+    node.succeed("sleep 5")
 
 
 def test_script_executes(ready_node: NewNode, image: Disk) -> None:

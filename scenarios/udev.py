@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import fails_with
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.storage.disk import Disk
@@ -32,9 +31,11 @@ def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
     """Nothing but udev loads that driver; if something does, the scenario above proves nothing."""
     node = ready_node(image, [NODE_POD])
     node.wire.insert_card(DRIVER, MAC)
-    with fails_with("did not happen within"):
-        node.until(lambda: has_eth1(node), f"{DRIVER} has made eth1 of the card", within=5)
-    assert b"0x8086" in node.read("/sys/bus/pci/devices/0000:01:00.0/vendor"), "the card was not seen at all"
+    card = "/sys/bus/pci/devices/0000:01:00.0"
+    node.until(lambda: node.run(f"grep 0x8086 {card}/vendor").status == 0, "the card is seen")
+    # By the node's own clock: a host that is too busy takes nothing from it.
+    node.succeed("sleep 5")
+    assert node.run(f"ls {card}/driver").status != 0, "the card has a driver that udev did not load"
 
 
 def has_eth1(node: Node) -> bool:
