@@ -28,7 +28,7 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
     passed = [entry for entry in node.timeline() if entry.name in {milestone.name for milestone in BOOT}]
     assert [entry.name for entry in passed] == [milestone.name for milestone in BOOT]
     for entry, milestone in zip(passed, BOOT, strict=True):
-        assert entry.after <= milestone.within * node.slowness, f"{entry.name} came after {entry.after:.0f} s"
+        assert entry.after <= node.boot.budget(milestone), f"{entry.name} came after {entry.after:.0f} s"
     assert node.run("ls -d /sys/firmware/efi").status == 0, "the kernel was not started by UEFI"
     assert "nvme" in node.succeed("readlink -f /sys/class/block/nvme0n1/device")
     ahead = int(node.succeed("clock")) / 1e9 - time.time()

@@ -63,6 +63,7 @@ def test_it():
 """
 _CUT_OFF = """
 import errno
+from pathlib import Path
 from types import SimpleNamespace
 from harness.lab.questions import Questions
 
@@ -74,7 +75,7 @@ def refuse():
 
 def test_it():
     asked = Asked()
-    asked.boot = SimpleNamespace(kubelet=SimpleNamespace(changes=refuse))
+    asked.boot = SimpleNamespace(kubelet=SimpleNamespace(changes=refuse), capture=Path("none"))
     asked.pods()
 """
 _WRONG_QUESTION = """

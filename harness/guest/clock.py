@@ -34,6 +34,11 @@ class _Ahead:
         return _Ahead(least, most) if least <= most + _DRIFT_SECONDS else by
 
 
+def ahead(run: Run) -> float:
+    """By how many seconds a node's clock is ahead of this host's, as the console pod's program `clock` tells it."""
+    return _ahead(run, "clock").middle
+
+
 def set_to_hosts(run: Run) -> None:
     """Sets the clock with the console pod's program `clock` and reads it back; HarnessError if it stays 0.1 s off.
 
@@ -53,6 +58,6 @@ def _ahead(run: Run, command: str) -> _Ahead:
     before = time.time()
     said = run(command)
     if said.status:
-        raise HarnessError(f"The node's clock cannot be set: {said.text.strip()}")
+        raise HarnessError(f"The node's clock cannot be read or set: {said.text.strip()}")
     told = int(said.text) / 1e9
     return _Ahead(told - time.time(), told - before)

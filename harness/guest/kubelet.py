@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Party
 from harness.guest.credentials import Credentials
-from harness.guest.remote_command import RemoteCommand
+from harness.guest.remote_command import Abort, Lost, RemoteCommand
 from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, Feed, KubeletRefusal, PodState
+from harness.verdict.judge import Clock
+from harness.verdict.outcome import delay, party
 
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS, _LEAST_SECONDS = 10.0, 0.1
 _POLL_SECONDS = 0.5
 _BODY_SECONDS, _MOST_BYTES, _PART_BYTES = 30.0, 64 << 20, 1 << 16
 # What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
@@ -38,10 +40,13 @@ class StatusError(HarnessError):
 
 
 class KubeletApi:
-    """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open."""
+    """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open.
 
-    def __init__(self, port: int, credentials: Credentials) -> None:
-        self.port = port
+    `lost` says for how many seconds the host has kept QEMU from running so far: an answer is waited for as much longer.
+    """
+
+    def __init__(self, port: int, credentials: Credentials, lost: Lost = lambda: 0.0) -> None:
+        self.port, self._lost = port, lost
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # The kubelet signs its own server certificate at every first boot: there is nothing to check it against.
         self._context.check_hostname = False
@@ -50,7 +55,24 @@ class KubeletApi:
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=self._context)
 
     def get(self, path: str) -> bytes:
-        """Returns the body of a GET; raises StatusError unless the answer is 200, OSError while nobody answers."""
+        """Returns the body of a GET; raises StatusError unless the answer is 200, OSError while nobody answers.
+
+        Where that may be for want of a CPU, it is a HarnessError.
+        """
+        clock = Clock.of(_ANSWER_SECONDS, self._lost)
+        while True:
+            # Of the connection that is made next: after a silence there is none.
+            self._connection.timeout = max(_LEAST_SECONDS, clock.left())
+            try:
+                return self._got(path)
+            except TimeoutError as silent:
+                over = clock.over()
+                if over and party(over) is Party.HOST:
+                    raise HarnessError(f"the kubelet did not answer to GET {path}{delay(over)}") from silent
+                if over:
+                    raise
+
+    def _got(self, path: str) -> bytes:
         try:
             self._connection.request("GET", path)
             response = self._connection.getresponse()
@@ -112,9 +134,9 @@ class KubeletApi:
         """Returns the log of a container, as `kubectl logs` would."""
         return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
 
-    def exec(self, command: RemoteCommand, within: float, abort: Callable[[], str | None]) -> Result:
+    def exec(self, command: RemoteCommand, within: float, abort: Abort, lost: Lost) -> Result:
         """Runs a command in a container, as `kubectl exec` would; see `RemoteCommand.run`."""
-        return command.run(self.port, self._context, within, abort)
+        return command.run(self.port, self._context, within, abort, lost)
 
 
 class KubeletWatch:

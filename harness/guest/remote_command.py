@@ -22,6 +22,8 @@ from websockets.uri import parse_uri
 
 from harness.errors import NodeFailure
 from harness.serial.result import Result
+from harness.verdict.judge import Clock
+from harness.verdict.outcome import delay, error
 
 _PROTOCOL = Subprotocol("v4.channel.k8s.io")
 _STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"
@@ -32,6 +34,7 @@ _AFTERMATH_SECONDS = 2.0
 _READ_BYTES, _MOST_BYTES_A_MESSAGE, _MOST_BYTES = 1 << 16, 1 << 20, 64 << 20
 
 Abort = Callable[[], str | None]
+Lost = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,18 @@ class RemoteCommand:
         """The command and where it runs, for an error."""
         return f"`{' '.join(self.words)}` in container {self.container} of pod {self.pod}"
 
-    def run(self, port: int, context: ssl.SSLContext, within: float, abort: Abort) -> Result:
+    def run(self, port: int, context: ssl.SSLContext, within: float, abort: Abort, lost: Lost = lambda: 0.0) -> Result:
         """Runs it by the kubelet behind a port on 127.0.0.1, with no input, and returns its status and output.
 
         Raises NodeFailure if it cannot be run, if it does not end within so many seconds, or on `abort`, which is asked every
-        0.2 s and may raise or say why. What does not end in time goes on in the container: the kubelet ends nothing.
+        0.2 s and may raise or say why. What does not end in time goes on in the container: the kubelet ends nothing. `lost`
+        says for how many seconds the host has kept QEMU from running so far: a wait lasts as much longer, and one of which
+        most was lost is a HarnessError.
         """
-        deadline = time.monotonic() + within
+        clock = Clock.of(within, lost)
         output = bytearray()
         try:
-            with closing(_messages(port, context, self._url(port))) as messages:
+            with closing(self._messages(port, context, Clock.of(_SHAKE_SECONDS, lost))) as messages:
                 for message in messages:
                     channel, said = message[:1], message[1:]
                     if channel in (_STDOUT, _STDERR):
@@ -66,9 +71,9 @@ class RemoteCommand:
                     if len(output) > _MOST_BYTES:
                         raise NodeFailure(f"{self} wrote more than {_MOST_BYTES >> 20} MiB")
                     _look(abort)
-                    if time.monotonic() > deadline:
+                    if over := clock.over():
                         last = bytes(output[-500:]).decode(errors="replace").strip() or "nothing"
-                        raise NodeFailure(f"{self} did not end within {within:.0f} s; it wrote: {last}")
+                        raise error(over, f"{self} did not end within {within:.0f} s{delay(over)}; it wrote: {last}")
         except InvalidStatus as refused:
             words = (refused.response.body or b"").decode(errors="replace").strip()[:500]
             raise NodeFailure(f"the kubelet does not run {self}: {refused.response.status_code} {words}") from refused
@@ -76,6 +81,44 @@ class RemoteCommand:
             _look(abort, _AFTERMATH_SECONDS)
             raise NodeFailure(f"the kubelet broke off {self}: {broken}") from broken
         raise AssertionError("unreachable: messages end with an error")
+
+    def _messages(self, port: int, context: ssl.SSLContext, handshake: Clock) -> Generator[bytes, None, None]:
+        """Yields each message, and an empty one for every 0.2 s without any; raises OSError or InvalidHandshake at the end.
+
+        In one thread: TLS connections of Python's are not made for a reader and a writer at once.
+        """
+        protocol = ClientProtocol(parse_uri(self._url(port)), subprotocols=[_PROTOCOL], max_size=_MOST_BYTES_A_MESSAGE)
+        protocol.send_request(protocol.connect())
+        message = bytearray()
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=_SHAKE_SECONDS) as plain,
+            context.wrap_socket(plain, do_handshake_on_connect=False) as connection,
+        ):
+            connection.settimeout(_LOOK_SECONDS)
+            # QEMU takes a connection whether or not the guest does.
+            while not _is_shaken(connection):
+                if over := handshake.over():
+                    words = f"the kubelet broke off {self}: it did not shake hands within {handshake.within:.0f} s"
+                    raise error(over, words + delay(over))
+                yield b""
+            while protocol.state in (State.CONNECTING, State.OPEN):
+                for data in protocol.data_to_send():
+                    connection.sendall(data)
+                try:
+                    received = connection.recv(_READ_BYTES)
+                except TimeoutError:
+                    yield b""
+                    continue
+                protocol.receive_data(received) if received else protocol.receive_eof()
+                if protocol.handshake_exc:
+                    raise protocol.handshake_exc
+                for event in protocol.events_received():
+                    if isinstance(event, Frame) and event.opcode in _MESSAGE:
+                        message += event.data
+                        if event.fin:
+                            yield bytes(message)
+                            message.clear()
+        raise ConnectionAbortedError(f"the connection was closed: {protocol.parser_exc or 'without a status'}")
 
     def _url(self, port: int) -> str:
         place = "/".join(quote(part, safe="") for part in (self.namespace, self.pod, self.container))
@@ -96,38 +139,13 @@ class RemoteCommand:
         raise NodeFailure(f"the kubelet does not run {self}: {words}")
 
 
-def _messages(port: int, context: ssl.SSLContext, url: str) -> Generator[bytes, None, None]:
-    """Yields each message, and an empty one for every 0.2 s without any; raises OSError or InvalidHandshake at the end.
-
-    In one thread: TLS connections of Python's are not made for a reader and a writer at once.
-    """
-    protocol = ClientProtocol(parse_uri(url), subprotocols=[_PROTOCOL], max_size=_MOST_BYTES_A_MESSAGE)
-    protocol.send_request(protocol.connect())
-    message = bytearray()
-    # The time to shake hands: QEMU takes a connection whether or not the guest does.
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=_SHAKE_SECONDS) as plain,
-        context.wrap_socket(plain) as connection,
-    ):
-        connection.settimeout(_LOOK_SECONDS)
-        while protocol.state in (State.CONNECTING, State.OPEN):
-            for data in protocol.data_to_send():
-                connection.sendall(data)
-            try:
-                received = connection.recv(_READ_BYTES)
-            except TimeoutError:
-                yield b""
-                continue
-            protocol.receive_data(received) if received else protocol.receive_eof()
-            if protocol.handshake_exc:
-                raise protocol.handshake_exc
-            for event in protocol.events_received():
-                if isinstance(event, Frame) and event.opcode in _MESSAGE:
-                    message += event.data
-                    if event.fin:
-                        yield bytes(message)
-                        message.clear()
-    raise ConnectionAbortedError(f"the connection was closed: {protocol.parser_exc or 'without a status'}")
+def _is_shaken(connection: ssl.SSLSocket) -> bool:
+    """Goes on with a handshake for 0.2 s."""
+    try:
+        connection.do_handshake()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _look(abort: Abort, seconds: float = 0.0) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import paramiko
 
 from harness.errors import HarnessError, NodeFailure
+from harness.verdict.judge import Clock
+from harness.verdict.outcome import delay, error
 
 _TRY_SECONDS = 10.0
 # For a try that begins as the time ends: no time at all would mean something else to a socket.
@@ -18,19 +20,27 @@ _REFUSED = "Authentication failed."
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
-def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[], str | None]) -> paramiko.SSHClient:
+def connect(
+    port: int,
+    host: Path,
+    user: Path,
+    within: float,
+    abort: Callable[[], str | None],
+    lost: Callable[[], float] = lambda: 0.0,
+) -> paramiko.SSHClient:
     """Logs in as root on 127.0.0.1:`port`, which is forwarded to the node; the caller closes what is returned.
 
     `host` and `user` are files with the private keys of the node, to know it by, and of who logs in. Tries until sshd
     answers: the forward takes connections before anybody listens behind it. Raises NodeFailure after `within` seconds, on a
-    text from `abort`, or at once when the node shows another key than its own or refuses the user's.
+    text from `abort`, or at once when the node shows another key than its own or refuses the user's. `lost` says for how many
+    seconds the host has kept QEMU from running so far: the wait lasts as much longer, and is a HarnessError if most was lost.
     """
-    deadline = time.monotonic() + within
+    clock = Clock.of(within, lost)
     client = paramiko.SSHClient()
     client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", _key(host))
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     while True:
-        patience = min(_TRY_SECONDS, max(_LEAST_TRY_SECONDS, deadline - time.monotonic()))
+        patience = min(_TRY_SECONDS, max(_LEAST_TRY_SECONDS, clock.left()))
         try:
             client.connect(
                 "127.0.0.1",
@@ -50,8 +60,9 @@ def connect(port: int, host: Path, user: Path, within: float, abort: Callable[[]
                 raise NodeFailure(f"SSH: {early}") from early
             if reason := abort():
                 raise NodeFailure(reason) from early
-            if time.monotonic() >= deadline:
-                raise NodeFailure(f"SSH: nobody let in within {within:.0f} s; the last try ended with: {early}") from early
+            if over := clock.over():
+                words = f"SSH: nobody let in within {within:.0f} s{delay(over)}; the last try ended with: {early}"
+                raise error(over, words) from early
             time.sleep(_TRY_AGAIN_SECONDS)
 
 

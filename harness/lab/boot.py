@@ -15,7 +15,7 @@ from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
-from harness.lab import pod_logs
+from harness.lab import evidence, pod_logs, timed_console
 from harness.lab.container_log import AsLeft
 from harness.lab.disk_watch import DiskWatch
 from harness.lab.evidence import Witnesses
@@ -30,7 +30,8 @@ from harness.serial.console import Console
 from harness.serial.result import Result
 from harness.serial.shell import Shell
 from harness.storage.disk import Disk
-from harness.verdict.feed import ConsoleLine, Feed, Happening, Restored, ShellAnswer
+from harness.verdict.feed import Feed, Happening, Restored, ShellAnswer
+from harness.verdict.lost_time import LostTime
 from harness.verdict.situation import tells
 from harness.verdict.timeline import SHELL, Milestone, Passed
 from harness.vm import migration
@@ -51,7 +52,6 @@ CAPTURE = "wire.pcap"
 _KEPT_CAPTURE = "wire.pcapng"
 # Reference TCG, in seconds.
 _COMMAND_WITHIN = 60.0
-_MOST_LINES = 5000
 _QMP_WITHIN = 30.0
 # An agent that went on with its node answers at once.
 _AGENT_WITHIN = 10.0
@@ -64,6 +64,8 @@ def _no_disk() -> "contextlib.AbstractContextManager[Disk]":
 
 class Boot:
     """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
+
+    qmp: Qmp
 
     def __init__(
         self,
@@ -92,13 +94,14 @@ class Boot:
         self._closing = admitted
         self.started = time.monotonic()
         self._takes_commands = False
+        self._lost = LostTime(lambda: self.process.waited_for_cpu() if hasattr(self, "process") else 0.0)
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._waits = Waits(
             self.feed,
             self.started,
             expectation,
             frozen,
-            lost=self._waited_for_cpu,
+            lost=self._lost,
             full_disk=self._disks.full,
             look=self._look_for_refusals,
             witnesses=self._witnesses,
@@ -111,8 +114,8 @@ class Boot:
             token = credentials.token
             self.console = Console(console_end, self.feed, artifacts / "console.log", console_pod.reader(token))
             self._closing.callback(self.console.close)
-            log, lost = artifacts / "commands.jsonl", self._waited_for_cpu
-            self.agent = Agent(agent_end, token.encode(), self.feed, log, self._stop_if_over, lost)
+            log, where = artifacts / "commands.jsonl", lambda: evidence.of_cpu(self.qmp, lambda _: "")
+            self.agent = Agent(agent_end, token.encode(), self.feed, log, self._stop_if_over, self._lost, where)
             self._closing.callback(self.agent.close)
             self.qmp = Qmp(qmp_end, self.feed, artifacts / "qmp.jsonl")
             self._closing.callback(self.qmp.close)
@@ -120,10 +123,10 @@ class Boot:
             self._closing.callback(self.wire.close)
             self._connect()
             kubelets_port, self._ssh_port = map(self.wire.reach, (expectation.kubelet_port, SSH_PORT))
-            self.kubelet = KubeletApi(kubelets_port, credentials)
+            self.kubelet = KubeletApi(kubelets_port, credentials, self._lost)
             self._closing.callback(self.kubelet.close)
             self._refusals = Refusals(self.kubelet, self._output_of, self.feed, expectation.slowness)
-            self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token))
+            self.shell = Shell(self.console, self._stop_if_over, greeting=console_pod.greeting(token), lost=self._lost)
             if frozen:
                 self._thaw(frozen)
             if registry is not None:
@@ -183,6 +186,13 @@ class Boot:
         """
         return self._waits.wait(goal, within, since)
 
+    def budget(self, milestone: Milestone) -> float:
+        """By how many seconds from the start on a milestone has to be passed, or had to be, by the clock of the waits.
+
+        What the host had taken from QEMU by then is given back, as by each of them.
+        """
+        return self._waits.budget(milestone)
+
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in the console container, once that answers."""
         return self._commands().run(command, within * self._expectation.slowness)
@@ -202,7 +212,7 @@ class Boot:
 
     def exec(self, command: RemoteCommand, within: float = _COMMAND_WITHIN) -> Result:
         """Runs a command in a container by the kubelet's endpoint."""
-        return self.kubelet.exec(command, within * self._expectation.slowness, self._stop_if_over)
+        return self.kubelet.exec(command, within * self._expectation.slowness, self._stop_if_over, self._lost)
 
     def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN, seen: Callable[[], str] = str) -> T:
         """Asks for a condition again and again, as the node goes on, until it is true, and returns it.
@@ -267,7 +277,7 @@ class Boot:
 
         within = _COMMAND_WITHIN * self._expectation.slowness
         host, user = self._credentials.ssh_host, user or self._credentials.ssh_user
-        return ssh.connect(self.ssh_port, host, user, within, self._stop_if_over)
+        return ssh.connect(self.ssh_port, host, user, within, self._stop_if_over, self._lost)
 
     def timeline(self) -> list[Passed]:
         """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
@@ -309,7 +319,7 @@ class Boot:
             # A full disk has been told by the watch.
             with contextlib.suppress(OSError):
                 (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
-                self._keep_console()
+                timed_console.keep(self.feed, self.started, self.artifacts / "console.jsonl")
         started = time.time() - (time.monotonic() - self.started)
         marks = [Mark(started + entry.after, entry.name) for entry in self.timeline() if not entry.frozen]
         with contextlib.suppress(OSError):
@@ -321,13 +331,6 @@ class Boot:
             pod_logs.keep(self.agent, self.artifacts / "pods")
         else:
             pod_logs.keep_left(self._disk, self.artifacts / "pods")
-
-    def _keep_console(self) -> None:
-        """The console's lines with their times, which its bytes do not have."""
-        heard = self.feed.since(max(0, self.feed.position() - _MOST_LINES))
-        lines = (each for each in heard if isinstance(each, ConsoleLine))
-        told = (json.dumps({"after": round(line.at - self.started, 3), "text": line.text}) for line in lines)
-        (self.artifacts / "console.jsonl").write_text("".join(f"{line}\n" for line in told))
 
     def _spawn(self, argv: Callable[[Channels], list[str]]) -> tuple[socket.socket, socket.socket, socket.socket]:
         qmp_ours, qmp_theirs = socket.socketpair()
@@ -368,9 +371,6 @@ class Boot:
         """What ended QEMU, it says last."""
         if hasattr(self, "qmp"):
             self.qmp.hear_out(_EXIT_WITHIN)
-
-    def _waited_for_cpu(self) -> float:
-        return self.process.waited_for_cpu() if hasattr(self, "process") else 0.0
 
     def _stop_if_over(self) -> None:
         """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""

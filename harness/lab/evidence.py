@@ -20,12 +20,13 @@ from harness.lab.container_log import AsLeft, last_words
 from harness.lab.vitals import NO_CARRIER, Vitals
 from harness.serial.agent import Agent
 from harness.storage import esp
-from harness.verdict.outcome import Contradicted, GuestDied, Outcome, QemuDied, Stalled, TooLate, error, explain
+from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied, Stalled, TooLate, error, explain
 from harness.verdict.timeline import API, FIRMWARE, INIT, Passed
 from harness.vm import disk_load
 from harness.vm.qmp import Qmp
 from harness.wire import dhcp, frame
 from harness.wire.capture import frames
+from harness.wire.path import loss_of_long
 
 _LINES = 8
 # Of what a node survived, so many of the last are told.
@@ -42,6 +43,8 @@ _OF_NETWORK = re.compile(r"\beth\d|dhcp|carrier|interface|network|route\b", re.I
 # Go's crypto/x509, CertificateInvalidError.
 _OTHER_TIME = re.compile(r"x509: certificate has expired or is not yet valid: current time (?P<now>\S+) is (?:before|after) ")
 _IN_KERNEL = "the kernel at "
+# What QEMU writes before it dumps the registers (accel/kvm/kvm-all.c, target/i386/kvm/kvm.c).
+_OF_ACCELERATOR = re.compile(r"^.*(?:KVM internal error|kvm run failed|KVM: |kvm_\w+ failed).*$", re.MULTILINE | re.IGNORECASE)
 _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P<hlt>\d)")
 
 
@@ -97,6 +100,9 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     if isinstance(outcome, Contradicted) and outcome.daemon:
         said = of_daemon(outcome.daemon, asked.qmp, asked.artifacts / "memory")
         outcome = replace(outcome, by=f"{outcome.by}; {said}")
+    if isinstance(outcome, HostStopped) and outcome.asks_why:
+        why = of_pause(asked.qmp, asked.artifacts / "qemu.log")
+        outcome = replace(outcome, how=f"{outcome.how}: {why}")
     if isinstance(outcome, GuestDied) and not _runs_a_kernel(heard):
         signs += of_system(asked)
     if isinstance(outcome, TooLate | Stalled):
@@ -163,7 +169,7 @@ def of_network(asked: Witnesses, told: Vitals) -> list[str]:
     if not asked.reachable():
         return [of_card(asked, told) or of_lease(asked.captures, asked.mac)]
     api = of_api(asked.kubelet())
-    return [of_card(asked, told), api] if api else []
+    return [of_card(asked, told), api, *map(loss_of_long, asked.captures)] if api else []
 
 
 def _reached(passed: Sequence[Passed]) -> list[str]:
@@ -191,6 +197,22 @@ def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
     except (HarnessError, OSError) as unread:
         return f"{daemon}'s own words could not be read in the guest's memory: {unread}"
     return f"{daemon}'s own words: {reason}" if reason else f"{daemon}'s own words are not in the guest's memory"
+
+
+def of_pause(qmp: Qmp, log: Path) -> str:
+    """Why a machine's CPUs stand still, by its run state; of an error the accelerator writes in QEMU's own log first."""
+    try:
+        told = qmp.execute("query-status", None, _SIGN_WITHIN)
+    except HarnessError as silent:
+        return f"its QEMU does not say why: {silent}"
+    state = told.get("status") if isinstance(told, dict) else told
+    if state == "paused":
+        return "somebody paused it"
+    if state != "internal-error":
+        return f"its run state is {state}"
+    said = log.read_text(errors="replace") if log.exists() else ""
+    found = _OF_ACCELERATOR.search(said)
+    return f"an internal error of the accelerator: {found[0] if found else 'it says nothing of it'}"
 
 
 def of_api(kubelet: KubeletApi) -> str:
@@ -296,6 +318,8 @@ def of_lease(captures: Sequence[Path], mac: str) -> str:
         if not asked:
             spoke = any(frame.source_of(content) == mac.lower() for capture in captures for content in frames(capture))
             return f"eth0 never asked for a lease, {'though it sent other frames' if spoke else 'and sent no frame at all'}"
+        if given := dhcp.bootp_answers(captures, mac):
+            return f"eth0 has no lease: it asked {asked} times, and BOOTP, which leases nothing, gave it {given[-1]}"
         if asked == len(sent):
             others = ", ".join(sorted({message.client_mac for message in heard} - {mac.lower()}))
             return (

@@ -7,11 +7,14 @@ from pathlib import PurePosixPath
 
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest import crilog
+from harness.guest.kubelet import StatusError
 from harness.guest.remote_command import RemoteCommand
+from harness.lab import vitals
 from harness.lab.boot import Boot
 from harness.serial.result import Result
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
+from harness.wire.path import loss_of_long
 
 _STATES = ("running", "terminated", "waiting")
 _WITHIN = 60.0
@@ -81,7 +84,8 @@ class Questions(ABC):
         try:
             self.boot.write_file(_absolute(path), content)
         except NodeFailure as refused:
-            raise NodeFailure(f"{path} cannot be written on the node: {refused}") from refused
+            why = "; ".join(filter(None, (str(refused), vitals.ask(self.boot.agent).of_room())))
+            raise NodeFailure(f"{path} cannot be written on the node: {why}") from refused
 
     def modules(self) -> frozenset[str]:
         """Returns the names of the loaded modules, with underscores, as the kernel has them."""
@@ -91,8 +95,9 @@ class Questions(ABC):
         """Returns every pod as the kubelet has it now; raises NodeFailure if the kubelet does not answer."""
         try:
             changes = self.boot.kubelet.changes()
-        except (OSError, HarnessError) as silent:
-            raise NodeFailure(f"the kubelet does not list its pods: {silent}") from silent
+        except (OSError, StatusError) as silent:
+            path = loss_of_long(self.boot.capture)
+            raise NodeFailure(f"the kubelet does not list its pods: {silent}{f'; {path}' if path else ''}") from silent
         states = [state for state in changes if isinstance(state, ContainerState)]
         return tuple(
             Pod(

@@ -13,7 +13,8 @@ from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Restored
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
-from harness.verdict.judge import Judge, Moment, Patience
+from harness.verdict.judge import Judge, Patience
+from harness.verdict.lost_time import LostTime, Moment, stretch
 from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
 from harness.verdict.situation import Awaited, KubeletsWord, Needed
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
@@ -30,8 +31,8 @@ _MOST_ANSWER = 300
 class Waits:
     """All that waits for one run, that began at `started`; its budgets are stretched by how slow the host is.
 
-    `lost` says for how many seconds the host has kept QEMU from running, `full_disk` names a folder of the run's whose disk is
-    full, `look` has the feed hear of refused manifests, and `witnesses` can be asked where a wait fails.
+    `lost` is what the host has taken from it, `full_disk` names a folder of the run's whose disk is full, `look` has the feed
+    hear of refused manifests, and `witnesses` can be asked where a wait fails.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Waits:
         expectation: Expectation,
         frozen: Frozen | None,
         *,
-        lost: Callable[[], float],
+        lost: LostTime,
         full_disk: Callable[[], str],
         look: Callable[[], None],
         witnesses: Callable[[], Witnesses],
     ) -> None:
         self.pods = list(expectation.pods)
-        self._feed, self._expectation, self._frozen = feed, expectation, frozen
-        self._lost, self._full_disk, self._look, self._witnesses = lost, full_disk, look, witnesses
-        self._started = Moment(started)
-        self._expected_since = {pod.name: self._started for pod in expectation.pods}
+        self._feed, self._started, self._expectation, self._frozen = feed, started, expectation, frozen
+        self._full_disk, self._look, self._witnesses = full_disk, look, witnesses
+        self._lost, self._begun = lost, Moment(started)
+        self._expected_since = {pod.name: self._begun for pod in expectation.pods}
         self._judge = Judge(feed, lost)
         self._timeline = Timeline(feed, started)
         self._cursor = 0
@@ -94,13 +95,20 @@ class Waits:
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
         patience = self._patience(goal.within if within is None else within)
         # A budget runs on through the waits for what comes before.
-        since = self._expected_since.get(goal.name.partition("/")[0], self._started) if within is None else None
+        begun = self._expected(goal) if within is None else None
         proofs = _any_of(goal.name, self._proofs_of(goal))
         needed: list[Needed] = [*self._awaited(), *([KubeletsWord()] if goal.told_by_kubelet else [])]
-        outcome = self._judge.wait(proofs, patience, needed=needed, condition=self._looks, begun=since)
+        outcome = self._judge.wait(proofs, patience, needed=needed, condition=self._looks, begun=begun)
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
         raise self._failure(outcome, f"milestone {goal.name}")
+
+    def budget(self, milestone: Milestone) -> float:
+        """See `Boot.budget`."""
+        begun, within = self._expected(milestone), self._patience(milestone.within).within
+        after = next((entry.after for entry in self.passed() if entry.name == milestone.name), math.inf)
+        lost = self._lost.by(self._started + after) - begun.lost
+        return begun.at - self._started + within + stretch(within, max(0.0, lost))
 
     def until(self, condition: Callable[[], T], what: str, within: float, seen: Callable[[], str]) -> T:
         """See `Boot.until`."""
@@ -155,6 +163,10 @@ class Waits:
     def unheard(self) -> list[StaticPod]:
         """The pods of which nothing was heard. Of its own pod a clone hears nothing."""
         return self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods]))
+
+    def _expected(self, milestone: Milestone) -> Moment:
+        """Since when a milestone is expected: a pod's since that was given."""
+        return self._expected_since.get(milestone.name.partition("/")[0], self._begun)
 
     def _looks(self) -> bool:
         """Meets no goal: what it hears is in the feed."""

@@ -6,7 +6,6 @@ The console is left to whom it belongs. Several commands may run at once, from s
 import contextlib
 import itertools
 import json
-import math
 import socket
 import struct
 import threading
@@ -19,8 +18,8 @@ from harness.errors import HarnessError, NodeFailure
 from harness.serial.link import Frame, Kind, Link
 from harness.serial.result import Result, brief
 from harness.verdict.feed import ConsolePodOpen, ContainerState, Feed
-from harness.verdict.judge import Clock, Patience
-from harness.verdict.outcome import delay, error
+from harness.verdict.judge import Clock
+from harness.verdict.outcome import Outcome, delay, error
 
 PORT = "ttyS1"
 _LOOK_SECONDS = 0.2
@@ -53,7 +52,7 @@ class Agent:
     That it answers, and how containers ended, is published to `feed`; each command with its status is a line of `log`.
     `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `lost` says for
     how many seconds the host has kept QEMU from running so far: a wait lasts as much longer (see `Judge`), and after one of
-    which most was lost nobody can tell.
+    which most was lost nobody can tell. `where` says in words where a node is that did not answer in time.
     """
 
     def __init__(
@@ -64,8 +63,9 @@ class Agent:
         log: Path,
         abort: Abort = lambda: None,
         lost: Callable[[], float] = lambda: 0.0,
+        where: Callable[[], str] = str,
     ) -> None:
-        self._feed, self._log, self._abort, self._lost = feed, log, abort, lost
+        self._feed, self._log, self._abort, self._lost, self._where = feed, log, abort, lost, where
         self._numbers = itertools.cycle(range(1, _JOBS + 1))
         self._jobs: dict[int, _Job] = {}
         self._changed = threading.Condition()
@@ -88,7 +88,7 @@ class Agent:
         Raises NodeFailure if it does not end within `timeout` seconds (it is killed then), if it writes more than 64 MiB, or
         on `abort`; HarnessError if the port ends or the agent is started anew meanwhile.
         """
-        began, clock = time.monotonic(), self._clock(timeout)
+        began, clock = time.monotonic(), Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.RUN, command)
         try:
             self._wait(job, clock, f"{brief(command)} did not end within {timeout:.0f} s", brief(command))
@@ -104,7 +104,7 @@ class Agent:
 
     def read(self, path: str, timeout: float) -> bytes:
         """Returns a file's content; `path` is the console container's. Raises NodeFailure with the node's reason, as `run`."""
-        clock = self._clock(timeout)
+        clock = Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.READ, path)
         try:
             self._wait(job, clock, f"{path} was not read within {timeout:.0f} s", path)
@@ -116,7 +116,7 @@ class Agent:
 
     def write(self, path: str, content: bytes, timeout: float) -> None:
         """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
-        clock = self._clock(timeout)
+        clock = Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.WRITE, path)
         try:
             self._link.send(Kind.DATA, number, content)
@@ -150,19 +150,18 @@ class Agent:
                 raise NodeFailure(reason)
             time.sleep(_LOOK_SECONDS)
 
-    def _clock(self, timeout: float) -> Clock:
-        return Clock(Patience(timeout, math.inf), self._lost)
-
     def _wait(self, job: _Job, clock: Clock, late: str, what: str) -> None:
+        over: Outcome | None = None
         with self._changed:
-            while not job.is_over:
+            while not job.is_over and over is None:
                 if reason := self._abort():
                     raise NodeFailure(reason)
                 if self._over is not None and time.monotonic() - self._over > _REASON_SECONDS:
                     raise HarnessError(f"the agent's port ended while {what} was awaited")
-                if (over := clock.over()) is not None:
-                    raise error(over, late + delay(over))
-                self._changed.wait(min(_LOOK_SECONDS, clock.left()))
+                if (over := clock.over()) is None:
+                    self._changed.wait(min(_LOOK_SECONDS, clock.left()))
+        if over is not None:
+            raise error(over, "; ".join(filter(None, (late + delay(over), self._where()))))
         if job.lost:
             raise HarnessError(f"{job.lost} while {what} was awaited")
         if len(job.output) > _MOST_BYTES:

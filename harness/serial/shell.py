@@ -16,7 +16,6 @@ import itertools
 import re
 import secrets
 import shlex
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +24,8 @@ import pexpect
 from harness.errors import HarnessError, NodeFailure
 from harness.serial.console import Attachment, Console
 from harness.serial.result import Result, brief
+from harness.verdict.judge import Clock
+from harness.verdict.outcome import Outcome, delay, error
 
 # busybox ash takes at most 1023 characters a line while it edits lines (CONFIG_FEATURE_EDITING_MAX_LEN=1024);
 # 300 of them are for what stands around a command.
@@ -67,17 +68,24 @@ class Shell:
     """A shell on a console, used by one caller at a time.
 
     `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `greeting` is
-    what the console says as the shell starts, if it does.
+    what the console says as the shell starts, if it does. `lost` says for how many seconds the host has kept QEMU from running
+    so far: a wait lasts as much longer, and one of which most was lost is a HarnessError.
     The guest needs the applets sh, base64 and md5sum, and a `folder` with a short path that can be written to; what the
     last command wrote stays there, and an empty file of each before it.
     """
 
     def __init__(
-        self, console: Console, abort: Abort = lambda: None, folder: str = "/tmp", greeting: str | None = None
+        self,
+        console: Console,
+        abort: Abort = lambda: None,
+        folder: str = "/tmp",
+        greeting: str | None = None,
+        lost: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._console = console
         self._abort = abort
         self._greeting = greeting
+        self._lost = lost
         self._token = secrets.token_hex(3)
         self._numbers = itertools.count(1)
         self._files = f"{folder}/shell-{self._token}"
@@ -93,7 +101,7 @@ class Shell:
 
         Raises NodeFailure after `timeout` seconds or on `abort`, HarnessError if the console ends.
         """
-        deadline = time.monotonic() + timeout
+        clock = Clock.of(timeout, self._lost)
         answered = f"(?P<answer>@{self._token}p\\d+;)"
         heard = answered + (f"|{re.escape(self._greeting)}" if self._greeting else "")
         with self._console.attach() as attachment:
@@ -101,17 +109,17 @@ class Shell:
             while True:
                 # The leading line end completes whatever was typed before; to a shell it is an empty command.
                 self._type(f"\necho '@''{self._token}p{next(self._numbers)};'")
-                found = answer.wait(re.compile(heard.encode()), min(deadline, time.monotonic() + _PROBE_SECONDS))
+                found = answer.wait(re.compile(heard.encode()), clock, Clock.of(_PROBE_SECONDS, self._lost))
                 if found and found["answer"]:
                     break
                 if found:
                     heard = answered
-                if time.monotonic() >= deadline:
-                    raise NodeFailure(f"no shell answered on the console within {timeout:.0f} s{answer.last_words()}")
+                if (over := clock.over()) is not None:
+                    raise _late(over, f"no shell answered on the console within {timeout:.0f} s", answer.last_words())
         for line in self._lessons():
             self._type(line)
         # A machine that is frozen before it has read what was typed never reads it.
-        self._ask(":", "", deadline)
+        self._ask(":", "", clock)
         self._ready = True
 
     def leave(self) -> None:
@@ -127,24 +135,24 @@ class Shell:
         within `timeout` seconds (it is interrupted then) or on `abort`; HarnessError if the console ends or the result
         arrives damaged four times.
         """
-        deadline = time.monotonic() + timeout
+        clock = Clock.of(timeout, self._lost)
         if not self._ready:
             self.wait_ready(timeout)
         what, kept = brief(command), next(self._numbers)
         if len(shlex.quote(command)) > _COMMAND_CHARACTERS or not _TYPEABLE.fullmatch(command):
-            self._upload(command, deadline)
+            self._upload(command, clock)
             command = f". {self._files}-script.sh"
         request, shown_as = f"run_{self._token} {kept} {shlex.quote(command)}", kept
         for _ in range(_TRIES):
             try:
-                if result := self._result_of(request, shown_as, deadline):
+                if result := self._result_of(request, shown_as, clock):
                     return result
             except _Untaught:
-                self.wait_ready(max(0.0, deadline - time.monotonic()))
+                self.wait_ready(clock.left())
                 continue
-            if time.monotonic() >= deadline:
+            if (over := clock.over()) is not None:
                 self._interrupt()
-                raise NodeFailure(f"{what} did not end within {timeout:.0f} s")
+                raise _late(over, f"{what} did not end within {timeout:.0f} s")
             shown_as = next(self._numbers)
             request = f"show_{self._token} {shown_as} {kept}"
         raise HarnessError(f"the result of {what} arrived damaged {_TRIES} times: see the console's log")
@@ -182,17 +190,17 @@ class Shell:
             f"run_{token}() {{ {run}; }}",
         ]
 
-    def _result_of(self, request: str, shown_as: int, deadline: float) -> Result | None:
-        """Types a request and returns what is shown for it; None if damaged or not there at `deadline`."""
+    def _result_of(self, request: str, shown_as: int, clock: Clock) -> Result | None:
+        """Types a request and returns what is shown for it; None if damaged or not there in time."""
         mark = f"@{self._token}r{shown_as}"
         with self._console.attach() as attachment:
             self._type(f"{request} || echo '@''{self._token}?'")
             answer = _Answer(attachment, self._abort)
             end = re.compile(rf"{mark}> (\d+) (\d+) ([0-9a-f]{{32}})|@{self._token}\?".encode())
-            frame = answer.wait_framed(f"{mark}<".encode(), end, deadline)
+            frame = answer.wait_framed(f"{mark}<".encode(), end, clock, lambda: Clock.of(_TORN_SECONDS, self._lost))
         return _unpack(frame) if frame else None
 
-    def _upload(self, command: str, deadline: float) -> None:
+    def _upload(self, command: str, clock: Clock) -> None:
         """Writes `command` to a script in the guest, each chunk acknowledged, and verifies it by its checksum."""
         script = command.encode() + b"\n"
         encoded = base64.b64encode(script).decode()
@@ -201,23 +209,23 @@ class Shell:
             redirect = ">"
             for start in range(0, len(encoded), _CHUNK_CHARACTERS):
                 chunk = encoded[start : start + _CHUNK_CHARACTERS]
-                self._ask(f"echo {chunk} {redirect}{self._files}-script.b64", "", deadline)
+                self._ask(f"echo {chunk} {redirect}{self._files}-script.b64", "", clock)
                 redirect = ">>"
             decode = f"base64 -d {self._files}-script.b64 >{self._files}-script.sh"
-            if self._ask(decode, f"$(cat {self._files}-script.sh | md5sum)", deadline) == checksum:
+            if self._ask(decode, f"$(cat {self._files}-script.sh | md5sum)", clock) == checksum:
                 return
         raise HarnessError(f"the script {brief(command)} did not reach the guest whole in {_TRIES} tries")
 
-    def _ask(self, line: str, question: str, deadline: float) -> str:
+    def _ask(self, line: str, question: str, clock: Clock) -> str:
         """Types `line`, waits until the guest has done it and returns the first word that `question` expands to."""
         mark = f"{self._token}a{next(self._numbers)}"
         with self._console.attach() as attachment:
             self._type(f"{line}; echo '@''{mark}:' {question} ';'")
             answer = _Answer(attachment, self._abort)
-            found = answer.wait(re.compile(f"@{mark}: ([^ ;]*)[^;\n]*;".encode()), deadline)
+            found = answer.wait(re.compile(f"@{mark}: ([^ ;]*)[^;\n]*;".encode()), clock)
             if found is None:
                 self._interrupt()
-                raise NodeFailure(f"the shell did not take what was typed in time{answer.last_words()}")
+                raise _late(clock.over(), "the shell did not take what was typed in time", answer.last_words())
         return found[1].decode()
 
     def _type(self, line: str) -> None:
@@ -237,26 +245,26 @@ class _Answer:
         self._held = ""
         # Bytes, because an array of them grows in place; what is awaited is ASCII.
         self._heard = bytearray()
-        self._at = time.monotonic()
 
-    def wait(self, pattern: re.Pattern[bytes], deadline: float) -> re.Match[bytes] | None:
-        """Waits until `pattern` (matching at most 256 characters) is heard; None at `deadline`."""
+    def wait(self, pattern: re.Pattern[bytes], *clocks: Clock) -> re.Match[bytes] | None:
+        """Waits until `pattern` (matching at most 256 characters) is heard; None as soon as one of the clocks is over."""
         searched = 0
         while True:
             if found := pattern.search(self._heard, max(0, searched - _MARKER_CHARACTERS)):
                 return found
             searched = len(self._heard)
-            if time.monotonic() >= deadline:
+            if any(clock.over() for clock in clocks):
                 return None
-            self._listen(deadline)
+            self._listen()
 
-    def wait_framed(self, begin: bytes, end: re.Pattern[bytes], deadline: float) -> _Frame | None:
-        """Waits for a frame, whose `end` has groups for what it tells; None if it is torn or at `deadline`.
+    def wait_framed(self, begin: bytes, end: re.Pattern[bytes], clock: Clock, until_torn: Callable[[], Clock]) -> _Frame | None:
+        """Waits for a frame, whose `end` has groups for what it tells; None if it is torn, or not there in time.
 
         Raises _Untaught for an `end` without them.
         """
         while True:
-            found = self.wait(end, min(deadline, time.monotonic() + _TORN_SECONDS))
+            heard = len(self._heard)
+            found = self.wait(end, clock, until_torn())
             if found and found[1] is None:
                 raise _Untaught
             start = self._heard.find(begin)
@@ -265,7 +273,7 @@ class _Answer:
             if found:
                 lines = self._heard[start + len(begin) : found.start()]
                 return _Frame(lines.decode(), *(group.decode() for group in found.groups()))
-            if time.monotonic() >= deadline or (start >= 0 and time.monotonic() - self._at > _TORN_SECONDS):
+            if clock.over() or (start >= 0 and len(self._heard) == heard):
                 return None
 
     def last_words(self) -> str:
@@ -273,12 +281,11 @@ class _Answer:
         heard = (self._heard[-500:].decode() + self._held).strip()
         return f"; heard last: {heard!r}" if heard else "; nothing was heard"
 
-    def _listen(self, deadline: float) -> None:
+    def _listen(self) -> None:
         if reason := self._abort():
             raise NodeFailure(reason)
         try:
-            wait = min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))
-            chunk = self._attachment.read_nonblocking(_READ_BYTES, wait)
+            chunk = self._attachment.read_nonblocking(_READ_BYTES, _POLL_SECONDS)
         except pexpect.TIMEOUT:
             return
         except pexpect.EOF:
@@ -289,7 +296,11 @@ class _Answer:
         heard, self._held = (text[: opened.start()], opened[0]) if opened else (text, "")
         if heard:
             self._heard += heard.encode("ascii", errors="replace")
-            self._at = time.monotonic()
+
+
+def _late(over: Outcome | None, words: str, behind: str = "") -> HarnessError | NodeFailure:
+    """The failure of a wait that is over, of the host's where that took most of it."""
+    return error(over, words + delay(over) + behind) if over else NodeFailure(words + behind)
 
 
 def _unpack(frame: _Frame) -> Result | None:

@@ -1,5 +1,6 @@
 """The one wait: it listens to everything at once and ends with exactly one outcome, the first that is true."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +8,13 @@ from dataclasses import dataclass
 
 from harness.verdict.feed import ConsoleText, Entry, Feed, Happening
 from harness.verdict.goal import may_meet
+from harness.verdict.lost_time import Moment, stretch
 from harness.verdict.outcome import Met, Outcome, Stalled, TooLate
 from harness.verdict.situation import Awaited, Needed, Situation, tells
 from harness.verdict.trouble import Trouble
 
 # How often a condition is asked for, and the host's load is looked at.
 _LOOK_SECONDS = 0.3
-# A host that is too busy stretches a wait to so many times its length, and no further.
-_LONGEST_STRETCH = 3.0
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,6 @@ class Patience:
 
     within: float
     silence: float
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When something began, as `time.monotonic`, and for how many seconds the host had kept QEMU from running by then."""
-
-    at: float
-    lost: float = 0.0
 
 
 class Judge:
@@ -154,44 +146,52 @@ def _is_idle(entry: Entry, words_tell: Callable[[str], bool], goal: Callable[[Ha
 
 
 class Clock:
-    """The time of one wait, without what the host took from QEMU."""
+    """The time of one wait, without what the host took from QEMU; it runs from when that has `begun`, by default now."""
 
     def __init__(self, patience: Patience, lost: Callable[[], float], begun: Moment | None = None) -> None:
         self._patience, self._lost = patience, lost
-        self._last, self._lost_at_last = time.monotonic(), lost()
-        self._begun = begun or Moment(self._last, self._lost_at_last)
+        self._last = Moment(time.monotonic(), lost())
+        self._begun = begun or self._last
+
+    @classmethod
+    def of(cls, within: float, lost: Callable[[], float]) -> "Clock":
+        """One that is over after so many seconds, whatever is heard."""
+        return cls(Patience(within, math.inf), lost)
+
+    @property
+    def within(self) -> float:
+        """The seconds that there are, without those that are lost."""
+        return self._patience.within
 
     def heard(self, at: float) -> None:
         """Something was heard from the node."""
-        if at > self._last:
-            self._last, self._lost_at_last = at, self._lost()
+        if at > self._last.at:
+            self._last = Moment(at, self._lost())
 
     def over(self) -> Outcome | None:
         """That the time is over, or nothing was heard for too long."""
         now = time.monotonic()
-        lost, lost_in_silence = self._stretch()
-        if now - self._begun.at - lost >= self._patience.within:
+        passed, silent = now - self._begun.at, now - self._last.at
+        if passed < self._patience.within and silent < self._patience.silence:
+            # What was lost could only put it off, and takes time to find out.
+            return None
+        lost, lost_in_silence = self._stretches()
+        if passed - lost >= self._patience.within:
             return TooLate(self._patience.within, lost)
-        if now - self._last - lost_in_silence >= self._patience.silence:
-            return Stalled(now - self._last - lost_in_silence, lost_in_silence)
+        if silent - lost_in_silence >= self._patience.silence:
+            return Stalled(silent - lost_in_silence, lost_in_silence)
         return None
 
     def left(self) -> float:
         """Seconds until it is over, as far as is known now."""
         now = time.monotonic()
-        lost, lost_in_silence = self._stretch()
-        return max(
-            0.0,
-            min(
-                self._begun.at + lost + self._patience.within - now,
-                self._last + lost_in_silence + self._patience.silence - now,
-            ),
-        )
+        lost, lost_in_silence = self._stretches()
+        within, silence = self._patience.within + lost, self._patience.silence + lost_in_silence
+        return max(0.0, min(self._begun.at + within, self._last.at + silence) - now)
 
-    def _stretch(self) -> tuple[float, float]:
-        now = self._lost()
-        most = (_LONGEST_STRETCH - 1) * self._patience.within
-        return min(now - self._begun.lost, most), min(now - self._lost_at_last, most)
+    def _stretches(self) -> tuple[float, float]:
+        now, within = self._lost(), self._patience.within
+        return stretch(within, now - self._begun.lost), stretch(within, now - self._last.lost)
 
 
 def wait(

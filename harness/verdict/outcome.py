@@ -41,9 +41,13 @@ class GuestDied:
 
 @dataclass(frozen=True)
 class HostStopped:
-    """Something on the host stopped or ended the machine: a signal, QMP, a full disk, the accelerator."""
+    """Something on the host stopped or ended the machine: a signal, QMP, a full disk, the accelerator.
+
+    `asks_why`: its QEMU knows more, and can be asked.
+    """
 
     how: str
+    asks_why: bool = False
 
 
 @dataclass(frozen=True)

@@ -254,8 +254,8 @@ class Situation:
                 )
                 self._io_error = f"the disk under the node's own failed: {why}"
             case "STOP":
-                how = self._io_error or "its CPUs were stopped: an internal error of the accelerator, or somebody paused it"
-                self._stops.setdefault("QMP", HostStopped(how))
+                stopped = HostStopped("its CPUs were stopped", asks_why=True)
+                self._stops.setdefault("QMP", HostStopped(self._io_error) if self._io_error else stopped)
             case "RESUME":
                 self._stops.pop("QMP", None)
 

@@ -106,6 +106,20 @@ def message_in(content: bytes) -> Message | None:
         return None
 
 
+def bootp_answers(captures: Iterable[Path], mac: str) -> list[ipaddress.IPv4Address]:
+    """The addresses that a NIC was given by BOOTP, without an option of DHCP's (RFC 951): that is no lease."""
+    given = []
+    for content in itertools.chain.from_iterable(map(frames, captures)):
+        carrier = datagram(content)
+        if carrier is None or carrier.destination_port != _CLIENT_PORT or len(carrier.payload) < _BOOTP.size:
+            continue
+        operation, _, _, _, _, yiaddr, chaddr, *_ = _BOOTP.unpack_from(carrier.payload)
+        is_dhcp = carrier.payload.startswith(_COOKIE, _BOOTP.size)
+        if operation == _BOOTREPLY and not is_dhcp and chaddr[:_MAC_BYTES].hex(":") == mac.lower():
+            given.append(ipaddress.IPv4Address(yiaddr))
+    return given
+
+
 def exchange(capture: Path, mac: str) -> Lease:
     """Returns the lease that a NIC got by DISCOVER, OFFER, REQUEST and ACK, in the last transaction that it began so.
 
@@ -122,7 +136,7 @@ def exchange(capture: Path, mac: str) -> Lease:
         raise NodeFailure(f"{failure}; seen of {mac}: {summary(ours)}") from None
 
 
-def lease(captures: Iterable[Path], mac: str) -> Lease:
+def lease(captures: Sequence[Path], mac: str) -> Lease:
     """Returns the lease that a NIC holds, by what went over its wire: the last ACK that answers a REQUEST of its own.
 
     `captures` come in the order of their time. A NAK ends a lease, and so does what a client sends that has none (DISCOVER)
@@ -142,7 +156,9 @@ def lease(captures: Iterable[Path], mac: str) -> Lease:
             case Kind.DISCOVER | Kind.DECLINE | Kind.RELEASE:
                 held = None
     if held is None:
-        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {summary(ours) or 'no DHCP message'}")
+        given = bootp_answers(captures, mac)
+        by_bootp = f"; BOOTP, which leases nothing, gave it {given[-1]}" if given else ""
+        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {summary(ours) or 'no DHCP message'}{by_bootp}")
     return _lease(held)
 
 

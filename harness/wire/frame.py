@@ -53,6 +53,7 @@ class Packet:
     protocol: int
     fragment: bool
     payload: bytes
+    header_bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class Datagram:
 
 @dataclass(frozen=True)
 class Segment:
-    """A TCP segment over IPv4 (RFC 9293); `flags` as in its header: 1 FIN, 2 SYN, 4 RST, 8 PSH, 16 ACK."""
+    """A TCP segment over IPv4 (RFC 9293); `flags` as in its header: 1 FIN, 2 SYN, 4 RST, 8 PSH, 16 ACK.
+
+    `sequence` and `acknowledged` are the numbers there, `size` is the bytes of the whole packet.
+    """
 
     source: IPv4Address
     source_port: int
@@ -76,6 +80,9 @@ class Segment:
     destination_port: int
     flags: int
     payload: bytes
+    sequence: int
+    acknowledged: int
+    size: int
 
 
 def source_of(content: bytes) -> str:
@@ -103,7 +110,7 @@ def packet(content: bytes) -> Packet | None:
     if version >> 4 != 4 or not _IPV4_HEADER.size <= header <= total <= len(carried) or _checksum(carried[:header]):
         return None
     addresses = IPv4Address(source), IPv4Address(destination)
-    return Packet(*addresses, protocol, bool(fragment & _FRAGMENTED), carried[header:total])
+    return Packet(*addresses, protocol, bool(fragment & _FRAGMENTED), carried[header:total], header)
 
 
 def datagram(content: bytes) -> Datagram | None:
@@ -127,11 +134,13 @@ def segment(content: bytes) -> Segment | None:
     carrier = packet(content)
     if carrier is None or carrier.protocol != _TCP or carrier.fragment or len(carrier.payload) < _TCP_HEADER.size:
         return None
-    source_port, destination_port, _, _, offset, flags = _TCP_HEADER.unpack_from(carrier.payload)
+    source_port, destination_port, sequence, acknowledged, offset, flags = _TCP_HEADER.unpack_from(carrier.payload)
     header = (offset >> 4) * 4
     if not _TCP_HEADER.size <= header <= len(carrier.payload):
         return None
-    return Segment(carrier.source, source_port, carrier.destination, destination_port, flags, carrier.payload[header:])
+    ends = carrier.source, source_port, carrier.destination, destination_port
+    size = carrier.header_bytes + len(carrier.payload)
+    return Segment(*ends, flags, carrier.payload[header:], sequence, acknowledged, size)
 
 
 def _ethertype(content: bytes) -> int:

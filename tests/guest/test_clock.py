@@ -59,3 +59,8 @@ def _late_by_turns(guest: Guest, command: str, run: clock.Run) -> Result:
     if not guest.late:
         guest.now += 0.4
     return run(command)
+
+
+@pytest.mark.parametrize("off", [-86400.0, 0.0, 3.0])
+def test_how_far_it_is_off_is_told(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert clock.ahead(Guest(off, monkeypatch, late=0.4).run) == pytest.approx(off, abs=0.3)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 import trustme
 
+from harness.errors import HarnessError
 from harness.guest import kubelet
 from harness.guest.credentials import Credentials
 from harness.guest.kubelet import REFUSALS, KubeletApi, KubeletWatch, StatusError
@@ -200,6 +201,28 @@ def test_silence_is_an_os_error(credentials: Credentials, monkeypatch: pytest.Mo
         assert time.monotonic() - began < 1
     with pytest.raises(ConnectionRefusedError):
         api.get("/pods")
+
+
+def test_an_answer_that_a_busy_host_holds_up_is_waited_for(credentials: Credentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubelet, "_ANSWER_SECONDS", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        api = KubeletApi(mute.getsockname()[1], credentials, lambda: 0.8 * time.monotonic())
+        began = time.monotonic()
+        with pytest.raises(HarnessError, match=r"did not answer to GET /pods, and the host was too busy: QEMU waited 1 s more"):
+            api.get("/pods")
+        assert 1 < time.monotonic() - began < 3
+
+
+def test_a_host_that_takes_a_little_gives_that_back_and_no_more(
+    credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubelet, "_ANSWER_SECONDS", 0.8)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        api = KubeletApi(mute.getsockname()[1], credentials, lambda: 0.1 * time.monotonic())
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            api.get("/pods")
+        assert time.monotonic() - began < 1.3
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import asyncio
 import http
 import json
 import queue
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -16,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from harness.errors import NodeFailure
+from harness.errors import HarnessError, NodeFailure
 from harness.guest import remote_command
 from harness.guest.remote_command import RemoteCommand
 
@@ -91,8 +93,13 @@ def context() -> ssl.SSLContext:
     return made
 
 
-def run(kubelet: Kubelet, within: float = 5.0, abort: Callable[[], str | None] = lambda: None) -> tuple[int, bytes]:
-    done = COMMAND.run(kubelet.port, context(), within, abort)
+def run(
+    kubelet: Kubelet,
+    within: float = 5.0,
+    abort: Callable[[], str | None] = lambda: None,
+    lost: Callable[[], float] = lambda: 0.0,
+) -> tuple[int, bytes]:
+    done = COMMAND.run(kubelet.port, context(), within, abort, lost)
     return done.status, done.output
 
 
@@ -169,6 +176,65 @@ def test_silence_ends_with_the_time_or_the_node(kubelet: Kubelet) -> None:
     began = time.monotonic()
     with pytest.raises(NodeFailure, match="the guest panicked"):
         run(kubelet, abort=lambda: "the guest panicked" if time.monotonic() > began + 0.3 else None)
+
+
+def _starved() -> float:
+    """Of each second the host takes 0.8."""
+    return 0.8 * time.monotonic()
+
+
+def test_a_host_that_takes_the_cpu_makes_a_command_last_longer_and_proves_nothing(kubelet: Kubelet) -> None:
+    async def late(connection: ServerConnection) -> None:
+        await asyncio.sleep(0.8)
+        await connection.send(b"\x01done")
+        await connection.send(status(0))
+
+    kubelet.answer = late
+    assert run(kubelet, within=0.4, lost=_starved) == (0, b"done")
+    with pytest.raises(HarnessError, match=r"did not end within 0 s, and the host was too busy: QEMU waited 0 s more"):
+        run(kubelet, within=0.15, lost=_starved)
+
+
+@pytest.mark.parametrize(("lost", "failure"), [(lambda: 0.0, NodeFailure), (_starved, HarnessError)])
+def test_a_handshake_is_waited_for_as_long_as_the_host_lets_it(
+    kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch, lost: Callable[[], float], failure: type[Exception]
+) -> None:
+    monkeypatch.setattr(remote_command, "_SHAKE_SECONDS", 0.4)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        began = time.monotonic()
+        with pytest.raises(failure, match=r"broke off .* it did not shake hands within 0 s") as raised:
+            COMMAND.run(mute.getsockname()[1], context(), 60, lambda: None, lost)
+        assert raised.type is failure
+        assert (time.monotonic() - began > 1) == (lost is _starved)
+
+
+def test_a_handshake_in_parts_is_one(kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_command, "_LOOK_SECONDS", 0.05)
+    kubelet.says(b"\x01out", status(0))
+    with slow_way(kubelet.port) as port:
+        assert COMMAND.run(port, context(), 10, lambda: None).output == b"out"
+
+
+@contextmanager
+def slow_way(port: int) -> Iterator[int]:
+    """A port behind which another is, whose answers come late and in parts."""
+
+    def carry(source: socket.socket, target: socket.socket, seconds: float) -> None:
+        with suppress(OSError):
+            while data := source.recv(400):
+                time.sleep(seconds)
+                target.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as here, socket.create_connection(("127.0.0.1", port)) as there:
+                back = threading.Thread(target=carry, args=(there, here, 0.15), daemon=True)
+                back.start()
+                carry(here, there, 0.0)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
 
 
 def test_output_without_an_end_is_cut_off(kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch) -> None:

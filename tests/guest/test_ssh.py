@@ -102,8 +102,9 @@ def connect(
     user: Credentials,
     within: float = _SECONDS,
     abort: Callable[[], str | None] = lambda: None,
+    lost: Callable[[], float] = lambda: 0.0,
 ) -> paramiko.SSHClient:
-    return ssh.connect(port, host.ssh_host, user.ssh_user, within, abort)
+    return ssh.connect(port, host.ssh_host, user.ssh_user, within, abort, lost)
 
 
 def becomes_true(condition: Callable[[], bool]) -> bool:
@@ -171,6 +172,13 @@ def test_nobody_ever_is_a_failure_when_the_time_is_over(free_port: int, node: Cr
     with pytest.raises(NodeFailure, match=r"nobody let in within 1 s; the last try ended with: .*connect to port"):
         connect(free_port, node, node, within=1)
     assert 1 <= time.monotonic() - began < 3
+
+
+def test_a_host_that_takes_the_cpu_makes_it_last_longer_and_proves_nothing(free_port: int, node: Credentials) -> None:
+    began = time.monotonic()
+    with pytest.raises(HarnessError, match=r"nobody let in within 0 s, and the host was too busy: QEMU waited 1 s more"):
+        connect(free_port, node, node, within=0.4, lost=lambda: 0.8 * time.monotonic())
+    assert time.monotonic() - began > 1
 
 
 def test_somebody_who_says_nothing_is_waited_for_no_longer(node: Credentials) -> None:

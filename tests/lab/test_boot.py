@@ -42,9 +42,16 @@ while received := qmp.recv(65536).decode():
     except ValueError:
         continue
     asked = ""
+    if command["execute"] == "query-status":
+        say({"return": {"running": False, "status": "internal-error"}, "id": command["id"]})
+        continue
     table = command["execute"] == "human-monitor-command"
     reply = {"return": forward % (kubelet.getsockname()[1], 10250) + forward % (9, 22) if table else {}}
     say({**reply, "id": command["id"]} if "id" in command else reply)
+    if command["execute"] == "stop":
+        # As where KVM cannot go on: it is told in these words and by this event alone.
+        print("KVM internal error. Suberror: 1\nextra data[0]: 0x0", file=sys.stderr, flush=True)
+        say({"event": "STOP", "data": {}, "timestamp": {"seconds": 1, "microseconds": 0}})
     if command["execute"] == "quit":
         data = {"guest": False, "reason": "host-qmp-quit"}
         say({"event": "SHUTDOWN", "data": data, "timestamp": {"seconds": 1, "microseconds": 0}})
@@ -165,6 +172,18 @@ def test_what_qemu_said_at_its_end_is_heard_before_that_end(tmp_path: Path, monk
         boot.qmp.execute("quit")
         with pytest.raises(HarnessError, match="somebody told QEMU to quit"):
             boot.wait(INIT, within=5)
+
+
+def test_a_kvm_that_dies_is_told_at_once_in_its_own_words(boot: Boot) -> None:
+    boot.qmp.execute("stop")
+    began = time.monotonic()
+    with pytest.raises(HarnessError) as died:
+        boot.wait(INIT, within=30)
+    assert time.monotonic() - began < 5
+    assert str(died.value).splitlines()[0] == (
+        "milestone init: the host ended it: its CPUs were stopped: an internal error of the accelerator: "
+        "KVM internal error. Suberror: 1"
+    )
 
 
 def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: Boot) -> None:

@@ -2,8 +2,10 @@
 
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -51,6 +53,8 @@ class FakeBoot:
 
     def __init__(self, root: Path, kubelet: Kubelet) -> None:
         self.root, self.kubelet = root, kubelet
+        self.agent: Any = SimpleNamespace(answers=False)
+        self.capture = root / "wire.pcap"
 
     def run(self, command: str) -> Result:
         there = command.replace("/host/", f"{self.root}/")
@@ -140,6 +144,31 @@ def test_a_file_that_cannot_be_written_is_the_nodes_failure(tmp_path: Path) -> N
     for path in ("etc/hosts", "/", ""):
         with pytest.raises(InputError, match="no absolute path"):
             node.write(path, b"")
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ("4096 0 210000 50000 53000", "the data partition /dev/nvme0n1p2 is full: 0 KiB of 820 MiB are free"),
+        ("4096 90000 210000 0 53000", "the data partition /dev/nvme0n1p2 has no inodes left: 0 of 53000 are free"),
+        ("4096 90000 210000 50000 53000", ""),
+    ],
+)
+def test_a_file_that_cannot_be_written_tells_what_there_is_no_room_for(tmp_path: Path, left: str, words: str) -> None:
+    node = FakeNode(tmp_path)
+    told = Result(0, f"clock {time.time():.0f}\nroom /dev/nvme0n1p2 {left}\n".encode())
+    node.boot.agent = SimpleNamespace(answers=True, run=lambda *_: told)  # type: ignore[assignment]
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(NodeFailure) as failed:
+        node.write("/folder", b"")
+    assert str(failed.value).partition("Is a directory: ")[2].partition("; ")[2] == words
+
+
+def test_a_node_to_which_long_packets_do_not_come_through_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode(tmp_path, Silent())
+    monkeypatch.setattr("harness.lab.questions.loss_of_long", lambda capture: f"long packets are lost by {capture.name}")
+    with pytest.raises(NodeFailure, match=r"does not list its pods: nobody listens; long packets are lost by wire.pcap$"):
+        node.pods()
 
 
 def test_a_file_that_is_not_there_is_the_nodes_failure(tmp_path: Path) -> None:

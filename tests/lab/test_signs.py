@@ -14,6 +14,7 @@ from harness.lab import evidence
 from harness.lab.vitals import Card, Vitals
 from harness.wire import capture, dhcp
 from tests.lab.stand_ins import MAC, qmp, refusing, registers, witnesses
+from tests.wire.bootp import bootp, discover, frame
 
 pytestmark = pytest.mark.usefixtures("looks_at_once")
 OTHER = "52:55:0a:00:02:02"
@@ -52,6 +53,49 @@ def test_where_the_kernel_is_has_its_name_where_the_node_tells_it() -> None:
     looks = qmp(registers(), registers(hlt=1))
     assert evidence.of_cpu(looks, symbol_at) == ("the CPU was in its idle loop and the kernel at ffffffff810c356a, in do_idle")
     assert asked == ["ffffffff810c356a"]
+
+
+# As QEMU 11.1 writes it where a KVM cannot go on, before the registers (kvm_handle_internal_error).
+_KVM = """qemu-system-x86_64: warning: host doesn't support requested feature
+KVM internal error. Suberror: 1
+extra data[0]: 0x0000000000000000
+emulation failure
+RAX=0000000000000000 RBX=0000000000000000
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "words"),
+    [
+        ("internal-error", _KVM, "an internal error of the accelerator: KVM internal error. Suberror: 1"),
+        (
+            "internal-error",
+            "error: kvm run failed Bad address\nRAX=0\n",
+            "an internal error of the accelerator: error: kvm run failed Bad address",
+        ),
+        ("internal-error", None, "an internal error of the accelerator: it says nothing of it"),
+        ("paused", _KVM, "somebody paused it"),
+        ("guest-panicked", None, "its run state is guest-panicked"),
+    ],
+)
+def test_why_a_machine_stands_still_is_told_by_its_run_state(state: str, log: str | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "qemu.log"
+    if log is not None:
+        file.write_text(log)
+    asked: list[str] = []
+
+    def execute(command: str, *_: object) -> dict[str, object]:
+        asked.append(command)
+        return {"running": False, "status": state}
+
+    stopped: Any = SimpleNamespace(execute=execute)
+    assert evidence.of_pause(stopped, file) == words
+    assert asked == ["query-status"]
+
+
+def test_a_qemu_that_does_not_say_why_it_stands_still_is_told(tmp_path: Path) -> None:
+    silent: Any = SimpleNamespace(execute=refusing(HarnessError("no reply within 5.0 s")))
+    assert evidence.of_pause(silent, tmp_path / "qemu.log") == "its QEMU does not say why: no reply within 5.0 s"
 
 
 def tls(reason: str) -> ssl.SSLError:
@@ -122,6 +166,14 @@ def test_a_nic_that_is_silent_is_told_from_one_that_asks_for_nothing(source: str
     sent = bytes(6) + bytes.fromhex(source.replace(":", "")) + bytes(50)
     capture.write(tmp_path / "wire.pcap", [sent])
     assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == f"eth0 never asked for a lease, {words}"
+
+
+def test_an_address_that_was_given_by_bootp_is_told_as_no_lease(tmp_path: Path) -> None:
+    old = frame(bootp(dhcp.Kind.OFFER, mac=MAC, yiaddr="10.0.2.15")[:236] + bytes(64))
+    capture.write(tmp_path / "wire.pcap", [discover(mac=MAC), old])
+    assert evidence.of_lease([tmp_path / "wire.pcap"], MAC) == (
+        "eth0 has no lease: it asked 1 times, and BOOTP, which leases nothing, gave it 10.0.2.15"
+    )
 
 
 def pci(*classes: int) -> Any:

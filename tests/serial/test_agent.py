@@ -82,13 +82,14 @@ def serving(
     token: bytes = _TOKEN,
     abort: str | None = None,
     lost: Callable[[], float] = lambda: 0.0,
+    where: Callable[[], str] = str,
 ) -> Iterator[tuple[Agent, Feed, subprocess.Popen[bytes]]]:
     """An agent's process, the harness's end, and a line between them that does as it is told."""
     with ExitStack() as stack:
         ours, line_ours = socket.socketpair()
         line_theirs, theirs = socket.socketpair()
         feed = Feed()
-        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", lambda: abort, lost)))
+        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", lambda: abort, lost, where)))
         with theirs:
             process = subprocess.Popen([str(program), token.decode()], stdin=theirs.fileno())
         stack.callback(process.wait)
@@ -233,6 +234,13 @@ def test_a_host_that_takes_the_cpu_makes_a_command_last_longer_and_proves_nothin
         assert agent.run("sleep 0.4; echo done", 0.3).text == "done\n"
         with pytest.raises(HarnessError, match=r"did not end within 0 s, and the host was too busy: QEMU waited 1 s more"):
             agent.run("sleep 60", 0.3)
+
+
+def test_a_command_that_is_late_says_where_the_node_is(program: Path, tmp_path: Path) -> None:
+    with serving(program, tmp_path, where=lambda: "the CPU was in the kernel at ffffffff810c356a") as (agent, _, _):
+        with pytest.raises(NodeFailure, match=r"did not end within 0 s; the CPU was in the kernel at ffffffff810c356a$"):
+            answering(agent).run("sleep 60", 0.3)
+        assert agent.run("true", 10).status == 0
 
 
 def test_an_abort_is_the_reason(program: Path, tmp_path: Path) -> None:

@@ -80,7 +80,12 @@ def relay(terminal: int, guest: socket.socket, line: Line) -> None:
 
 @contextmanager
 def guest(
-    folder: Path, line: Line = clean, abort: Abort = lambda: None, argv: list[str] = SHELLS[0], greeting: str | None = None
+    folder: Path,
+    line: Line = clean,
+    abort: Abort = lambda: None,
+    argv: list[str] = SHELLS[0],
+    greeting: str | None = None,
+    lost: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[Shell]:
     with ExitStack() as stack:
         terminal, slave = pty.openpty()
@@ -99,7 +104,7 @@ def guest(
         stack.callback(carrier.join, 5)
         console = Console(ours, Feed(), folder / "console.log")
         stack.callback(console.close)
-        yield Shell(console, abort, folder=".", greeting=greeting)
+        yield Shell(console, abort, folder=".", greeting=greeting, lost=lost)
 
 
 @pytest.fixture(params=SHELLS, ids=" ".join)
@@ -197,6 +202,48 @@ def test_a_command_that_does_not_end_is_interrupted(tmp_path: Path) -> None:
         with pytest.raises(NodeFailure, match=r"sleep 60.*did not end"):
             shell.run("sleep 60", 0.3)
         assert shell.run("echo next", 5).text == "next\n"
+
+
+def _starved() -> float:
+    """Of each second the host takes 0.8."""
+    return 0.8 * time.monotonic()
+
+
+def test_a_host_that_takes_the_cpu_makes_a_command_last_longer_and_proves_nothing(tmp_path: Path) -> None:
+    with guest(tmp_path, lost=_starved) as shell:
+        shell.wait_ready(5)
+        assert shell.run("sleep 0.8; echo done", 0.4).text == "done\n"
+        with pytest.raises(HarnessError, match=r"sleep 60.* did not end within 0 s, and the host was too busy: QEMU waited"):
+            shell.run("sleep 60", 0.4)
+
+
+def test_a_shell_that_a_busy_host_holds_up_is_waited_for(tmp_path: Path) -> None:
+    late = ["sh", "-c", "sleep 1; exec sh"]
+    with guest(tmp_path, argv=late, lost=_starved) as shell:
+        shell.wait_ready(0.8)
+    with (
+        guest(tmp_path, argv=["sleep", "60"], lost=_starved) as shell,
+        pytest.raises(HarnessError, match="no shell answered on the console within 0 s, and the host was too busy"),
+    ):
+        shell.wait_ready(0.3)
+
+
+def test_a_frame_that_a_busy_host_holds_up_is_not_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.serial.shell._TORN_SECONDS", 0.3)
+    shown: list[bytes] = []
+
+    def held_up(chunk: bytes) -> bytes:
+        if b"<\r\n" in chunk:
+            shown.append(chunk)
+        if b">" in chunk:
+            time.sleep(0.7)
+        return chunk
+
+    with guest(tmp_path, held_up, lost=_starved) as shell:
+        shell.wait_ready(5)
+        shown.clear()
+        assert shell.run("echo once", 5).text == "once\n"
+        assert len(shown) == 1
 
 
 def test_a_shell_in_anothers_place_is_taught_anew_and_the_command_run_once(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from harness.verdict.feed import (
     QemuExit,
 )
 from harness.verdict.goal import LineMatching
-from harness.verdict.judge import Judge, Moment, Patience, wait
+from harness.verdict.judge import Judge, Patience, wait
+from harness.verdict.lost_time import Moment
 from harness.verdict.outcome import (
     GuestDied,
     Met,

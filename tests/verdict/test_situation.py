@@ -86,6 +86,12 @@ def test_an_event_of_the_machines_end_names_who_ended_it(event: QmpEvent, kind: 
     assert how in outcome.how
 
 
+def test_only_a_machine_that_stands_still_can_be_asked_why() -> None:
+    full = QmpEvent("BLOCK_IO_ERROR", {"nospace": True})
+    outcomes = [wait(fed(*events), never, LONG) for events in ([QmpEvent("STOP")], [full, QmpEvent("STOP")], [QemuStopped()])]
+    assert [isinstance(each, HostStopped) and each.asks_why for each in outcomes] == [True, False, False]
+
+
 @pytest.mark.parametrize("event", [QmpEvent("RESET", {"guest": False}), QmpEvent("RESUME"), QmpEvent("POWERDOWN")])
 def test_other_events_end_nothing(event: QmpEvent) -> None:
     assert wait(fed(event), never, NOW) == TooLate(0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import NodeFailure
 from harness.wire.capture import frames
-from harness.wire.dhcp import Kind, Lease, exchange, keep, lease, record_lease
+from harness.wire.dhcp import Kind, Lease, bootp_answers, exchange, keep, lease, record_lease
 from tests.wire.bootp import (
     GATEWAY,
     MAC,
@@ -104,6 +104,22 @@ def test_a_lease_is_the_last_that_was_granted(pcap: Path, tmp_path: Path) -> Non
 def test_a_lease_that_is_lost_is_none(pcap: Path, since: list[bytes]) -> None:
     with pytest.raises(NodeFailure, match=f"{MAC} holds no lease; seen on its wire: DISCOVER, OFFER, REQUEST, ACK, "):
         lease([write(pcap, [*RECORDED, *since])], MAC)
+
+
+def old_answer(mac: str = MAC) -> bytes:
+    """As of 1985: nothing behind the fields of BOOTP."""
+    return frame(bootp(Kind.OFFER, mac=mac, yiaddr=MINE)[:236] + bytes(64))
+
+
+def test_an_address_by_bootp_is_no_lease_and_told(pcap: Path) -> None:
+    capture = write(pcap, [discover(), old_answer(_OTHER), old_answer()])
+    assert [str(each) for each in bootp_answers([capture], MAC.upper())] == [MINE]
+    with pytest.raises(NodeFailure, match=f"seen on its wire: DISCOVER; BOOTP, which leases nothing, gave it {MINE}$"):
+        lease([capture], MAC)
+
+
+def test_an_answer_of_dhcps_is_none_of_bootps(pcap: Path) -> None:
+    assert bootp_answers([write(pcap, [*RECORDED, frame(bytes(100), 68)])], MAC) == []
 
 
 def test_what_is_kept_of_a_capture_is_its_dhcp(pcap: Path, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""The path beyond a node's own link, by what TCP makes of it: one that loses long packets carries all others."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.wire import frame
+from harness.wire.capture import frames
+from harness.wire.frame import Segment
+
+_ACK = 16
+# Once is an accident, twice another one.
+_OFTEN = 3
+# What every host takes (RFC 791): shorter packets are lost for another reason.
+_LONG = 576
+_NUMBERS = 1 << 32
+
+
+@dataclass
+class _Sent:
+    """A segment that nobody has acknowledged, how often it was sent, and whether the other side was heard since."""
+
+    size: int
+    end: int
+    often: int = 1
+    is_heard: bool = False
+
+
+def loss_of_long(capture: Path) -> str:
+    """Says that long packets are sent in vain while the other side, which lacks them, is heard; empty if that is not so."""
+    segments = filter(None, map(frame.segment, frames(capture)))
+    vain = [each for each in _unacknowledged(segments) if each.often >= _OFTEN and each.is_heard]
+    if not vain or min(each.size for each in vain) <= _LONG:
+        return ""
+    most = max(vain, key=lambda each: each.often)
+    return f"long packets are lost: one of {most.size} bytes was sent {most.often} times in vain, and others came through"
+
+
+def _unacknowledged(segments: Iterable[Segment]) -> Iterator[_Sent]:
+    connections: dict[tuple[object, ...], dict[int, _Sent]] = {}
+    for each in segments:
+        ours = each.source, each.source_port, each.destination, each.destination_port
+        theirs = connections.get((*ours[2:], *ours[:2]), {})
+        if each.flags & _ACK:
+            for number, sent in list(theirs.items()):
+                sent.is_heard = True
+                if (each.acknowledged - sent.end) % _NUMBERS < _NUMBERS // 2:
+                    del theirs[number]
+        if each.payload:
+            mine = connections.setdefault(ours, {})
+            if each.sequence in mine:
+                mine[each.sequence].often += 1
+            else:
+                mine[each.sequence] = _Sent(each.size, each.sequence + len(each.payload))
+    for connection in connections.values():
+        yield from connection.values()

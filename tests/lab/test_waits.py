@@ -1,0 +1,122 @@
+"""By when a stage has to be passed: the clock of the waits, by which a scenario holds a boot to its budgets."""
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from harness.lab.expectation import Expectation
+from harness.lab.waits import Waits
+from harness.manifests.pods import StaticPod
+from harness.verdict.feed import ConsoleLine, Feed
+from harness.verdict.lost_time import LostTime, Moment
+from harness.verdict.timeline import INIT, KERNEL, Milestone
+from scenarios import boot
+
+# The kernel after 50 s, init after 130, which has 120.
+_LINES = (
+    ("BdsDxe: starting Boot0000 from HD(1,GPT)/\\EFI\\Boot\\Bootx64.efi", 40.0),
+    ("[    0.000000] Linux version 6.12.0", 50.0),
+    ("[   80.000000] Run /init as init process", 130.0),
+)
+_NO_LOSS = ((0.0, 0.0), (200.0, 0.0))
+_LOST_BY_THEN = ((0.0, 0.0), (60.0, 0.0), (129.9, 15.0), (200.0, 15.0))
+
+
+def waits_on(
+    feed: Feed, started: float, lost: LostTime, slowness: float = 1.0, look: Callable[[], None] = lambda: None
+) -> Waits:
+    own = StaticPod("own.yaml", {"metadata": {"name": "own"}, "spec": {"containers": [{"name": "main", "image": "i"}]}})
+    expected = Expectation([], own, slowness, lambda: False, "52:54:00:6b:69:6f")
+
+    def asked() -> Any:
+        pytest.fail("a wait ended without what it was for")
+
+    return Waits(feed, started, expected, None, lost=lost, full_disk=str, look=look, witnesses=asked)
+
+
+def waits(*lost: tuple[float, float], slowness: float = 1.0) -> Waits:
+    """Those of a boot in which so many seconds were lost by so many after its start."""
+    feed, started = Feed(), time.monotonic() - 1000
+    for text, after in _LINES:
+        feed.publish(ConsoleLine(text, started + after))
+    counted = LostTime(lambda: lost[-1][1])
+    counted._known = [Moment(started + at, seconds) for at, seconds in lost]
+    return waits_on(feed, started, counted, slowness)
+
+
+@pytest.mark.parametrize(
+    ("lost", "milestone", "seconds"),
+    [
+        pytest.param(_NO_LOSS, INIT, 120, id="an idle host gives nothing"),
+        pytest.param(_LOST_BY_THEN, INIT, 135, id="what was lost is given back"),
+        pytest.param(_LOST_BY_THEN, KERNEL, 90, id="not what was lost after the stage"),
+        pytest.param(((0.0, 0.0), (100.0, 900.0)), INIT, 360, id="and not for ever"),
+    ],
+)
+def test_a_stage_has_its_budget_and_what_the_host_took(
+    lost: tuple[tuple[float, float], ...], milestone: Milestone, seconds: float
+) -> None:
+    assert waits(*lost).budget(milestone) == pytest.approx(seconds)
+
+
+def test_a_slow_host_has_longer_budgets() -> None:
+    assert waits(*_NO_LOSS, slowness=2.0).budget(INIT) == pytest.approx(240)
+
+
+def test_a_milestone_that_never_came_has_what_was_lost_so_far() -> None:
+    later = Milestone("later", lambda _: False, 300)
+    assert waits(*_LOST_BY_THEN).budget(later) == pytest.approx(315)
+
+
+class _Came(Exception):  # noqa: N818 - the scenario went on
+    pass
+
+
+def run_scenario(timed: Waits) -> None:
+    """The scenario about the way up, on a node of which only that is known."""
+
+    def further(_: str) -> None:
+        raise _Came
+
+    node = SimpleNamespace(
+        order=SimpleNamespace(load_options=b"some"),
+        start=lambda: None,
+        wait=lambda _: None,
+        wait_until_ready=lambda: None,
+        timeline=timed.passed,
+        boot=timed,
+        run=further,
+    )
+
+    def made(*_: object) -> Any:
+        return node
+
+    disk: Any = SimpleNamespace(esp=SimpleNamespace(number=1, guid=UUID(int=0)))
+    boot.test_firmware_starts_the_efi_binary_and_the_node_comes_up(made, disk)  # type: ignore[arg-type]
+
+
+def test_the_scenario_fails_for_a_stage_that_the_node_is_too_slow_in() -> None:
+    with pytest.raises(AssertionError, match="init came after 130 s"):
+        run_scenario(waits(*_NO_LOSS))
+
+
+def test_the_scenario_passes_where_the_host_was_too_slow() -> None:
+    with pytest.raises(_Came):
+        run_scenario(waits(*_LOST_BY_THEN))
+
+
+def test_a_wait_for_a_milestone_gives_back_what_was_lost_before_it_was_asked_for() -> None:
+    feed, looks = Feed(), list[int]()
+    line = ConsoleLine("[    0.000000] Linux version 6.12.0")
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            feed.publish(line)
+
+    asked_late = waits_on(feed, time.monotonic() - 100, LostTime(lambda: 50.0), look=look)
+    assert asked_late.wait(KERNEL, None, None) is line
