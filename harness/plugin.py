@@ -4,12 +4,12 @@ import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from harness import aftermath, options, pace, summary
+from harness import aftermath, options, pace, properties, summary
 from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
@@ -32,7 +32,7 @@ from harness.lab.stock import Stock
 from harness.lab.template import Templates
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
-from harness.pace import NODES, Pace
+from harness.pace import Pace
 from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe
@@ -87,7 +87,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves the tests of other shards out."""
     if config.getoption("shard"):
         shard = Shard.parse(config.getoption("shard"))
-        config.hook.pytest_deselected(items=[item for item in items if not shard.has(item.nodeid)])
+        others = [item for item in items if not shard.has(item.nodeid)]
+        config.stash[_SCRIBE].leave_to_other_shards(others)
+        config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if shard.has(item.nodeid)]
 
 
@@ -108,7 +110,7 @@ def pytest_runtest_makereport(
                 # The page of a report shows it. It cannot be taken of every node, and the failure is told anyway.
                 with contextlib.suppress(HarnessError, OSError):
                     node.boot.screen()
-            _report(item, made, node)
+            properties.tell_of(node, item, made)
         made.user_properties = list(item.user_properties)
     return made
 
@@ -117,17 +119,6 @@ def _why_void(nodes: list[Node]) -> str:
     """That a node's disk is full explains whatever else was found on it."""
     folder = next(filter(None, (node.full_disk for node in nodes)), "")
     return f"no space is left in {folder}" if folder else ""
-
-
-def _report(item: pytest.Item, made: pytest.TestReport, node: Node) -> None:
-    name = node.artifacts.name
-    made.sections.append((f"{NODES}{name}", str(node.artifacts)))
-    describe(item, f"artifacts of {name}", node.artifacts)
-    if node.was_started:
-        passed = ", ".join(f"{entry.name} {entry.after:.1f} s" for entry in node.timeline())
-        made.sections.append((f"milestones of {name}", passed))
-        describe(item, f"milestones of {name}", passed)
-        describe(item, f"start of {name}", "clone" if node.is_clone else "cold boot")
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +150,12 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
     for name, value in found.facts().items():
         pytestconfig.stash[_SCRIBE].note(Fact("host", name, value))
     return found
+
+
+@pytest.fixture(scope="session")
+def dimensions(pytestconfig: pytest.Config) -> Mapping[str, str]:
+    """What this run's options choose of a machine, as `{"nic": "e1000e"}`; a test may set some otherwise."""
+    return options.dimensions(pytestconfig)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ class Scribe:
         self._journal: Journal | None = None
         self._artifacts: Mapping[str, Path] = {}
         self._tests: dict[str, _Test] = {}
-        self._crashed = False
+        self._is_part = False
 
     def root(self) -> Path:
         """The folder of this run's artifacts, which no other run writes to; raises InputError where it cannot be written."""
@@ -70,6 +70,10 @@ class Scribe:
                 for number, boot in enumerate(node.boots, start=1):
                     self._journal.write(_booted(test, node, number, boot, self._journal.relative(boot.artifacts)))
 
+    def leave_to_other_shards(self, items: Iterable[pytest.Item]) -> None:
+        """Hears which tests are others' to run: of those that need nodes, this is a part, even if it has none itself."""
+        self._is_part = any(_WITH_ARTIFACTS in _fixtures(item) for item in items)
+
     def leave_artifacts(self, test: str, folder: Path) -> None:
         """Says where what is left of a test is."""
         self._artifacts = {**self._artifacts, test: folder}
@@ -82,7 +86,8 @@ class Scribe:
     @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Begins the journal, with the tests that are to run."""
-        if session.config.getoption("collectonly") or not any(_WITH_ARTIFACTS in _fixtures(item) for item in session.items):
+        has_nodes = self._is_part or any(_WITH_ARTIFACTS in _fixtures(item) for item in session.items)
+        if session.config.getoption("collectonly") or not has_nodes:
             return
         self._begin_journal()
         if self._process in ("main", "gw0"):

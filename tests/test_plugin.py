@@ -144,6 +144,11 @@ def test_an_error_of_another_kind_keeps_its_traceback(run: pytest.Pytester) -> N
     ended.stdout.fnmatch_lines(["*KeyError: 'key'*"])
 
 
+def test_a_test_may_ask_what_the_run_has_chosen_of_its_machine(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(dimensions): assert dimensions == {'nic': 'e1000e', 'cpus': '2', 'start': 'cold'}")
+    run.runpytest("--nic", "e1000e", "--cpus", "2", "--cold").assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("mark", ["'e1000e'", "drive='floppy'"])
 def test_a_mark_that_is_no_machine_is_the_tests_fault(run: pytest.Pytester, mark: str) -> None:
     run.makepyfile(

@@ -1,5 +1,6 @@
 """What the plugin does with the nodes of a test as it ends, in a run of its own whose nodes are made up."""
 
+import hashlib
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ import pytest
 from harness.serial.result import Result
 
 pytest_plugins = ["harness.plugin"]
+IMAGE = Path(__file__).parent / "kios.img"
+IMAGE.write_bytes(b"an image")
 ANSWERS = {"uname -r": "6.12.1", "chroot /host /bin/kubelet --version": "Kubernetes v1.33.0"}
 
 
@@ -58,10 +61,14 @@ def node(node_maker, artifacts):
         timeline=list,
         awaited=list,
         close=lambda: None,
+        order=SimpleNamespace(image=SimpleNamespace(path=IMAGE)),
     )
     node_maker.nodes.append(made)
     return made
 """
+
+
+_BROUGHT = "SimpleNamespace(digests={}, initramfs=None, built_in={{}}, belief=SimpleNamespace(generation='b'))"
 
 
 @pytest.fixture
@@ -95,6 +102,37 @@ def test_what_a_scenario_raises_by_itself_has_a_party(run: pytest.Pytester, rais
     done.stdout.fnmatch_lines(["*- at fault -*", words])
     [case] = ET.parse(run.path / "junit.xml").iter("testcase")
     assert [child.tag for child in case if child.tag in ("failure", "error")] == [tag]
+
+
+def properties(run: pytest.Pytester) -> dict[str, str]:
+    [case] = ET.parse(run.path / "junit.xml").iter("testcase")
+    return {str(each.get("name")): str(each.get("value")) for each in case.iter("property")}
+
+
+@pytest.mark.parametrize(
+    ("brought", "named"),
+    [
+        pytest.param("None", {"sha256 of kios.img": hashlib.sha256(b"an image").hexdigest()}, id="the reference image"),
+        pytest.param(_BROUGHT.format("{'my.qcow2': 'its own'}"), {"sha256 of my.qcow2": "its own"}, id="one that was brought"),
+    ],
+)
+def test_junit_has_the_hash_of_what_was_tested(run: pytest.Pytester, brought: str, named: dict[str, str]) -> None:
+    run.makepyfile(f"""
+        from types import SimpleNamespace
+
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def brought():
+            return {brought}
+
+        def test_it(node):
+            pass
+    """)
+    run.runpytest("--junitxml", "junit.xml").assert_outcomes(passed=1)
+    found = properties(run)
+    assert {name: value for name, value in found.items() if name.startswith("sha256")} == named
+    assert found["start of node-1"] == "clone"
 
 
 @pytest.mark.parametrize(("ends", "kept"), [("pass", False), ("assert False", True)])

@@ -1,0 +1,25 @@
+"""What a test's report says of each of its nodes: in sections of its own, and as JUnit's properties."""
+
+import pytest
+
+from harness.lab import digest
+from harness.lab.node import Node
+from harness.pace import NODES
+from harness.summary import describe
+
+
+def tell_of(node: Node, item: pytest.Item, made: pytest.TestReport) -> None:
+    """Says where a node's artifacts are and, if it was started, of what it was made, how it was started and how far it came."""
+    name = node.artifacts.name
+    made.sections.append((f"{NODES}{name}", str(node.artifacts)))
+    describe(item, f"artifacts of {name}", node.artifacts)
+    if not node.was_started:
+        return
+    passed = ", ".join(f"{entry.name} {entry.after:.1f} s" for entry in node.timeline())
+    made.sections.append((f"milestones of {name}", passed))
+    describe(item, f"milestones of {name}", passed)
+    describe(item, f"start of {name}", "clone" if node.is_clone else "cold boot")
+    # An image that was brought has been described already, by its user's name of it.
+    if getattr(item, "funcargs", {}).get("brought") is None:
+        tested = node.order.image.path
+        describe(item, f"sha256 of {tested.name}", digest.of(tested))
