@@ -16,7 +16,7 @@ from harness import tools
 from harness.errors import DamagedImageError, InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
-from harness.lab import bundle, cache
+from harness.lab import artifacts, bundle, cache
 from harness.lab.generation import Belief, Generation
 from harness.lab.wanted import Wanted
 from harness.qualification import canary, matrix
@@ -187,6 +187,10 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
     """Runs a step to its end, or to when the budget ends; returns what went wrong with it other than what its journal says."""
     folder = wish.out / _RUNS / step.folder
     folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + _END_SECONDS
+    # The run of a qualification that was killed ends its nodes first.
+    while not artifacts.is_free(folder) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
     with (folder / "output.log").open("w") as output:
         running = subprocess.Popen(
             [str(tools.find("setpriv")), "--pdeathsig", "INT", "--", *_argv(wish, step, folder)],

@@ -210,6 +210,29 @@ def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
     assert "plain: done before" in capsys.readouterr().out
 
 
+def test_killed_it_is_gone_on_with_when_its_run_has_ended(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "scenarios/one.py").write_text(
+        "import time\nfrom pathlib import Path\ndef test_one(artifacts): pass\n"
+        "def test_two(artifacts):\n    try:\n"
+        "        while not (Path(__file__).parent / 'go').exists(): time.sleep(0.1)\n"
+        "    finally:\n        time.sleep(1)\n"
+    )
+    argv = [sys.executable, "-m", "harness", *arguments(place)]
+    running = subprocess.Popen(argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(_ROOT)})
+    deadline = time.monotonic() + 60
+    while not any('"Started"' in line and "test_two" in line for line in _journal(place)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.kill()
+    running.wait()
+    (place / "scenarios/go").touch()
+    assert main(arguments(place, "--resume")) == 0
+    assert [run["status"] for run in content_of(place)["runs"]] == [0, 0]
+    assert not list((place / "out/runs").glob("plain-2"))
+    assert main(arguments(place, "--resume")) == 0
+    assert "plain: done before" in capsys.readouterr().out
+
+
 def test_another_qualifications_folder_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(place))
     assert main(arguments(place, "--resume", "--shard", "1/2")) == 2
@@ -233,6 +256,17 @@ def test_two_shards_put_together_are_one_run(place: Path) -> None:
         assert both[part] == one[part]
     assert _verdicts(both) == _verdicts(one)
     assert len(_verdicts(one)) == 12
+
+
+def test_a_part_without_a_test_is_not_missing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "all").mkdir()
+    for number in (1, 2, 3):
+        assert main([*arguments(place, "--shard", f"{number}/3"), "--out", str(place / f"all/out{number}")]) == 2
+    (place / "out/canaries").rename(place / "all/canaries")
+    capsys.readouterr()
+    assert main(["report", str(place / "all"), "--out", str(place / "both")]) == 0, capsys.readouterr().out
+    both = content_of(place, "both")
+    assert (both["missing"], sorted(run["shard"] for run in both["runs"])) == ([], sorted(["1/3", "2/3", "3/3"] * 2))
 
 
 def _verdicts(report: dict[str, Any]) -> dict[tuple[str, str], tuple[str, int]]:

@@ -53,6 +53,18 @@ def taken(wanted: Path, run: str) -> Iterator[Path]:
     raise InputError(f"{_MOST_RUNS} runs write their artifacts beside {wanted}: name another with --artifacts DIR.")
 
 
+def is_free(root: Path) -> bool:
+    """Whether no run writes its artifacts to a folder."""
+    if not (root / _LOCK).exists():
+        return True
+    with (root / _LOCK).open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def emptied(root: Path, test: OneTest, all_tests: Sequence[OneTest]) -> Path:
     """The folder of one of the run's tests; what an earlier run left in it is removed.
 

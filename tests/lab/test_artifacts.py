@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import InputError
-from harness.lab.artifacts import OneTest, emptied, taken
+from harness.lab.artifacts import OneTest, emptied, is_free, taken
 
 PROJECT = Path(__file__).parents[2]
 
@@ -97,3 +97,11 @@ def test_a_folder_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path
     test = OneTest(Path("scenarios/resize.py"), "test_it")
     with pytest.raises(InputError, match=r"cannot be written to .*resize.*: name another with --artifacts DIR\."):
         emptied(tmp_path, test, [test])
+
+
+def test_a_folder_is_free_once_nobody_writes_to_it(tmp_path: Path) -> None:
+    assert is_free(tmp_path / "artifacts")
+    run = Run(tmp_path / "artifacts", "a")
+    assert not is_free(tmp_path / "artifacts")
+    run.kill()
+    assert is_free(tmp_path / "artifacts")
