@@ -95,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
 
     compared = argparse.ArgumentParser(add_help=False)
     compared.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
-    compared.add_argument("--history", type=Path, metavar="DIR", help="where `kios-e2e history add` keeps the nights")
+    compared.add_argument(
+        "--history", type=Path, metavar="PLACE", help="where `kios-e2e history add` keeps the nights: a folder or git:BRANCH"
+    )
     compared.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
 
     qualify = commands.add_parser(
@@ -137,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     doings = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add = doings.add_parser("add", help="add a report to the nights, once")
     add.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its JSON")
-    add.add_argument("--to", type=Path, required=True, metavar="DIR", help="any folder, or a branch's checkout")
+    add.add_argument(
+        "--to", type=Path, required=True, metavar="PLACE", help="any folder, or git:BRANCH, on which it is committed"
+    )
     add.set_defaults(run=_history_add)
     return parser
 
@@ -321,7 +325,7 @@ def _history_add(options: argparse.Namespace) -> int:
     from harness.report import content
 
     is_new = night.add(content.night_of(content.read(options.report)), options.to)
-    _say(f"{options.to / night.NAME}: {'one night more' if is_new else 'it is there already'}")
+    _say(f"{options.to}, {night.NAME}: {'one night more' if is_new else 'it is there already'}")
     return 0
 
 

@@ -1,12 +1,14 @@
 """One night as a line: what a report came to, small enough to be kept for years in any folder or git branch."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.history.branch import Branch
 
 NAME = "nights.jsonl"
 
@@ -29,24 +31,38 @@ class Night:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
-def add(night: Night, folder: Path) -> bool:
-    """Appends a night to those in a folder; False where it is among them already."""
-    if night.name in {known.name for known in read(folder)}:
+def add(night: Night, place: Path) -> bool:
+    """Appends a night to those in a folder, or on the branch of git's that `git:NAME` names.
+
+    False where it is among them already.
+    """
+    if night.name in {known.name for known in read(place)}:
         return False
+    line = json.dumps(asdict(night), sort_keys=True) + "\n"
+    if branch := Branch.named_by(place):
+        on = time.strftime("%Y-%m-%d", time.gmtime(night.at))
+        branch.change(NAME, lambda nights: nights + line, f"The night of {on}")
+        return True
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / NAME).open("a") as file:
-            file.write(json.dumps(asdict(night), sort_keys=True) + "\n")
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / NAME).open("a") as file:
+            file.write(line)
     except OSError as refused:
-        raise InputError(f"{folder / NAME} cannot be written ({refused.strerror}): name another folder.") from refused
+        raise InputError(f"{place / NAME} cannot be written ({refused.strerror}): name another folder.") from refused
     return True
 
 
-def read(folder: Path) -> Sequence[Night]:
-    """The nights in a folder, in the order of their time; a line that is none is left out."""
-    file = folder / NAME
-    nights = [_night(line) for line in (file.read_text().splitlines() if file.exists() else ())]
+def read(place: Path) -> Sequence[Night]:
+    """The nights in a folder or on a branch, in the order of their time; a line that is none is left out."""
+    nights = [_night(line) for line in _text(place).splitlines()]
     return sorted((night for night in nights if night), key=lambda night: night.at)
+
+
+def _text(place: Path) -> str:
+    if branch := Branch.named_by(place):
+        return branch.read(NAME)
+    file = place / NAME
+    return file.read_text(errors="replace") if file.exists() else ""
 
 
 def _night(line: str) -> Night | None:

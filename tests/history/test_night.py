@@ -1,8 +1,13 @@
 """The nights' file: a report is added once, and what is no night is left out."""
 
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from harness.errors import InputError
 from harness.history import night
+from harness.history.branch import Branch
 from harness.history.night import Night
 
 
@@ -17,6 +22,76 @@ def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
     with (tmp_path / night.NAME).open("a") as file:
         file.write('{"name": "b"}\n{"na')
     assert [each.name for each in night.read(tmp_path)] == ["a"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One with a commit on its branch main, in which this process is; nobody has told git who commits."""
+    for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL", "EMAIL", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q", "-b", "main")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "begun")
+    return tmp_path
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("name", ["nights", "ci/nights"])
+def test_nights_are_kept_on_a_branch_that_is_not_checked_out(repository: Path, name: str) -> None:
+    place = Path(f"git:{name}")
+    assert list(night.read(place)) == []
+    first, later = Night("a", 1.0, "qualified"), Night("b", 90_000.0, "not qualified")
+    assert [night.add(each, place) for each in (later, first, later)] == [True, True, False]
+    assert night.read(place) == [first, later]
+    assert git("log", "--format=%s by %an", name).splitlines() == [
+        "The night of 1970-01-01 by kios-e2e",
+        "The night of 1970-01-02 by kios-e2e",
+    ]
+    assert (list(repository.iterdir()), git("status", "--porcelain")) == ([repository / ".git"], "")
+
+
+def test_what_else_is_on_the_branch_stays(repository: Path) -> None:
+    (repository / "a folder").mkdir()
+    (repository / "a folder/README").write_text("nights")
+    git("checkout", "-q", "-b", "nights")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "a word")
+    with pytest.raises(InputError, match=f"The branch nights is checked out in {repository}: name that folder"):
+        night.add(Night("a", 1.0, "qualified"), Path("git:nights"))
+    git("checkout", "-q", "main")
+    assert night.add(Night("a", 1.0, "qualified"), Path("git:nights"))
+    assert git("ls-tree", "-r", "--name-only", "nights").splitlines() == ["a folder/README", night.NAME]
+    assert git("rev-list", "--count", "nights").strip() == "3"
+
+
+def test_what_somebody_else_commits_meanwhile_is_not_lost(repository: Path) -> None:
+    branch, seen = Branch("nights"), list[str]()
+
+    def add_ours(text: str) -> str:
+        seen.append(text)
+        if len(seen) == 1:
+            branch.change("file", lambda before: f"{before}theirs\n", "theirs")
+        return f"{text}ours\n"
+
+    branch.change("file", add_ours, "ours")
+    assert (seen, branch.read("file")) == (["", "theirs\n"], "theirs\nours\n")
+    assert git("log", "--format=%s", "nights").splitlines() == ["ours", "theirs"]
+
+
+@pytest.mark.parametrize("name", ["", "two..dots", "a b"])
+def test_what_is_no_branch_is_refused(repository: Path, name: str) -> None:
+    with pytest.raises(InputError, match="names no branch of a repository here"):
+        night.read(Path(f"git:{name}"))
+
+
+def test_where_there_is_no_repository_there_is_no_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="names no branch of a repository here"):
+        night.add(Night("a", 1.0, "qualified"), Path("git:nights"))
 
 
 def test_no_nights_are_none(tmp_path: Path) -> None:
