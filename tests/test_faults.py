@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from faults import mute_qmp
 from harness.cli import main
 from harness.errors import HarnessError, NodeFailure
 from harness.lab import cache
@@ -125,8 +126,24 @@ def test_stopped_guest_ends_a_wait_at_once(new_node: NewNode, blank_image: Path)
     node = new_node(disk.open_image(blank_image), [])
     node.start()
     node.boot.qmp.execute("stop")
-    with pytest.raises(HarnessError, match="the host ended it: its CPUs were stopped"):
+    with pytest.raises(HarnessError, match="the host ended it: its CPUs were stopped: somebody paused it"):
         node.wait(KERNEL)
+
+
+def test_a_qmp_that_falls_silent_is_the_hosts_and_ends_with_its_qemu(
+    new_node: NewNode, blank_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relays = mute_qmp.relayed(monkeypatch)
+    node = new_node(disk.open_image(blank_image), [])
+    node.start()
+    relays[node.boot.qmp].mute()
+    with pytest.raises(HarnessError, match=r"QMP command query-status: no reply within 1\.0 s"):
+        node.boot.qmp.execute("query-status", timeout=1)
+    assert node.boot.process.running()
+    began = time.monotonic()
+    node.boot.close()
+    assert time.monotonic() - began < 5
+    assert not node.boot.process.running()
 
 
 def test_quit_of_qemu_is_not_taken_for_a_power_off(new_node: NewNode, blank_image: Path) -> None:

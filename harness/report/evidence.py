@@ -84,7 +84,7 @@ def of(artifacts: Path, root: Path) -> Evidence:
     """Reads what is left of a test; names of files are relative to `root`."""
     boots = [_left(folder, artifacts, root) for folder in sorted(artifacts.glob("*/boot-*")) if folder.is_dir()]
     manifests = [
-        (str(file.relative_to(artifacts)), file.read_text(errors="replace")[:_MOST_MANIFEST])
+        (str(file.relative_to(artifacts)), _content(file)[:_MOST_MANIFEST].decode(errors="replace"))
         for file in sorted(artifacts.glob("*/manifests/*"))
     ]
     others = [file for file in sorted(artifacts.rglob("*")) if file.is_file() and "boot-" not in str(file.parent)]

@@ -90,6 +90,19 @@ def test_what_a_guest_wrote_is_text(failed_run: Path, tmp_path: Path) -> None:
     assert "\\x1b[31m" in page
 
 
+def test_what_is_left_is_shown_within_bounds(failed_run: Path, tmp_path: Path) -> None:
+    left = failed_run / "order/test_bad/node-1"
+    line = json.dumps({"after": 1.0, "text": "<script>alert(1)</script>" * 4000})
+    with (left / "boot-1/console.jsonl").open("w") as console:
+        console.writelines(f"{line}\n" for _ in range(700))
+    (left / "manifests/huge.yaml").write_text("<script>" * 1_000_000)
+    (left / "manifests/folder").mkdir()
+    binder.bind([failed_run], tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("<script>") == 1
+    assert len(page) < 2_000_000
+
+
 def test_nothing_is_fetched(failed_run: Path, tmp_path: Path) -> None:
     binder.bind([failed_run], tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
