@@ -159,8 +159,9 @@ def read_file(path: Path, offset: int, name: str, limit: int = MOST_READ) -> byt
     if kind != b"regular":
         raise NodeFailure(f"{name} in {path} is not a regular file")
     _check_size(path, name, size, limit)
-    # `cat` in a script is echoed, as every command; nothing else is said before the content.
-    return _ask(path, offset, f"cat {quote(name)}", name, "read")
+    # `cat` in a script is echoed, as every command; nothing else is said before the content. What is in the inode itself
+    # (inline_data) comes with all the room that there is for it.
+    return _ask(path, offset, f"cat {quote(name)}", name, "read")[:size]
 
 
 def list_folder(path: Path, offset: int, name: str, limit: int = MOST_READ) -> list[str]:

@@ -44,8 +44,16 @@ def test_what_a_loader_starts_is_told_by_its_configuration(
     assert entry_on(Disk.read(image(tmp_path, files), 512)) == entry
 
 
-def test_a_loader_with_more_than_one_node_is_refused(tmp_path: Path) -> None:
-    raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd /one\n", "b.conf": b"linux /kernel\ninitrd /two\n"})
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.conf": b"linux /kernel\ninitrd /one\n", "b.conf": b"linux /kernel\ninitrd /two\n"},
+        {"a.cfg": b"linux /kernel\ninitrd /one\nlinux /kernel\ninitrd /two\n"},
+    ],
+    ids=["files", "one file"],
+)
+def test_a_loader_with_more_than_one_node_is_refused(files: dict[str, bytes], tmp_path: Path) -> None:
+    raw = image(tmp_path, files)
     with pytest.raises(InputError, match=r"b\.img has a boot loader with 2 entries that name an initramfs: leave one"):
         entry_on(Disk.read(raw, 512))
 
