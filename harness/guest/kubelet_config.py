@@ -12,10 +12,11 @@ from typing import Any
 from harness.errors import InputError
 from harness.manifests import yaml_reader
 
+_KIND = "KubeletConfiguration"
 # kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
 _SHIPPED: Mapping[str, object] = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
-    "kind": "KubeletConfiguration",
+    "kind": _KIND,
     "staticPodPath": "/etc/kubernetes/manifests",
     "containerRuntimeEndpoint": "unix:///var/run/crio/crio.sock",
     "cgroupDriver": "cgroupfs",
@@ -79,12 +80,14 @@ def trusting(
 
 
 def settings(shipped: bytes | None) -> Settings:
-    """What a configuration says, or kiOS's own where there is none.
+    """What a configuration says, or kiOS's own where there is none, or one of another kind: that, a kubelet refuses by itself.
 
     Raises InputError for one that a kubelet could not read, or with which the harness could neither give its node pods nor ask
     it for them.
     """
     config = _read(shipped)
+    if config.get("kind") != _KIND:
+        return Settings()
     manifests = str(config.get("staticPodPath") or "")
     if not manifests:
         raise _unfit("it has no staticPodPath, and such a kubelet runs no static pod at all")

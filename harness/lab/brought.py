@@ -209,11 +209,10 @@ def of_outputs(
 
 
 def _handed_over(opened: Disk, entry: loader.Entry, kept: Path) -> Initramfs:
-    """What a boot loader on a disk hands to the kernel, joined in the file `kept` as the loader joins it."""
+    """What a boot loader on a disk hands to the kernel, joined in the file `kept`, to be read."""
 
     def join(place: Path) -> None:
-        parts = [loader.file_of(opened, name) for name in entry.initramfs]
-        place.write_bytes(b"".join(part + bytes(-len(part) % 4) for part in parts))
+        place.write_bytes(b"".join(loader.file_of(opened, name) for name in entry.initramfs))
 
     built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel), kept)
     return Initramfs.read(store.hold(kept, Path.exists, join), built_in, entry.initramfs[-1])

@@ -7,7 +7,8 @@ import pytest
 from harness.errors import InputError
 from harness.guest.kubelet_config import Settings, settings
 
-_PODS = b"staticPodPath: /etc/kubernetes/manifests\n"
+_KIND = b"kind: KubeletConfiguration\n"
+_PODS = _KIND + b"staticPodPath: /etc/kubernetes/manifests\n"
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,8 @@ _PODS = b"staticPodPath: /etc/kubernetes/manifests\n"
         (None, Settings(PurePosixPath("/etc/kubernetes/manifests"), 10250)),
         (b"\n", Settings()),
         (_PODS, Settings()),
-        (b"staticPodPath: /etc/pods/\nport: 10350\naddress: 0.0.0.0\n", Settings(PurePosixPath("/etc/pods"), 10350)),
+        (_KIND + b"staticPodPath: /etc/pods/\nport: 10350\naddress: 0.0.0.0\n", Settings(PurePosixPath("/etc/pods"), 10350)),
+        (b"kind: Nonsense\nport: 1\n", Settings()),
         (_PODS + b"port: 0\npodLogsDir: /var/log/pods\nenableServer: true\n", Settings()),
     ],
 )
@@ -27,9 +29,9 @@ def test_where_pods_go_and_the_kubelet_is_asked_is_as_it_was_shipped(shipped: by
 @pytest.mark.parametrize(
     ("shipped", "why"),
     [
-        (b"maxPods: 7\n", "it has no staticPodPath, and such a kubelet runs no static pod at all"),
-        (b"staticPodPath: /var/lib/kubelet/pods\n", "its staticPodPath is /var/lib/kubelet/pods, .* below /etc only"),
-        (b"staticPodPath: /etc/../run\n", "its staticPodPath is /etc/../run"),
+        (_KIND, "it has no staticPodPath, and such a kubelet runs no static pod at all"),
+        (_KIND + b"staticPodPath: /var/lib/kubelet/pods\n", "its staticPodPath is /var/lib/kubelet/pods, .* below /etc only"),
+        (_KIND + b"staticPodPath: /etc/../run\n", "its staticPodPath is /etc/../run"),
         (_PODS + b"enableServer: false\n", "its enableServer is false, and nobody can ask"),
         (_PODS + b"address: 127.0.0.1\n", r"its address is 127\.0\.0\.1, where nobody but its own node"),
         (_PODS + b"podLogsDir: /var/log/all\n", "its podLogsDir is /var/log/all"),

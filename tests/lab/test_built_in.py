@@ -99,7 +99,10 @@ def test_what_is_on_the_data_partition_hides_what_is_built_in(tmp_path: Path) ->
 
 
 def test_pods_are_put_where_the_images_kubelet_looks_for_them(tmp_path: Path) -> None:
-    config = {"meta/etc/kubernetes/config.yaml": "staticPodPath: /etc/pods\n", "meta/etc/pods/node.yaml": "kind: Pod\n"}
+    config = {
+        "meta/etc/kubernetes/config.yaml": "kind: KubeletConfiguration\nstaticPodPath: /etc/pods\n",
+        "meta/etc/pods/node.yaml": "kind: Pod\n",
+    }
     node = StaticPod("node.yaml", {"metadata": {"name": "node"}, "spec": {"containers": []}})
     with pytest.warns(UserWarning, match=r"node\.yaml takes the place of the one that .*kios\.img has of its own"):
         disk = given(tmp_path, image(tmp_path, kernel({}), config), [node])

@@ -132,6 +132,18 @@ def test_a_node_is_given_its_files_behind_those_that_the_loader_hands_over(
     assert whole.index(b"070701", len(user)) % 4 == 0, "the kernel takes an archive at a multiple of 4 bytes"
 
 
+def test_all_that_a_loader_joins_is_its_users(tmp_path: Path) -> None:
+    configuration = {
+        "a.conf": b"linux /kernel\ninitrd /user.img /more.img\n",
+        "more.img": cpio.archive({HOSTS: b"192.0.2.3 b\n"}),
+    }
+    found = brought(tmp_path, with_loader(tmp_path, configuration, cpio.archive(USERS) + b"\0"))
+    assert found.initramfs
+    assert found.belief.generation is Generation.B, "by the first"
+    assert found.initramfs.file_if_there(PurePosixPath("/meta/etc/hosts")) == b"192.0.2.3 b\n", "by the last"
+    assert found.initramfs.loaded_as == "more.img"
+
+
 def test_the_loader_is_started_with_no_words_of_the_harnesss(tmp_path: Path) -> None:
     order = ordered(brought(tmp_path, with_loader(tmp_path, SYSTEMD_BOOT)))
     assert order.initramfs

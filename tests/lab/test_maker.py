@@ -155,7 +155,9 @@ def test_what_becomes_of_an_images_own_pods_is_as_the_run_has_it(tmp_path: Path,
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node with one pod that wants 600 of its 1024 MiB; nothing can be written to it."""
     at_hand = ArchivedImage(tmp_path / "b.tar", [reference.parse("localhost/b:v1")], [], 1, None, {})
-    image: Any = SimpleNamespace(path=Path("kios.img"), file_if_there=lambda _: b"staticPodPath: /etc/pods\n")
+    image: Any = SimpleNamespace(
+        path=Path("kios.img"), file_if_there=lambda _: b"kind: KubeletConfiguration\nstaticPodPath: /etc/pods\n"
+    )
     monkeypatch.setattr(preload, "missing", lambda _, names: [name for name in names if name != "localhost/a:v1"])
     console = StaticPod("c.yaml", {"metadata": {"name": "c"}, "spec": {"containers": []}})
     order = Order(image, Machine(1 << 31), [hungry("one")], console, {}, supplied=[at_hand])
