@@ -13,6 +13,8 @@ from harness.lab.data_disk import Partition
 from harness.lab.wanted import Wanted
 from harness.storage import cpio, gpt
 from tests.lab.small_images import ESP_START, MIB, SIZE, START, digest, make_disk, make_modules
+from tests.storage import small_disks
+from tests.storage.small_disks import partition
 
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 
@@ -76,6 +78,13 @@ def test_a_nodes_disk_is_made_with_it(wanted: Wanted, asked: list[str], tmp_path
     assert (value(asked, "--data-start"), value(asked, "--data-size")) == (str(START), str(SIZE))
     assert digest(Path(value(asked, "--data"))) == digest(raw)
     assert value(asked, "--sector-size") == "512"
+
+
+def test_a_nodes_disk_has_the_blocks_of_its_users(wanted: Wanted, asked: list[str], tmp_path: Path) -> None:
+    own = small_disks.write(tmp_path / "own.img", 4096, tuple(map(partition, (1, 2), (gpt.ESP, LINUX))))
+    assert data_disk.partition_of(own) == Partition(200 * 4096, 10 * 4096, 4096)
+    wanted.bring(tmp_path / "cache")
+    assert (value(asked, "--data-start"), value(asked, "--sector-size")) == (str(200 * 4096), "4096")
 
 
 def test_a_disk_of_other_blocks_than_are_wanted_is_refused(wanted: Wanted, asked: list[str], tmp_path: Path) -> None:

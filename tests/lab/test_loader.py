@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from harness import tools
 from harness.errors import InputError
 from harness.guest.credentials import Credentials
 from harness.lab import brought as brought_image
@@ -18,7 +19,7 @@ from harness.manifests.pods import StaticPod
 from harness.storage import cpio, esp, overlay
 from harness.storage.disk import Disk
 from harness.vm.machine import EARLY_CONSOLE, Machine
-from tests.lab.loader_disks import ESP_SIZE, GRUB, HOSTS, MIB, SYSTEMD_BOOT, USERS, image, with_loader
+from tests.lab.loader_disks import ESP_SIZE, GRUB, HOSTS, MIB, START, SYSTEMD_BOOT, USERS, image, with_loader
 from tests.storage.small_unified import unified_image
 
 
@@ -156,6 +157,14 @@ def test_a_partition_without_room_is_its_users(tmp_path: Path) -> None:
     raw = with_loader(tmp_path, {**SYSTEMD_BOOT, "filler": bytes(ESP_SIZE - 200_000)})
     with pytest.raises(InputError, match=r"EFI System Partition of .*b\.img has no room for user\.img of 1 MiB, .*larger"):
         given(tmp_path, raw, replace(ordered(brought(tmp_path, raw)), files={PurePosixPath("/large"): bytes(300_000)}))
+
+
+def test_a_disk_with_modules_for_its_init_is_not_asked_for_its_loader(tmp_path: Path) -> None:
+    raw = image(tmp_path, {"a.cfg": b"linux /kernel\ninitrd /one\nlinux /kernel\ninitrd /two\n"})
+    (tmp_path / "list").write_text("kernel/drivers/net/virtio_net.ko:\n")
+    jobs = ["mkdir /modules", "mkdir /modules/6.6.1", f"write {tmp_path}/list /modules/6.6.1/modules.dep", ""]
+    tools.run("debugfs", "-w", "-f", "-", f"{raw}?offset={START}", input="\n".join(jobs).encode())
+    assert brought(tmp_path, raw).belief.generation is Generation.A
 
 
 def test_a_loader_whose_initramfs_is_of_another_kind_is_no_generation_b(tmp_path: Path) -> None:
