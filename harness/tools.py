@@ -93,7 +93,7 @@ def head(size: int, name: str, *args: str | Path, timeout: float = 60, ok: Conta
 def _environment() -> Mapping[str, str]:
     """Messages are compared with English ones; mtools have no names but those of the locale, and a user's settings of theirs.
 
-    They refuse disks whose length is no multiple of a geometry's that nobody has any more (mtools(1), mtools_skip_check).
+    They refuse a disk without a geometry, which nobody has any more (mtools(1), mtools_skip_check).
     """
     return {**os.environ, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": os.devnull}
 

@@ -6,11 +6,11 @@ import pytest
 
 from harness import tools
 from harness.storage import ext4, overlay
-from harness.storage.overlay import File
+from harness.storage.overlay import File, Tree
 from tests.storage.small_disks import MIB
 
 _START, _SIZE = 1 * MIB, 24 * MIB
-_FILES = {
+_FILES: Tree = {
     # What fits into an inode, and what does not.
     PurePosixPath("/etc/kios-e2e/token"): File(b"0123456789abcdef" * 2, 0o600),
     PurePosixPath("/etc/hosts"): b"127.0.0.1\tlocalhost\n",
