@@ -14,9 +14,11 @@ from harness.errors import Party
 from harness.storage.disk import open_image
 
 _RESIZE2FS = "  - name: resize2fs\n"
-_GROWER = (
+_GROWERS = (
     "  - name: grower\n    image: docker.io/emilyls/parted:v2\n    securityContext: {privileged: true}\n"
     "    args: [-sf, /dev/nvme0n1, resizepart, '2', 100%]\n"
+    "  - name: enlarger\n    image: docker.io/emilyls/resize2fs:v1\n    securityContext: {privileged: true}\n"
+    "    args: [/dev/nvme0n1p2]\n"
 )
 _LOADER = "::EFI/Boot/Bootx64.efi"
 
@@ -147,7 +149,7 @@ FAULTS = {
     "resize-4096": Fault("resize.py::test_disk_with_4096_byte_blocks", SMALL, r"the kernel sees partition 2 end \d+ bytes"),
     "resize-parted": Fault(
         "resize.py::test_without_parted_the_partition_is_named",
-        Edit(_RESIZE2FS, f"{_GROWER}{_RESIZE2FS}"),
+        Edit(_RESIZE2FS, f"{_GROWERS}{_RESIZE2FS}"),
         "does not fail as it should: the kernel sees partition 2 end",
     ),
     "resize-resize2fs": Fault(
