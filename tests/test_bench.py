@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench import peers
+from bench.lab import Lab
 from harness.vm.machine import Machine
 
 
@@ -17,6 +18,7 @@ def test_a_peer_starts_qemu_itself(tmp_path: Path) -> None:
     lab: Any = SimpleNamespace(
         host=SimpleNamespace(qemu=SimpleNamespace(path=qemu), firmware=firmware, accelerator=accelerator), folder=tmp_path
     )
+    lab.command_line = lambda *asked: Lab.command_line(lab, *asked)
     node: Any = SimpleNamespace(
         order=SimpleNamespace(machine=Machine(1 << 30)), variables=tmp_path / "variables", overlay=tmp_path / "disk"
     )
