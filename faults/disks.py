@@ -11,6 +11,7 @@ from faults.scenario import COLD
 from faults.stage import Stage
 from harness import tools
 from harness.errors import Party
+from harness.storage import esp
 from harness.storage.disk import open_image
 
 _RESIZE2FS = "  - name: resize2fs\n"
@@ -20,7 +21,7 @@ _GROWERS = (
     "  - name: enlarger\n    image: docker.io/emilyls/resize2fs:v1\n    securityContext: {privileged: true}\n"
     "    args: [/dev/nvme0n1p2]\n"
 )
-_LOADER = "::EFI/Boot/Bootx64.efi"
+_LOADER = f"::{esp.LOADER}"
 
 
 def _refused(how: Outside, words: str, party: Party = Party.NODE) -> Fault:
@@ -48,7 +49,7 @@ def _cut(image: Path) -> None:
 
 def _without_filesystem(image: Path) -> None:
     disk = open_image(image)
-    _overwrite(image, disk.data.first * disk.table.sector_size, bytes(1 << 16))
+    _overwrite(image, disk.extent(disk.data)[0], bytes(1 << 16))
 
 
 def _of_another_type(image: Path) -> None:
@@ -59,25 +60,24 @@ def _with_loader(image: Path, content: bytes) -> None:
     disk = open_image(image)
     loader = image.with_suffix(".efi")
     loader.write_bytes(content)
-    tools.run("mcopy", "-o", "-i", f"{image}@@{disk.esp.first * disk.table.sector_size}", loader, _LOADER)
+    tools.run("mcopy", "-o", "-i", esp.drive(disk), loader, _LOADER)
 
 
 def _without_loader(image: Path) -> None:
     disk = open_image(image)
-    tools.run("mdel", "-i", f"{image}@@{disk.esp.first * disk.table.sector_size}", _LOADER)
+    tools.run("mdel", "-i", esp.drive(disk), _LOADER)
 
 
 def _cut_loader(image: Path) -> None:
     disk = open_image(image)
     loader = image.with_suffix(".efi")
-    at = f"{image}@@{disk.esp.first * disk.table.sector_size}"
-    tools.run("mcopy", "-n", "-i", at, _LOADER, loader)
+    tools.run("mcopy", "-n", "-i", esp.drive(disk), _LOADER, loader)
     _with_loader(image, loader.read_bytes()[: 1 << 20])
 
 
 def _full(image: Path) -> None:
     disk = open_image(image)
-    at, part = disk.data.first * disk.table.sector_size, image.with_suffix(".p2")
+    at, part = disk.extent(disk.data)[0], image.with_suffix(".p2")
     tools.run("dd", f"if={image}", f"of={part}", "bs=1M", f"skip={at}", "iflag=skip_bytes", "conv=sparse")
     filler = image.with_suffix(".filler")
     filler.write_bytes(b"\xff" * disk.superblock().size)

@@ -1,14 +1,14 @@
-"""Where several tests run at once, those that take longest come first, by what they took before: none is waited for alone."""
+"""The order of tests where several run at once: the longest come first, by what they took before, so that none ends alone."""
 
 import contextlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from harness import whole_file
 from harness.lab.admission import QEMU_ITSELF, Need
 
 _GIVEN = "kios-e2e-pace"
@@ -72,9 +72,7 @@ class Pace:
         # It is a comfort: where it cannot be kept, the next run guesses.
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            making = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-            making.write_text(json.dumps({**_read(self._file), **took}, indent=1, sort_keys=True))
-            making.replace(self._file)
+            whole_file.write(self._file, json.dumps({**_read(self._file), **took}, indent=1, sort_keys=True))
 
 
 def workers(limit: Need) -> int:

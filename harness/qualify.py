@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from harness import tools
+from harness import tools, whole_file
 from harness.errors import DamagedImageError, InputError
 from harness.journal import journal
 from harness.journal.entry import Ended, Finished, Planned, Started
@@ -140,7 +140,10 @@ def _take(wish: Wish, steps: Sequence[Step]) -> None:
         "shard": wish.shard,
     }
     file = wish.out / _PLAN
-    there = json.loads(file.read_text()) if file.exists() else None
+    try:
+        there = json.loads(file.read_text()) if file.exists() else None
+    except ValueError as torn:
+        raise InputError(f"{file} is torn: name another folder, or remove that file to begin anew.") from torn
     if there is not None and not wish.goes_on:
         raise InputError(f"{wish.out} holds a qualification already: go on with it by --resume, or name another folder.")
     if there is not None and there != wanted:
@@ -148,7 +151,7 @@ def _take(wish: Wish, steps: Sequence[Step]) -> None:
         raise InputError(f"{wish.out} holds another qualification (other {changed}): name another folder.")
     try:
         wish.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(wanted, indent=1) + "\n")
+        whole_file.write(file, json.dumps(wanted, indent=1) + "\n")
     except OSError as refused:
         raise InputError(f"{wish.out} cannot be written ({refused.strerror}): name another folder.") from refused
 

@@ -239,6 +239,12 @@ def test_another_qualifications_folder_is_refused(place: Path, capsys: pytest.Ca
     assert "another qualification (other shard)" in capsys.readouterr().err
 
 
+def test_a_torn_plan_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "out/plan.json").write_text('{"tier": ')
+    assert main(arguments(place, "--resume")) == 2
+    assert f"{place / 'out/plan.json'} is torn: name another folder" in capsys.readouterr().err
+
+
 def test_two_shards_put_together_are_one_run(place: Path) -> None:
     (place / "scenarios/one.py").write_text("".join(f"def test_{n}(artifacts): pass\n" for n in range(6)))
     assert main(arguments(place)) == 0

@@ -7,19 +7,15 @@ included: docker.io/emilyls/parted is pulled as 198.51.100.1:5000/docker.io/emil
 
 import json
 import re
-import socket
-import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from harness import loopback
 from harness.containers import reference
 from harness.containers.archive import ArchivedImage, Blob
 from harness.errors import InputError
@@ -30,10 +26,7 @@ CONFIGURATION = PurePosixPath("/meta/etc/containers/registries.conf.d/kios-e2e.c
 # RFC 9110, 14.1.2; nothing has so many bytes that more digits are needed.
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _MOST_REQUESTS = 10_000
-_MOST_CONNECTIONS = 64
 _UNKNOWN = {"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN"}
-_TLS_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the first byte of a record
-_SILENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -69,15 +62,8 @@ class Registry:
         InputError if two are different images of one name.
         """
         server = _Server(_contents(images))
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="registry", daemon=True)
-        thread.start()
-        try:
+        with loopback.serving(server, "registry"):
             yield cls(server)
-        finally:
-            server.shutdown()
-            thread.join()
-            server.cut_off()
-            server.server_close()
 
     @property
     def port(self) -> int:
@@ -107,60 +93,21 @@ def _remapped(address: str, prefix: str) -> str:
     return f'[[registry]]\nprefix = "{prefix}"\nlocation = "{address}/{_path_of(prefix)}"\ninsecure = true\n'
 
 
-class _Server(ThreadingHTTPServer):
-    """Answers each connection in a thread of its own; `contents` is all there is, by path."""
-
-    # Its end waits for the threads, whose connections are cut before.
-    daemon_threads = False
+class _Server(loopback.Server):
+    """`contents` is all there is, by path."""
 
     def __init__(self, contents: Mapping[str, _Content]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.contents = contents
         self.requests: deque[Request] = deque(maxlen=_MOST_REQUESTS)
-        self._open: set[socket.socket] = set()
-        self._changing = threading.Lock()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """A guest opens as many connections as it likes; those that are too many end at once."""
-        with self._changing:
-            if taken := len(self._open) < _MOST_CONNECTIONS:
-                self._open.add(request)
-        if taken:
-            super().process_request(request, client_address)
-        else:
-            super().shutdown_request(request)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Ends a connection."""
-        with self._changing:
-            self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut_off(self) -> None:
-        """Ends all connections, so that their threads end too."""
-        with self._changing:
-            for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle of an answer is no fault of ours."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection, one request: as HTTP/1.0 has it, so that none outlives the registry."""
+class _Handler(loopback.Handler):
+    """A request."""
 
     server: _Server
-    timeout = _SILENCE_SECONDS
 
-    def handle(self) -> None:
-        # Clients try TLS first, and then wait for an answer, while a line of HTTP is waited for here.
-        if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
-            super().handle()
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server finds it by its name
         """Answers GET and HEAD."""
         path = unquote(urlsplit(self.path).path)
         if path in ("/v2", "/v2/"):
@@ -172,14 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802
         """Answers whatever would change something."""
         self._say(HTTPStatus.METHOD_NOT_ALLOWED, _error("UNSUPPORTED"))
 
     do_POST = do_PATCH = do_DELETE = do_PUT  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing on stderr: `Registry.requests` has it."""
 
     def _send(self, content: _Content) -> None:
         blob = content.blob

@@ -1,11 +1,11 @@
 """Writes a report: the page and the JSON, of all the runs in some folders."""
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness import whole_file
 from harness.errors import InputError
 from harness.history import night
 from harness.journal import gathering, journal
@@ -43,15 +43,9 @@ def bind(
     before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / content.NAME, composed.to_json())
-        _write(out / page.NAME, page.render(composed, before))
+        # A report that is looked at is made anew as the run goes on.
+        whole_file.write(out / content.NAME, composed.to_json())
+        whole_file.write(out / page.NAME, page.render(composed, before))
     except OSError as refused:
         raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
     return replace(decided, changes=composed.answer["changes"])
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all: a report that is looked at is made anew as the run goes on."""
-    making = file.with_name(f".{file.name}.making")
-    making.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(making, file)  # noqa: PTH105 - its name says what it does

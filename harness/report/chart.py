@@ -27,9 +27,7 @@ def boots(bars: Sequence[Bar]) -> Markup:
         edges = [("", 0.0, False), *sorted(bar.stages, key=lambda stage: stage[1])]
         for (_, begin, _), (name, end, frozen) in pairwise(edges):
             parts.append(
-                Markup(
-                    '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" class="s{}{}"><title>{}: {:.1f} s{}</title></rect>'
-                ).format(
+                Markup(_STAGE).format(
                     _LABELS + begin * scale,
                     top + 2,
                     max(0.5, (end - begin) * scale),

@@ -44,6 +44,10 @@ class Disk:
         """The data partition, found by its type."""
         return gpt.find_data_partition(self.table)
 
+    def extent(self, partition: Partition) -> tuple[int, int]:
+        """Where a partition begins, and how long it is, in bytes."""
+        return partition.first * self.table.sector_size, partition.sectors * self.table.sector_size
+
     def table_problems(self) -> Sequence[str]:
         """Every way in which the partition table does not fit the disk; none if it is valid and spans the disk."""
         problems = gpt.problems(self.path, self.table)
@@ -98,7 +102,7 @@ class Disk:
 
     @property
     def _data_offset(self) -> int:
-        return self.data.first * self.table.sector_size
+        return self.extent(self.data)[0]
 
 
 def open_image(path: Path) -> Disk:

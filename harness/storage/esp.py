@@ -12,8 +12,10 @@ from harness.errors import HarnessError, InputError
 from harness.storage import overlay
 from harness.storage.disk import Disk
 
-# Where firmware looks (UEFI 2.10, 3.5.1.1), and how each EFI binary begins (2.1.1).
-_LOADER = "EFI/Boot/Bootx64.efi"
+LOADER = "EFI/Boot/Bootx64.efi"
+"""Where firmware looks on a disk that nobody wrote a boot entry for (UEFI 2.10, 3.5.1.1), in kiOS's spelling."""
+
+# How each EFI binary begins (2.1.1).
 _MAGIC = b"MZ"
 _MOST = 2 << 30
 _MOST_LISTED = 1 << 20
@@ -25,7 +27,7 @@ _FULL = "Disk full"
 
 def loader(disk: Disk) -> bytes:
     """Returns the EFI binary that a firmware starts from a disk; raises what `read` does."""
-    return read(disk, _LOADER)
+    return read(disk, LOADER)
 
 
 def read(disk: Disk, path: str) -> bytes:
@@ -33,27 +35,30 @@ def read(disk: Disk, path: str) -> bytes:
 
     Raises HarnessError if it is not there, or the partition is larger than any kiOS's.
     """
-    return head(disk, path, disk.table.sector_size * disk.esp.sectors)
+    return head(disk, path, disk.extent(disk.esp)[1])
 
 
 def head(disk: Disk, path: str, most: int) -> bytes:
     """Returns the beginning of a file, of `most` bytes at most; else as `read`."""
-    start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
-    if size > _MOST:
-        raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
     name = _PATTERN.sub(r"\\\1", path)
-    return tools.head(most, "mcopy", "-n", "-i", f"{disk.path.absolute()}@@{start}", f"::{name}", "-", timeout=_WITHIN)
+    return tools.head(most, "mcopy", "-n", "-i", drive(disk), f"::{name}", "-", timeout=_WITHIN)
 
 
 def files(disk: Disk) -> list[str]:
     """Returns the paths of the files on a disk's ESP, as far as a MiB has room for them; none where it has no filesystem."""
-    start, size = (disk.table.sector_size * sectors for sectors in (disk.esp.first, disk.esp.sectors))
-    if size > _MOST:
+    if disk.extent(disk.esp)[1] > _MOST:
         return []
-    of = f"{disk.path.absolute()}@@{start}"
-    listed = tools.head(_MOST_LISTED, "mdir", "-/", "-b", "-i", of, "::", timeout=_WITHIN, ok=range(256))
+    listed = tools.head(_MOST_LISTED, "mdir", "-/", "-b", "-i", drive(disk), "::", timeout=_WITHIN, ok=range(256))
     named = (line for line in listed.decode(errors="replace").splitlines() if not line.endswith("/"))
     return sorted(line.removeprefix("::").lstrip("/") for line in named if line.startswith("::"))
+
+
+def drive(disk: Disk) -> str:
+    """What mtools know a disk's ESP by; raises HarnessError for one that is larger than any kiOS's."""
+    start, size = disk.extent(disk.esp)
+    if size > _MOST:
+        raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
+    return f"{disk.path.absolute()}@@{start}"
 
 
 def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, bytes], scratch: Path) -> None:
@@ -85,5 +90,5 @@ def why_nothing_starts(disk: Disk) -> str:
     try:
         found = loader(disk)
     except HarnessError as unread:
-        return f"the disk's ESP has no {_LOADER}" if "not found" in str(unread) else ""
-    return "" if found.startswith(_MAGIC) else f"the disk's {_LOADER} is no EFI binary: it does not begin with MZ"
+        return f"the disk's ESP has no {LOADER}" if "not found" in str(unread) else ""
+    return "" if found.startswith(_MAGIC) else f"the disk's {LOADER} is no EFI binary: it does not begin with MZ"

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness import whole_file
 from harness.errors import HarnessError
 from harness.serial.console import Console
 from harness.verdict.feed import ConsoleLine, Feed, Happening
@@ -183,6 +184,4 @@ def _write(memory_file: Path, entries: Mapping[str, Accelerator]) -> None:
     # A cache that cannot be written costs a proof each time.
     with contextlib.suppress(OSError):
         memory_file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory_file.parent, delete=False) as file:
-            json.dump(content, file, indent=1)
-        Path(file.name).rename(memory_file)
+        whole_file.write(memory_file, json.dumps(content, indent=1))

@@ -5,10 +5,8 @@ from pathlib import Path
 from virt.firmware.efi import devpath, ucs16
 from virt.firmware.varstore import edk2
 
+from harness.storage.esp import LOADER
 from harness.storage.gpt import Partition
-
-# Where firmware looks on a disk that nobody wrote a boot entry for (UEFI 2.10, 3.5.1.1), in kiOS's spelling.
-_LOADER = "EFI\\Boot\\Bootx64.efi"
 
 
 def write(template: Path, store: Path, esp: Partition, kernel_arguments: tuple[str, ...]) -> None:
@@ -35,7 +33,7 @@ def _path_to(esp: Partition) -> devpath.DevicePath:
     partition = devpath.DevicePathElem()
     partition.set_gpt(esp.number, esp.first, esp.sectors, str(esp.guid))
     file = devpath.DevicePathElem()
-    file.set_filepath(_LOADER)
+    file.set_filepath(LOADER.replace("/", "\\"))
     path = devpath.DevicePath()
     path.append(partition)
     path.append(file)

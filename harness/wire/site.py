@@ -6,19 +6,17 @@ TCP is QEMU's affair and this host's, so that nothing here is a protocol of its 
 
 import http.client
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from harness import loopback
 from harness.errors import InputError
 
-_SILENCE_SECONDS = 30
+_BEHIND_SECONDS = 30
 _PIECE = 16 << 10
 _MOST_KEPT = 10_000
-_TLS_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the first byte of a record
 # What an answer of a registry's has to say of what follows (OCI distribution specification 1.1).
 _KEPT = ("Content-Type", "Docker-Content-Digest", "WWW-Authenticate")
 
@@ -103,19 +101,14 @@ class Site:
     def serve(cls, answers: Mapping[str, Answer | bytes] | None = None) -> Iterator["Site"]:
         """Serves answers by their paths until the block ends; what has none is asked of the site behind, if there is one."""
         whole = {path: each if isinstance(each, Answer) else Answer(body=each) for path, each in (answers or {}).items()}
-        with _Server(whole) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="site", daemon=True)
-            thread.start()
-            try:
-                yield cls(server)
-            finally:
-                server.shutdown()
-                thread.join()
+        server = _Server(whole)
+        with loopback.serving(server, "site"):
+            yield cls(server)
 
     @property
     def port(self) -> int:
         """Where it is on 127.0.0.1."""
-        return int(self._server.server_address[1])
+        return self._server.server_port
 
     @property
     def asked(self) -> list[str]:
@@ -140,34 +133,25 @@ class Site:
         self._server.troubles = []
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(loopback.Server):
     # A slow answer does not hold up the end.
+    daemon_threads = True
     block_on_close = False
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.answers = answers
         self.behind: int | None = None
         self.troubles: list[tuple[re.Pattern[str], Trouble]] = []
         self.asked: list[str] = []
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no fault of ours."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    """One connection, one request, as HTTP/1.0 has it."""
+class _Handler(loopback.Handler):
+    """A request."""
 
     server: _Server
-    timeout = _SILENCE_SECONDS
 
-    def handle(self) -> None:
-        # Clients of a registry try TLS first, and wait for an answer.
-        if self.rfile.peek(1)[:1] != _TLS_HANDSHAKE:  # type: ignore[attr-defined]
-            super().handle()
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server finds it by its name
         """Answers GET and HEAD."""
         self.server.asked = [*self.server.asked, f"{self.command} {self.path}"][-_MOST_KEPT:]
         trouble = next((each for pattern, each in self.server.troubles if pattern.search(self.path)), Trouble())
@@ -182,13 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Says nothing on stderr."""
-
     def _from_behind(self) -> Answer:
         if self.server.behind is None:
             return Answer(404)
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=_SILENCE_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=_BEHIND_SECONDS)
         try:
             headers = {"Accept": self.headers["Accept"]} if "Accept" in self.headers else {}
             connection.request(self.command, self.path, headers=headers)
