@@ -20,6 +20,7 @@ from harness.lab.container_log import AsLeft, last_words
 from harness.lab.vitals import NO_CARRIER, Vitals
 from harness.serial.agent import Agent
 from harness.storage import esp
+from harness.storage.gpt import GptError
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, Outcome, QemuDied, Stalled, TooLate, error, explain
 from harness.verdict.timeline import API, FIRMWARE, INIT, Passed
 from harness.vm import disk_load
@@ -132,12 +133,14 @@ def _runs_a_kernel(heard: Heard) -> bool:
 
 
 def of_system(asked: Witnesses) -> list[str]:
-    """What a firmware lacks to start a system: a disk, or an EFI binary on it; nothing if it has both."""
+    """What a firmware lacks to start a system: a disk, its partitions, or an EFI binary on it; nothing if it has all."""
     if not disk_load.is_there(asked.qmp):
         return ["the machine has no disk"]
     try:
         with asked.disk() as disk:
             return [lacking] if (lacking := esp.why_nothing_starts(disk)) else []
+    except GptError as lost:
+        return [f"the disk cannot be started from: {lost}"]
     except (HarnessError, OSError):
         return []
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from harness import space
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.guest.credentials import Credentials
-from harness.lab import injection
+from harness.lab import injection, own_files
 from harness.lab.admission import QEMU_ITSELF, Need
 from harness.lab.boot import CAPTURE, Boot
 from harness.lab.expectation import Expectation
@@ -27,6 +27,7 @@ from harness.lab.template import Template
 from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
 from harness.storage import overlay
 from harness.storage.disk import Disk
+from harness.storage.gpt import GptError
 from harness.verdict.feed import Happening
 from harness.verdict.timeline import BOOT, FIRMWARE, Milestone, Passed
 from harness.vm import migration, variables
@@ -148,8 +149,8 @@ class Node(Questions):
             was = frozen is not None and frozen.was_reachable
             return was or address.seen() is not None
 
-        self._boots.append(
-            Boot(
+        try:
+            boot = Boot(
                 lambda channels: argv(
                     self._host.qemu.path,
                     self.order.machine,
@@ -175,8 +176,12 @@ class Node(Questions):
                 self.order.registry,
                 self.disk_as_it_is,
             )
-        )
-        load = LoadWatch(self.boot.process.cpu_seconds, keep_cpus, self.order.machine.cpus)
+        except BaseException:
+            # Its room is for others then, also where nothing of it had begun.
+            admitted.close()
+            raise
+        self._boots.append(boot)
+        load = LoadWatch(boot.process.cpu_seconds, keep_cpus, self.order.machine.cpus)
         admitted.callback(load.close)
 
     def start_freezable(self, memory: Path) -> None:
@@ -285,16 +290,18 @@ class Node(Questions):
         """Whether no manifest of the scenario's can be at fault: nothing ran, not even the harness's own pod."""
         return {entry.name for entry in self.timeline()} <= {milestone.name for milestone in BOOT}
 
-    def add(self, pod: StaticPod | Path) -> StaticPod:
+    def add(self, pod: StaticPod | Path | str) -> StaticPod:
         """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too.
 
-        Raises InputError for a pod that takes another's place, or names a container image that the node cannot have.
+        Raises InputError for a pod that takes another's place, one of the image's own too, or names a container image that
+        the node cannot have.
         """
         added = pod if isinstance(pod, StaticPod) else load(pod)
         beside = [*self.order.all_pods, *self._added, added]
         refuse_clashes(beside)
         refuse_too_large(beside, self.order.machine.memory)
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
+        own_files.check_manifests(self.order.shipped, [added], self.order.place_of(added).parent)
         self._added.append(added)
         self.write(on_node(self.order.place_of(added)), added.text())
         injection.keep_manifest(added, self.artifacts)
@@ -337,14 +344,18 @@ class Node(Questions):
     def disk(self) -> Disk:
         """Reads the disk of a node that does not run; raises InputError if it runs.
 
-        It is a raw copy, and stays as it is while the node boots again.
+        It is a raw copy, and stays as it is while the node boots again. Raises NodeFailure where it has no partition table
+        any more.
         """
         if self._boots and self.boot.process.running():
             raise InputError("The disk of a running node changes while it is read: power it off first.")
         raw = self._folder / f"disk-{len(self._boots)}.raw"
         raw.unlink(missing_ok=True)
         overlay.flatten(self.overlay, raw)
-        return Disk.read(raw, self.order.machine.sector_size)
+        try:
+            return Disk.read(raw, self.order.machine.sector_size)
+        except GptError as lost:
+            raise NodeFailure(f"the node's disk has no partition table any more: {lost}") from lost
 
     @contextlib.contextmanager
     def disk_as_it_is(self) -> Iterator[Disk]:
@@ -353,7 +364,9 @@ class Node(Questions):
         try:
             overlay.flatten_as_it_is(self.overlay, raw)
             disk = Disk.read(raw, self.order.machine.sector_size)
-            disk.replay_journal()
+            # A data partition that cannot be read says so when it is.
+            with contextlib.suppress(NodeFailure):
+                disk.replay_journal()
             yield disk
         finally:
             raw.unlink(missing_ok=True)

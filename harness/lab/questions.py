@@ -81,6 +81,8 @@ class Questions(ABC):
 
         `path` is absolute, as on the node. Raises NodeFailure if it cannot be written.
         """
+        if not isinstance(content, bytes):
+            raise InputError(f"{path} was to be written with {type(content).__name__}: give bytes, as b'words'.")
         try:
             self.boot.write_file(_absolute(path), content)
         except NodeFailure as refused:
@@ -111,9 +113,10 @@ class Questions(ABC):
         )
 
     def logs(self, pod: str, container: str) -> str:
-        """Returns all that a container wrote, its earlier runs first, from the files on the node.
+        """Returns what a container wrote, its earlier runs first, from the files on the node.
 
-        Raises NodeFailure if there are none, or if they are not in CRI's format.
+        What the kubelet has rotated away, beyond 10 MiB of a run, is left out (Kubernetes, containerLogMaxSize). Raises
+        NodeFailure if there are none, or if they are not in CRI's format.
         """
         files = f"/host/var/log/pods/*_{_name(pod)}_*/{_name(container)}/*.log"
         done = self.boot.run(f"files=$(ls -v {files}) && cat $files")

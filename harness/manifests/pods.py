@@ -105,10 +105,10 @@ class StaticPod:
         return copy.deepcopy(self.manifest)
 
 
-def load(file: Path) -> StaticPod:
+def load(file: Path | str) -> StaticPod:
     """Reads a manifest; raises InputError with every reason for which it would not run as it is written, a line each."""
-    reading = manifest.read(file)
-    return StaticPod(file.name, reading.manifest(), reading.data)
+    reading = manifest.read(Path(file))
+    return StaticPod(Path(file).name, reading.manifest(), reading.data)
 
 
 def refuse_clashes(pods: Iterable[StaticPod]) -> None:

@@ -70,7 +70,7 @@ class Shell:
     `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `greeting` is
     what the console says as the shell starts, if it does. `lost` says for how many seconds the host has kept QEMU from running
     so far: a wait lasts as much longer, and one of which most was lost is a HarnessError.
-    The guest needs the applets sh, base64 and md5sum, and a `folder` with a short path that can be written to; what the
+    The guest needs the applets sh, base64, sed and md5sum, and a `folder` with a short path that can be written to; what the
     last command wrote stays there, and an empty file of each before it.
     """
 
@@ -179,10 +179,11 @@ class Shell:
         """What a shell has to be taught, as lines: to listen, how a result is shown, and how a command is run and kept.
 
         Each command has a file of its own: the last one's children may still write into theirs. That is emptied, not
-        removed, since this needs no program.
+        removed, since this needs no program. Each line of a result is marked as one: others write to that line too.
         """
         token, files = self._token, self._files
-        show = f'echo; echo "@""{token}r$1<"; base64 {files}.$2; echo "@""{token}r$1>" $status $status $(md5sum <{files}.$2)'
+        marked = f'base64 {files}.$2 | sed "s/^/@""{token}./"'
+        show = f'echo; echo "@""{token}r$1<"; {marked}; echo "@""{token}r$1>" $status $status $(md5sum <{files}.$2)'
         run = f'>$kept; kept={files}.$1; sh -c "$2" >$kept 2>&1 </dev/null; status=$?; show_{token} $1 $1'
         return [
             'kept=/dev/null; while read -r line; do eval "$line"; done',
@@ -198,7 +199,7 @@ class Shell:
             answer = _Answer(attachment, self._abort)
             end = re.compile(rf"{mark}> (\d+) (\d+) ([0-9a-f]{{32}})|@{self._token}\?".encode())
             frame = answer.wait_framed(f"{mark}<".encode(), end, clock, lambda: Clock.of(_TORN_SECONDS, self._lost))
-        return _unpack(frame) if frame else None
+        return _unpack(frame, self._token) if frame else None
 
     def _upload(self, command: str, clock: Clock) -> None:
         """Writes `command` to a script in the guest, each chunk acknowledged, and verifies it by its checksum."""
@@ -303,9 +304,10 @@ def _late(over: Outcome | None, words: str, behind: str = "") -> HarnessError | 
     return error(over, words + delay(over) + behind) if over else NodeFailure(words + behind)
 
 
-def _unpack(frame: _Frame) -> Result | None:
+def _unpack(frame: _Frame, token: str) -> Result | None:
     # Lines of other programs stand between those of the frame, not in them: a terminal is written to a call at a time.
-    encoded = "".join(line for line in frame.lines.splitlines() if _BASE64_LINE.fullmatch(line))
+    marked = (line.partition(f"@{token}.") for line in frame.lines.splitlines())
+    encoded = "".join(line for before, mark, line in marked if mark and not before and _BASE64_LINE.fullmatch(line))
     try:
         output = base64.b64decode(encoded, validate=True)
     except binascii.Error:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.errors import HarnessError
+from harness.errors import NodeFailure
 
 DATA_PARTITION = uuid.UUID("97aac693-d920-465a-94fe-eb59fc86dfaa")
 """The type of the partition on which kiOS keeps its data."""
@@ -27,8 +27,11 @@ _UNCOUNTED = 0xFFFFFFFF
 _MOST_ENTRY_BYTES = 1 << 20
 
 
-class GptError(HarnessError):
-    """A disk image has no partition table that can be read, or not the partition that is asked for."""
+class GptError(NodeFailure):
+    """A disk has no partition table that can be read, or not the partition that is asked for.
+
+    Of a disk that a node leaves it is the node's failure; who reads an image says DamagedImageError instead.
+    """
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,8 @@ class Wire:
 
     def forward(self, port: int) -> int:
         """Forwards a port on 127.0.0.1 to a TCP port of the guest, and returns it; raises HarnessError if QEMU does not."""
+        if not 0 < port < 1 << 16:
+            raise InputError(f"There is no TCP port {port}.")
         before = self.forwarded()
         said = self._ask(f"hostfwd_add {NETWORK} tcp:127.0.0.1:0-:{port}")
         added = [here for here, there in self.forwarded().items() if here not in before and there == port]

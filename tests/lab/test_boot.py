@@ -20,7 +20,9 @@ from harness.lab.boot import Boot
 from harness.lab.expectation import Expectation, milestones_of
 from harness.lab.frozen import Frozen
 from harness.manifests.pods import StaticPod
+from harness.serial.result import Result
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, KubeletRefusal, PodState, QmpEvent
+from harness.verdict.lost_time import Moment
 from harness.verdict.timeline import API, FIRMWARE, INIT, KERNEL, SHELL, Milestone, Passed
 from harness.vm import qmp
 from harness.vm.machine import Channels
@@ -267,6 +269,36 @@ def test_a_pod_that_came_later_shows_the_way_up_too(boot: Boot) -> None:
     heard = runs("late")
     boot.feed.publish(heard)
     assert boot.wait(KERNEL, within=0) is heard
+
+
+def test_a_budget_runs_from_the_start_of_the_node_or_from_when_a_pod_was_added(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot._waits, "_begun", Moment(boot.started - 1000))
+    with pytest.raises(NodeFailure, match="milestone init: it did not happen within 120 s"):
+        boot.wait(INIT)
+    boot.expect(pod("late"))
+    began = time.monotonic()
+    with pytest.raises(NodeFailure, match="milestone late/main"):
+        boot.wait(replace(milestones_of(pod("late"))[0], within=0.4))
+    assert time.monotonic() - began >= 0.4
+
+
+def test_what_the_host_took_in_the_waits_before_is_no_fault_of_the_nodes(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot._waits, "_begun", Moment(boot.started - 1000))
+    monkeypatch.setattr(boot._waits._judge, "_lost", lambda: 900.0)
+    with pytest.raises(HarnessError, match="did not happen within 120 s, and the host was too busy: QEMU waited 240 s more"):
+        boot.wait(INIT)
+
+
+def test_without_a_second_port_commands_go_through_the_console_and_a_line_says_so(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot.shell, "wait_ready", lambda within: None)
+    monkeypatch.setattr(boot.shell, "run", lambda command, within: Result(0, b"by the console"))
+    boot.feed.publish(ConsolePodOpen("ttyS0"))
+    with pytest.warns(UserWarning, match="there is no second serial port: commands go through the console"):
+        assert boot.run("true").text == "by the console"
 
 
 def test_a_run_knows_the_containers_of_its_manifests(boot: Boot) -> None:

@@ -171,6 +171,12 @@ def test_a_node_to_which_long_packets_do_not_come_through_is_told(tmp_path: Path
         node.pods()
 
 
+def test_a_file_is_written_with_bytes_alone(tmp_path: Path) -> None:
+    text: Any = "words"
+    with pytest.raises(InputError, match="/etc/motd was to be written with str: give bytes"):
+        FakeNode(tmp_path).write("/etc/motd", text)
+
+
 def test_a_file_that_is_not_there_is_the_nodes_failure(tmp_path: Path) -> None:
     with pytest.raises(NodeFailure, match="/missing cannot be read on the node"):
         FakeNode(tmp_path).read("/missing")

@@ -59,6 +59,11 @@ class Damage:
         return chunk
 
 
+def others_words(chunk: bytes) -> bytes:
+    """A line to which somebody else writes words that a result could be made of."""
+    return chunk.replace(b"\n", b"\ny\r\nAAAA\r\n")
+
+
 def relay(terminal: int, guest: socket.socket, line: Line) -> None:
     """Carries bytes between a terminal and the guest's end of the console until either ends."""
     with guest:
@@ -115,7 +120,7 @@ def argv(request: pytest.FixtureRequest) -> list[str]:
     return program
 
 
-@pytest.mark.parametrize("line", [clean, KernelNoise()], ids=["clean", "noisy"])
+@pytest.mark.parametrize("line", [clean, KernelNoise(), others_words], ids=["clean", "noisy", "others' words"])
 def test_commands_come_back_whole(tmp_path: Path, line: Line, argv: list[str]) -> None:
     with guest(tmp_path, line, argv=argv) as shell:
         shell.wait_ready(5)
@@ -129,7 +134,7 @@ def test_commands_come_back_whole(tmp_path: Path, line: Line, argv: list[str]) -
         assert shell.run("exit 3", 5).status == 3
 
 
-@pytest.mark.parametrize("line", [clean, KernelNoise()], ids=["clean", "noisy"])
+@pytest.mark.parametrize("line", [clean, KernelNoise(), others_words], ids=["clean", "noisy", "others' words"])
 def test_long_and_many_lined_commands(tmp_path: Path, line: Line, argv: list[str]) -> None:
     with guest(tmp_path, line, argv=argv) as shell:
         shell.wait_ready(5)

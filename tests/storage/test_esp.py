@@ -22,9 +22,7 @@ def image(folder: Path, loader: bytes | None) -> Any:
     if loader is not None:
         (folder / "loader").write_bytes(loader)
         tools.run("mcopy", "-i", place, folder / "loader", "::EFI/Boot/BOOTX64.EFI")
-    return SimpleNamespace(
-        path=file, esp=SimpleNamespace(first=_FIRST, sectors=2048), table=SimpleNamespace(sector_size=_SECTOR)
-    )
+    return SimpleNamespace(path=file, esp=None, extent=lambda _: (_FIRST * _SECTOR, 2048 * _SECTOR))
 
 
 @pytest.mark.parametrize(

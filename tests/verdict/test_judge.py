@@ -104,6 +104,23 @@ def test_what_the_host_took_before_the_wait_began_is_given_back_too() -> None:
     assert isinstance(met, Met)
 
 
+def test_a_budget_is_stretched_to_three_times_its_length_and_no_further() -> None:
+    starved = Judge(Feed(), lost=lambda: 8.0)
+    outcome = starved.wait(never, Patience(within=2.2, silence=30), begun=Moment(time.monotonic() - 10))
+    assert outcome == TooLate(2.2, 4.4)
+    assert party(outcome) is Party.HOST
+    began = time.monotonic()
+    assert starved.wait(never, Patience(within=4.0, silence=30), begun=Moment(began - 10)) == TooLate(4.0, 8.0)
+    assert 2 <= time.monotonic() - began < 3, "12 s in all, of which 10 were over"
+    idle = Judge(Feed()).wait(never, Patience(within=2.2, silence=30), begun=Moment(began - 10))
+    assert party(idle) is Party.NODE
+
+
+def test_silence_is_that_of_the_wait_alone() -> None:
+    outcome = Judge(Feed()).wait(never, Patience(within=60, silence=0.2), begun=Moment(time.monotonic() - 10))
+    assert isinstance(outcome, Stalled)
+
+
 def test_the_first_in_the_feed_wins() -> None:
     login, panic, end = ConsoleLine("login:"), ConsoleLine(PANIC), QemuExit(1, "")
     assert isinstance(wait(fed(login, panic, end), says("login"), LONG), Met)

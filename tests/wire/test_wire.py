@@ -247,3 +247,9 @@ def test_a_port_that_is_forwarded_is_reached_by_that_and_another_by_one_more() -
 def test_a_forward_that_qemu_refuses_is_told_in_its_words() -> None:
     with pytest.raises(HarnessError, match="nothing to port 8080 of the guest: could not set up"):
         Wire(cast(Qmp, Usernet(takes_more=False)), Feed(), Path()).forward(8080)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_forward_of_no_port_is_the_tests_mistake(port: int) -> None:
+    with pytest.raises(InputError, match=f"There is no TCP port {port}"):
+        Wire(cast(Qmp, Usernet(takes_more=True)), Feed(), Path()).forward(port)
