@@ -135,7 +135,7 @@ def check(config: pytest.Config) -> None:
         wanted(config).check()
         page = config.getoption("page")
         if page and not page.is_file():
-            raise InputError(f"There is no file {page}.")
+            raise InputError(f"{page} is no regular file." if page.exists() else f"There is no file {page}.")
         if config.getoption("repeat") < 1:
             raise InputError("--repeat takes 1 or more.")
         if config.getoption("shard"):

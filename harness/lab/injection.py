@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+from harness.errors import InputError
 from harness.guest.credentials import KUBELET_CONFIG, Credentials
 from harness.lab import own_files
 from harness.lab.initramfs import OWN_FILE, on_data_partition, on_node
@@ -26,15 +27,18 @@ def inject(order: Order, credentials: Credentials, disk: Path, scratch: Path, ar
             stacklevel=2,
         )
     own_files.check_manifests(shipped, order.all_pods, on_data_partition(pods_in))
+    manifests = {order.place_of(pod): pod.text() for pod in order.all_pods}
+    if twice := next(filter(manifests.get, order.files), None):
+        raise InputError(f"{twice} is given twice, as a file and as the manifest of a pod: leave one out.")
     files: Tree = {
+        **order.files,
         own_files.HOSTS: own_files.hosts(shipped),
         **credentials.files(
             shipped.file_if_there(KUBELET_CONFIG),
             lambda path: shipped.file_if_there(on_data_partition(path)),
             pods_in if order.left_out else None,
         ),
-        **{order.place_of(pod): pod.text() for pod in order.all_pods},
-        **order.files,
+        **manifests,
     }
     _put(files, order, disk, scratch)
     for pod in order.all_pods:
@@ -52,8 +56,7 @@ def keep_manifest(pod: StaticPod, artifacts: Path) -> None:
 
 def _put(files: Tree, order: Order, disk: Path, scratch: Path) -> None:
     image = order.image
-    part = image.esp if order.initramfs else image.data
-    start, size = (image.table.sector_size * sectors for sectors in (part.first, part.sectors))
+    start, size = image.extent(image.esp if order.initramfs else image.data)
     if not order.initramfs:
         overlay.inject(disk, image.path, start, size, files, scratch)
         return

@@ -34,7 +34,7 @@ _TAKES_THE_CONSOLE = "console"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
-Pods = Sequence[StaticPod | Path]
+Pods = Sequence[StaticPod | Path | str]
 # By their absolute places on the data partition, as /meta/etc/hosts.
 Files = Mapping[PurePosixPath, Entry] | Mapping[str, Entry]
 
@@ -103,6 +103,7 @@ class NodeMaker:
             console_pod = console_pod.with_args("console", ["agent"])
         all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
+        placed = _placed(files or {})
         refuse_too_large(all_pods, machine.memory)
         names = [name for pod in all_pods for name in pod.images]
         supplies = (
@@ -120,7 +121,7 @@ class NodeMaker:
             machine,
             loaded,
             console_pod,
-            {**supplies.files, **_placed(files or {})},
+            {**supplies.files, **placed},
             supplies.registry,
             self._initramfs,
             supplies.archive,
@@ -238,8 +239,9 @@ class NewNode:
         """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
 
         `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
-        which then has the console; `files` are more files for the data partition. The node reaches `site` at 198.51.100.1:5000,
-        before the registry of container images that is there where the disk has no room for them.
+        which then has the console; `files` are more files for the data partition, where they stand for those of the image.
+        The node reaches `site` at 198.51.100.1:5000, before the registry of container images that is there where the disk has
+        no room for them.
         """
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
         order = self.maker.order(image or self.image(), pods, files, wishes)
@@ -248,7 +250,9 @@ class NewNode:
 
 def _placed(files: Files) -> Tree:
     """Files by their places; raises InputError for a place that is no absolute path on the data partition."""
-    for place in files:
+    for place, entry in files.items():
+        if not isinstance(entry, Entry):
+            raise InputError(f"{place} is {type(entry).__name__}: give the bytes of a file, as b'words', or a File.")
         if not PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
             raise InputError(f"{place} is no place on the data partition: write an absolute path, such as /meta/etc/hosts.")
     return {PurePosixPath(place): entry for place, entry in files.items()}

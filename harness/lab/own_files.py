@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 from harness.errors import InputError, NodeFailure
 from harness.manifests import manifest
 from harness.manifests.pods import StaticPod
+from harness.storage.overlay import File, Tree
 
 HOSTS = PurePosixPath("/meta/etc/hosts")
 _HOSTNAME = PurePosixPath("/meta/etc/hostname")
@@ -33,6 +35,33 @@ class Shipped(Protocol):
     def path(self) -> Path: ...
     def file_if_there(self, path: PurePosixPath) -> bytes | None: ...
     def folder(self, path: PurePosixPath) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Laid:
+    """What an image has of its own, under the files that a scenario lays over it."""
+
+    image: Shipped
+    files: Tree
+
+    @property
+    def path(self) -> Path:
+        """The image."""
+        return self.image.path
+
+    def file_if_there(self, path: PurePosixPath) -> bytes | None:
+        """A file by its path on the data partition, None if there is none."""
+        match self.files.get(path):
+            case bytes() as content:
+                return content
+            case File(content):
+                return content
+            case _:
+                return self.image.file_if_there(path)
+
+    def folder(self, path: PurePosixPath) -> list[str]:
+        """The image's names in a folder."""
+        return self.image.folder(path)
 
 
 def hosts(image: Shipped) -> bytes:

@@ -53,8 +53,10 @@ class Wanted:
             raise InputError("--kios-initrd goes with --kios-efi and --kios-modules.")
         self.belief()
         for named in self.containers:
-            if not named.is_file():
+            if not named.exists():
                 raise InputError(f"There is no file {named}.")
+            if not named.is_file():
+                raise InputError(f"{named} is no regular file: give an OCI archive (skopeo copy ... oci-archive:FILE).")
         Machine(size_in_bytes(self.disk_size or "1G"), memory=size_in_bytes(self.memory), cpus=self.cpus)
 
     def bring(self, cache: Path) -> Brought | None:

@@ -19,6 +19,7 @@ from harness.lab.own_files import OwnPods
 from harness.manifests.pods import StaticPod
 from harness.storage import cpio, gpt, overlay
 from harness.storage.disk import Disk
+from harness.storage.overlay import File, Tree
 from harness.vm.machine import Machine
 
 _START, _SIZE = 1 << 20, 6 << 20
@@ -64,11 +65,19 @@ def image(folder: Path, binary: bytes, on_data: dict[str, str]) -> Path:
     return raw
 
 
-def given(folder: Path, raw: Path, pods: list[StaticPod] | None = None, own_pods: OwnPods = OwnPods.RUN) -> Disk:
+def given(
+    folder: Path,
+    raw: Path,
+    pods: list[StaticPod] | None = None,
+    own_pods: OwnPods = OwnPods.RUN,
+    files: Tree | None = None,
+) -> Disk:
     """What a node's disk holds after all was put on it."""
     brought = brought_image.of_file(raw, folder / "cache")
     console = StaticPod("kios-e2e.yaml", {"metadata": {"name": "kios-e2e"}, "spec": {"containers": []}})
-    order = Order(brought.disk, Machine(1 << 30), pods or [], console, {}, built_in=brought.built_in, own_pods=own_pods)
+    order = Order(
+        brought.disk, Machine(1 << 30), pods or [], console, files or {}, built_in=brought.built_in, own_pods=own_pods
+    )
     disk, artifacts = folder / "disk.qcow2", folder / "artifacts"
     artifacts.mkdir()
     overlay.create(raw, disk, 32 << 20)
@@ -110,6 +119,29 @@ def test_pods_are_put_where_the_images_kubelet_looks_for_them(tmp_path: Path) ->
     assert "manifests" not in disk.folder(_ON_DISK / "kubernetes")
 
 
+def test_what_a_scenario_lays_over_the_images_configuration_is_merged_too(tmp_path: Path) -> None:
+    config = b"maxPods: 9\nstaticPodPath: /etc/pods\nauthentication: {x509: {clientCAFile: /etc/kubernetes/laid.pem}}"
+    laid: Tree = {
+        _ON_DISK / "kubernetes/config.yaml": File(config),
+        _ON_DISK / "kubernetes/laid.pem": b"LAID\n",
+        _ON_DISK / "hosts": b"192.0.2.9 mirror\n",
+    }
+    disk = given(tmp_path, image(tmp_path, kernel(_FILES), {"meta/etc/hosts": "192.0.2.1 registry\n"}), files=laid)
+    merged = yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))
+    assert merged["maxPods"] == 9
+    assert merged["authentication"]["x509"]["clientCAFile"] == "/etc/kubernetes/kios-e2e-ca.pem"
+    assert disk.file(_ON_DISK / "kubernetes/kios-e2e-ca.pem").startswith(b"LAID\n-----BEGIN CERTIFICATE-----")
+    assert disk.file(_ON_DISK / "hosts") == b"192.0.2.9 mirror\n127.0.0.1\tlocalhost\n10.0.2.15\tkios-node\n"
+    assert disk.folder(_ON_DISK / "pods") == ["kios-e2e.yaml"]
+
+
+def test_a_file_in_the_place_of_a_pods_manifest_is_refused(tmp_path: Path) -> None:
+    node = StaticPod("node.yaml", {"metadata": {"name": "node"}, "spec": {"containers": []}})
+    there = _ON_DISK / "kubernetes/manifests/node.yaml"
+    with pytest.raises(InputError, match=f"{there} is given twice, as a file and as the manifest of a pod"):
+        given(tmp_path, image(tmp_path, kernel({}), {}), [node], files={there: b"kind: Pod\n"})
+
+
 def test_a_manifest_that_is_built_in_is_replaced_with_a_warning_or_refused(tmp_path: Path) -> None:
     raw = image(tmp_path, kernel(_FILES), {"meta/etc/kubernetes/manifests/own.yaml": "kind: Pod\nmetadata: {name: own}\n"})
     node = StaticPod("node.yaml", {"metadata": {"name": "node", "namespace": "kube-system"}, "spec": {"containers": []}})
@@ -145,6 +177,13 @@ def test_a_pod_that_takes_the_place_of_the_only_one_that_an_image_brings_runs_in
     with pytest.warns(UserWarning, match=r"node\.yaml takes the place of"):
         disk = given(tmp_path, image(tmp_path, kernel(_FILES), {}), [node], OwnPods.LEFT_OUT)
     assert yaml.safe_load(disk.file(_ON_DISK / "kubernetes/config.yaml"))["staticPodPath"] == "/etc/kubernetes/manifests"
+
+
+def test_why_it_cannot_be_looked_into_is_shown_as_words(tmp_path: Path) -> None:
+    named = PurePosixPath("/etc/kubernetes/\x1b[2J")
+    binary = kernel({named: bytes(cpio.MOST_OF_A_FILE + 1)})
+    with pytest.warns(UserWarning, match=r"its /etc/kubernetes/\\x1b\[2J has"):
+        assert not BuiltIn(tmp_path, lambda: binary, tmp_path / "kept")
 
 
 def test_it_is_read_when_it_is_asked_for_and_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The nodes of a test end with it, all of them, whichever of them fails to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,12 @@ def test_files_have_their_places_as_words_or_as_paths() -> None:
     for wrong in ("meta/a", "/meta/../a"):
         with pytest.raises(InputError, match="no place on the data partition"):
             maker._placed({wrong: b""})
+
+
+def test_a_file_that_is_no_bytes_is_refused() -> None:
+    text: Any = "words"
+    with pytest.raises(InputError, match="/meta/a is str: give the bytes of a file"):
+        maker._placed({"/meta/a": text})
 
 
 def test_a_clones_artifacts_have_the_boot_of_its_template(tmp_path: Path) -> None:
@@ -155,9 +162,10 @@ def test_what_becomes_of_an_images_own_pods_is_as_the_run_has_it(tmp_path: Path,
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     """A node with one pod that wants 600 of its 1024 MiB; nothing can be written to it."""
     at_hand = ArchivedImage(tmp_path / "b.tar", [reference.parse("localhost/b:v1")], [], 1, None, {})
-    image: Any = SimpleNamespace(
-        path=Path("kios.img"), file_if_there=lambda _: b"kind: KubeletConfiguration\nstaticPodPath: /etc/pods\n"
-    )
+    config = b"kind: KubeletConfiguration\nstaticPodPath: /etc/pods\n"
+    own = {"config.yaml": config, "own.yaml": b"kind: Pod\nmetadata: {name: own}\n"}
+    there = {"folder": lambda _: ["own.yaml"], "file_if_there": lambda path: own.get(path.name)}
+    image: Any = SimpleNamespace(path=Path("kios.img"), **there)
     monkeypatch.setattr(preload, "missing", lambda _, names: [name for name in names if name != "localhost/a:v1"])
     console = StaticPod("c.yaml", {"metadata": {"name": "c"}, "spec": {"containers": []}})
     order = Order(image, Machine(1 << 31), [hungry("one")], console, {}, supplied=[at_hand])
@@ -170,8 +178,9 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
         (hungry("two"), "request 1200 MiB of memory"),
         (plain("two", "localhost/nobody:v1"), "localhost/nobody:v1: no such image is in the store of kios.img"),
         (plain("one", "localhost/a:v1"), "are both the pod|Two manifests are named"),
+        (replace(plain("own", "localhost/a:v1"), file="added.yaml"), "kios.img has own.yaml of its own, which is the pod"),
     ],
-    ids=["memory", "image", "name"],
+    ids=["memory", "image", "name", "of the image"],
 )
 def test_a_pod_that_a_running_node_cannot_have_is_refused_before_it_is_written(
     running: Node, pod: StaticPod, words: str
