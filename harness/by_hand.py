@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.lab import builder, host
+from harness.lab import builder, host, place
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
 from harness.lab.maker import NodeMaker
@@ -32,7 +32,10 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
     if brought:
         _say(brought.belief.words())
     tested = wanted.tested(brought, lambda: builder.reference_image(folder))
-    with scratch("kios-e2e-") as run_folder:
+    chosen = place.for_run()
+    if chosen.words:
+        _say(chosen.words)
+    with scratch("kios-e2e-", chosen.folder) as run_folder:
         artifacts = run_folder / "artifacts"
         maker = NodeMaker(
             host.find(wanted.qemu, wanted.accelerator, folder, run_folder, _say, wanted.firmware),
@@ -49,6 +52,8 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
                 node.start()
                 visit(node, sys.stdin.buffer, sys.stdout.buffer)
                 node.boot.check_end()
+                if node.boot.process.running() and not sys.stdin.isatty():
+                    _say("what came on stdin has ended, and so does the node: start it from a terminal to stay at it")
         except (HarnessError, NodeFailure) as failed:
             raise type(failed)(str(failed).replace(str(artifacts), str(kept(artifacts)))) from failed
     print("\nThe node has ended; nothing of it is left.")
@@ -63,7 +68,7 @@ def kept(artifacts: Path) -> Path:
 
 
 def _say(words: str) -> None:
-    print(f"kios-e2e: {words}", file=sys.stderr)
+    print(f"kios-e2e: {shown(words)}", file=sys.stderr)
 
 
 def ways_in(node: Node) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import space
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import HarnessError, InputError, NodeFailure
 from harness.escape import shown
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     qualify = commands.add_parser(
         "qualify",
         parents=[compared],
-        help="say whether an image may go out",
+        help="say whether an image can be released",
         description="Runs the scenarios on a matrix of machines, and canaries that show that the harness can fail. Ends with "
         "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
         epilog="What is behind -- goes to every run of pytest as it is: -- -n auto --container FILE --page FILE",
@@ -179,10 +179,14 @@ def _check(options: argparse.Namespace) -> int:
     from harness.lab import cache
     from harness.manifests import kubelet_rules, manifest
 
-    folder = cache.folder(options.image_cache)
-    kubelet_rules.look_in(folder)
-    if kubelet_rules.at_hand() is None and not options.no_build:
-        _build_kubelet_rules(folder)
+    try:
+        folder = cache.folder(options.image_cache)
+    except InputError as homeless:
+        print(f"kios-e2e: {homeless}", file=sys.stderr)
+    else:
+        kubelet_rules.look_in(folder)
+        if kubelet_rules.at_hand() is None and not options.no_build:
+            _build_kubelet_rules(folder)
     readings = manifest.read_all(options.files)
     lacking = _lacks_memory(readings, options.memory) if options.memory else ""
     for reading in readings:
@@ -213,11 +217,11 @@ def _build_kubelet_rules(cache: Path) -> None:
 
     from harness.lab import builder
 
-    if shutil.which("go") is None and not (cache / "go-1.24/bin/go").exists():
+    if shutil.which("go") is None and not os.access(cache / "go-1.24/bin/go", os.X_OK):
         return
     print("kios-e2e: builds the kubelet's own rules, which takes a minute or two, once", file=sys.stderr)
     try:
-        builder.ask("check-tool", "--cache", cache)
+        builder.build_kubelet_rules(cache)
     except HarnessError as failed:
         print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
 

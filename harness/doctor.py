@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.lab import builder, capacity, host
 from harness.lab import cache as cache_place
 from harness.lab.keeper import scratch
+from harness.lab.size import size_in_bytes
 from harness.lab.wanted import Wanted
 from harness.vm import accelerator, qemu
 
@@ -20,7 +21,15 @@ _DISK = 20 * _GIB
 # One node beside the rest of the machine.
 _MEMORY = 2 * _GIB
 # What each is asked to say its version by.
-_TOOLS = {"qemu-img": "--version", "qemu-io": "--version", "debugfs": "-V", "e2fsck": "-V", "setpriv": "--version"}
+_TOOLS = {
+    "qemu-img": "--version",
+    "qemu-io": "--version",
+    "debugfs": "-V",
+    "e2fsck": "-V",
+    "mcopy": "--version",
+    "lz4": "--version",
+    "setpriv": "--version",
+}
 
 
 @dataclass(frozen=True)
@@ -32,13 +41,13 @@ class Condition:
     cure: str = ""
 
     def line(self) -> str:
-        """The finding as a line."""
+        """The condition as a line."""
         words = " ".join(self.words.split())
         return f"{'LACKS' if self.cure else 'ok':<6} {self.what}: {words}" + (f"  ->  {self.cure}" if self.cure else "")
 
 
 def examine(wanted: Wanted) -> Iterator[Condition]:
-    """Yields a finding for each thing that such a node needs, as it is looked at."""
+    """Yields the condition of each thing that such a node needs, as it is looked at."""
     yield from _under_test(wanted)
     yield from (_tool(name, question) for name, question in _TOOLS.items())
     yield _memory()
@@ -67,8 +76,11 @@ def _under_test(wanted: Wanted) -> Iterator[Condition]:
     named = wanted.efi or wanted.image
     try:
         wanted.check()
+        # That a host has no memory for any node is said below.
+        if wanted.memory != Wanted.memory:
+            capacity.refuse_what_never_fits(size_in_bytes(wanted.memory), capacity.capacity())
         belief = wanted.belief()
-    except HarnessError as unfit:
+    except (HarnessError, OSError) as unfit:
         yield Condition("what is to be tested", str(unfit), "name what a node can be made of")
     else:
         if named:

@@ -3,9 +3,7 @@
 import code
 import contextlib
 import hashlib
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -55,8 +53,7 @@ def enter(visit: Visit) -> int:
     """Brings a failed node up and stays until its user leaves, or what comes on stdin is done; returns the exit status."""
     cache_place.announce_to(_say)
     cache = cache_place.folder(visit.wanted.cache)
-    where = place.choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
-    with scratch("kios-e2e-", where.folder) as run_folder:
+    with scratch("kios-e2e-", place.for_run().folder) as run_folder:
         told = bundle.unpack(visit.file, run_folder / "bundle", _say)
         if told.machine.network != visit.wanted.network:
             _say(f"the network of the failed node was {told.machine.network}, and is {visit.wanted.network} now")
@@ -235,6 +232,13 @@ def _names(entered: Bundle, node: Node, remains: Remains) -> _Names:
     return _Names({**there, **also}, {"disk": left_disk})
 
 
+class _Prompt(code.InteractiveConsole):
+    """Shows the words of an error, which may be the node's, escaped."""
+
+    def write(self, data: str) -> None:
+        super().write(shown(data))
+
+
 def _talk(entered: Bundle, node: Node, names: _Names) -> None:
     if not sys.stdin.isatty():
         exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # what its user wants of the node
@@ -244,7 +248,7 @@ def _talk(entered: Bundle, node: Node, names: _Names) -> None:
         import readline  # noqa: F401
     sys.ps1 = f"{_PROMPT} >>> "
     greeting = _greeting(entered, node, names)
-    code.interact(greeting, local=names, exitmsg="The node has ended; nothing of it is left.")
+    _Prompt(names).interact(greeting, "The node has ended; nothing of it is left.")
 
 
 def _greeting(entered: Bundle, node: Node, names: Mapping[str, object]) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
 from harness.journal.entry import Fact, Figure
-from harness.lab import builder, cache
+from harness.lab import builder, cache, place
 from harness.lab import host as hosts
-from harness.lab import place as places
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.bundle import Failure
@@ -71,12 +69,13 @@ def pytest_configure(config: pytest.Config) -> None:
         "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says else",
     )
     options.check(config)
-    with contextlib.suppress(InputError):
-        kubelet_rules.look_in(cache_of(config))
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])
-    config.pluginmanager.register(Pace(config, cache_of(config) / "durations.json"))
+    # Without a home there is no cache: whoever asks for a node is told, and nobody else.
+    with contextlib.suppress(InputError):
+        kubelet_rules.look_in(cache_of(config))
+        config.pluginmanager.register(Pace(config, cache_of(config) / "durations.json"))
     if (times := config.getoption("repeat")) > 1:
         config.pluginmanager.register(Repeats(times, config.stash[_SCRIBE]))
     progress = config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
@@ -126,12 +125,10 @@ def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
     """A scratch folder of the run; it is removed even if pytest is killed."""
     if hasattr(pytestconfig, "workerinput"):
         end_with_parent()
-    place = places.choose(
-        Path(tempfile.gettempdir()), named="TMPDIR" in os.environ, mounts=Path("/proc/self/mountinfo").read_text()
-    )
-    if place.words:
-        tell(pytestconfig, place.words)
-    with scratch("kios-e2e-", place.folder) as folder:
+    chosen = place.for_run()
+    if chosen.words:
+        tell(pytestconfig, chosen.words)
+    with scratch("kios-e2e-", chosen.folder) as folder:
         yield folder
 
 
@@ -202,6 +199,8 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     own = tested.path.name
     for name, digest in ({own: digests[own]} if own in digests else digests).items():
         scribe.note(Fact("image", name, digest))
+        if brought is None:
+            tell(request.config, f"under test: the reference image, {name}, sha256 {digest}")
     scribe.note(Figure(request.node.name, "image size", tested.size / (1 << 20), "MiB"))
     return tested
 

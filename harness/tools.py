@@ -14,6 +14,7 @@ _PACKAGES = {
     "debugfs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "mcopy": "mtools",
+    "mdir": "mtools",
     "mke2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils",

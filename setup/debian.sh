@@ -12,12 +12,12 @@ QEMU_NEEDED=10
 # go: what builds a Go program. browser: what looks at the report. test and run need QEMU_PACKAGES too, image and go need Go: these
 # have to have a certain version.
 PYTHON=(python3 python3-venv)
-TEST=("${PYTHON[@]}" busybox e2fsprogs fdisk ovmf util-linux)
+TEST=("${PYTHON[@]}" busybox cpio e2fsprogs fdisk lz4 mtools ovmf util-linux)
 IMAGE=(
     bc binutils bison ca-certificates cpio dosfstools dpkg-dev e2fsprogs fakeroot fdisk flex gcc kmod libc6-dev libelf-dev
     libseccomp-dev libsqlite3-dev libssl-dev lz4 make mtools patch pkg-config rsync uuid-dev xz-utils zlib1g-dev
 )
-RUN=(e2fsprogs ovmf util-linux)
+RUN=(e2fsprogs lz4 mtools ovmf util-linux)
 BROWSER=("${PYTHON[@]}" chromium)
 QEMU_PACKAGES=(qemu-system-x86 qemu-utils)
 

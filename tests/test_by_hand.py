@@ -10,8 +10,9 @@ import pytest
 
 from harness import by_hand
 from harness.errors import HarnessError
-from harness.lab import builder, host, wanted
+from harness.lab import builder, host, place, wanted
 from harness.lab.generation import Belief, Generation
+from harness.lab.place import Place
 from harness.lab.wanted import Wanted
 from harness.serial import terminal
 
@@ -28,7 +29,8 @@ class Maker:
     def prepare(self, _: object) -> Any:
         self.artifacts.mkdir()
         (self.artifacts / "console.log").write_text("last words")
-        return SimpleNamespace(start=lambda: None, boot=SimpleNamespace(check_end=self.end))
+        process = SimpleNamespace(running=lambda: True)
+        return SimpleNamespace(start=lambda: None, boot=SimpleNamespace(check_end=self.end, process=process))
 
     def close(self) -> None:
         pass
@@ -38,6 +40,7 @@ class Maker:
 def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], int]:
     nothing: Any = lambda *_: None  # noqa: E731
     monkeypatch.setattr(by_hand.tempfile, "tempdir", str(tmp_path))  # type: ignore[attr-defined]
+    monkeypatch.setattr(place, "for_run", lambda: Place(tmp_path))
     monkeypatch.setattr(builder, "reference_image", lambda _: tmp_path)
     monkeypatch.setattr(wanted, "open_image", nothing)
     monkeypatch.setattr(host, "find", nothing)
@@ -55,6 +58,18 @@ def test_a_node_that_was_left_leaves_nothing(boot: Callable[[Callable[[], None]]
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_node_that_ends_with_its_stdin_says_so(
+    boot: Callable[[Callable[[], None]], int],
+    is_terminal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
+    assert boot(lambda: None) == 0
+    assert ("what came on stdin has ended" in capsys.readouterr().err) is not is_terminal
+
+
 def test_the_generation_is_said_before_anything_boots(
     boot: Callable[[Callable[[], None]], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +78,20 @@ def test_the_generation_is_said_before_anything_boots(
     monkeypatch.setattr(Wanted, "tested", lambda *_: None)
     boot(lambda: None)
     assert "kios-e2e: generation B: it says so\n" in capsys.readouterr().err
+
+
+def test_a_node_is_on_a_disk_where_there_is_one_and_its_user_is_told(
+    boot: Callable[[Callable[[], None]], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(place, "for_run", lambda: Place(tmp_path / "disk", "the run's folder is in another\x1b[2J"))
+    seen: list[Path] = []
+    assert boot(lambda: seen.extend((tmp_path / "disk").glob("kios-e2e-*/artifacts"))) == 0
+    assert len(seen) == 1
+    assert "kios-e2e: the run's folder is in another\\x1b[2J\n" in capsys.readouterr().err
 
 
 def test_the_logs_of_a_node_that_failed_stay(boot: Callable[[Callable[[], None]], int], tmp_path: Path) -> None:

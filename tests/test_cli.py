@@ -93,6 +93,26 @@ def test_check_builds_the_kubelets_rules_once_where_go_is(
     assert "which takes a minute or two, once" in capsys.readouterr().err
 
 
+def test_check_needs_no_home(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    Path("pod.yaml").write_text(_POD)
+    assert main(["check", "pod.yaml"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "pod.yaml: ok\n"
+    assert said.err.startswith("kios-e2e: There is no home folder for the cache: name one with --image-cache DIR")
+
+
+def test_check_looks_into_no_closed_cache(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: Path) -> bool:
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr(Path, "exists", closed)
+    Path("pod.yaml").write_text(_POD)
+    assert main(["check", "pod.yaml"]) == 0
+    assert capsys.readouterr().out == "pod.yaml: ok\n"
+
+
 def test_check_compares_the_files_of_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.yaml").write_text(_POD)
     Path("b.yaml").write_text(_POD)

@@ -27,6 +27,8 @@ _WHAT = [
     "qemu-io",
     "debugfs",
     "e2fsck",
+    "mcopy",
+    "lz4",
     "setpriv",
     "memory and CPUs",
     "disk",
@@ -137,7 +139,7 @@ def test_a_qemu_that_cannot_clone_will_do(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_tool_that_lacks_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tools, "find", failing("qemu-io is not installed: apt-get install qemu-utils"))
     findings = examine(tmp_path)
-    assert lacking(findings) == ["qemu-img", "qemu-io", "debugfs", "e2fsck", "setpriv"]
+    assert lacking(findings) == ["qemu-img", "qemu-io", "debugfs", "e2fsck", "mcopy", "lz4", "setpriv"]
     assert findings["qemu-io"] == Condition("qemu-io", "qemu-io is not installed", "apt-get install qemu-utils")
 
 
@@ -175,7 +177,7 @@ def test_what_a_node_runs_on_lacks_and_the_rest_is_looked_at(
 ) -> None:
     monkeypatch.setattr(part, name, failing("there is none"))
     findings = examine(tmp_path)
-    assert list(findings) == [*_WHAT[:7], *before, "QEMU and firmware", "reference image"]
+    assert list(findings) == [*_WHAT[: _WHAT.index("QEMU")], *before, "QEMU and firmware", "reference image"]
     assert (
         findings["QEMU and firmware"].line()
         == "LACKS  QEMU and firmware: there is none  ->  setup/debian.sh run, in a checkout of the harness"
@@ -232,6 +234,11 @@ def test_what_is_to_be_tested_is_said_with_its_generation(
     found = next(each for each in doctor.examine(wanted) if each.what == "what is to be tested")
     assert words in found.words
     assert bool(found.cure) == is_lacking
+
+
+def test_memory_that_no_node_can_have_here_is_lacking(tmp_path: Path) -> None:
+    found = next(each for each in doctor.examine(Wanted(memory="4G", cache=tmp_path)) if each.what == "what is to be tested")
+    assert found.words.startswith("A node with 4.0 GiB of memory never fits here")
 
 
 @pytest.mark.parametrize("reader", ["exec head -c 1", "exec true", "closed"])

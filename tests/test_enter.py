@@ -187,6 +187,12 @@ def with_pods(bundle: Bundle) -> Bundle:
     return replace(bundle, pods=pods, console_pod=load(Path(lab.__file__).parent / "kios-e2e.yaml"), facts={"image": "1"})
 
 
+def test_the_words_of_an_error_at_the_prompt_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = enter._Prompt({})
+    prompt.push("raise AssertionError('\\x1b[2Jit lies')")
+    assert "AssertionError: \\x1b[2Jit lies" in capsys.readouterr().err
+
+
 def test_a_milestone_that_the_node_never_had_is_told(with_pods: Bundle, tmp_path: Path) -> None:
     nothing: Any = None
     with (

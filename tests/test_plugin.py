@@ -38,7 +38,9 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--kios-image", "no.img"], "no.img is not a GPT disk image", id="an image that is none"),
         pytest.param(["--kios-efi", "no.img", "--kios-modules", "."], "no.img is no EFI binary", id="a kernel that is none"),
         pytest.param(["--container", "missing.tar"], "There is no file missing.tar.", id="an archive that is missing"),
+        pytest.param(["--container", "."], ". is no regular file: give an OCI archive", id="a folder for an archive"),
         pytest.param(["--page", "missing.md"], "There is no file missing.md.", id="a page that is missing"),
+        pytest.param(["--page", "."], ". is no regular file.", id="a folder for a page"),
         pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
         pytest.param(["--disk-size", "2X"], "'2X' is no size", id="a disk size that is none"),
         pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),
@@ -57,6 +59,15 @@ def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options:
     assert why in ended.stderr.str()
     assert "Traceback" not in ended.stderr.str()
     assert "it was collected" not in ended.stdout.str()
+
+
+def test_a_host_without_a_home_runs_what_needs_no_node(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    run.makepyfile("def test_it(): pass\ndef test_node(host): pass")
+    ended = run.runpytest()
+    ended.assert_outcomes(passed=1, errors=1)
+    ended.stdout.fnmatch_lines(["There is no home folder for the cache: name one with --image-cache DIR*"])
 
 
 def test_a_disk_that_is_smaller_than_the_image_is_refused(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,12 @@ def reference_image(cache: Path) -> Path:
     try:
         return Path(ask("find", "--cache", cache))
     except HarnessError:
-        # A build runs compilers and package tools, which the keeper ends with this process.
-        with scratch("kios-e2e-build-"):
-            return Path(ask("build", "--cache", cache))
+        return Path(_build("build", cache))
+
+
+def build_kubelet_rules(cache: Path) -> None:
+    """Builds the program that has the kubelet's own rules (see `kubelet_rules`), unless it is there."""
+    _build("check-tool", cache)
 
 
 def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -30,6 +33,12 @@ def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
     manifest = json.loads((image / "manifest.json").read_text())
     parts = {"kernel": manifest["kernel"], "kubelet": manifest["kubelet"], "CRI-O": manifest["crio"].removeprefix("v")}
     return manifest["sha256"], parts
+
+
+def _build(command: str, cache: Path) -> str:
+    # A build runs compilers and package tools, which the keeper ends with this process.
+    with scratch("kios-e2e-build-"):
+        return ask(command, "--cache", cache)
 
 
 def ask(command: str, *arguments: str | Path) -> str:

@@ -5,6 +5,7 @@ Debian 13's /tmp is in memory, which nodes' disks and frozen memories would take
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,11 @@ class Place:
 
     folder: Path
     words: str = ""
+
+
+def for_run() -> Place:
+    """Where this process makes the folder of its run: see `choose`. TMPDIR is its user's word."""
+    return choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
 
 
 def choose(wanted: Path, named: bool, mounts: str, disk: Path = Path("/var/tmp")) -> Place:

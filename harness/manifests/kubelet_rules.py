@@ -8,6 +8,7 @@ import base64
 import functools
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -123,7 +124,8 @@ def _sources_digest() -> str:
 def find(cache: Path) -> KubeletRules | None:
     """The rules, if they were built into a cache folder."""
     program = link(cache)
-    return KubeletRules(program) if program.exists() else None
+    # Somebody else's cache may be closed, which Path.exists raises.
+    return KubeletRules(program) if os.access(program, os.X_OK) else None
 
 
 _CACHE: list[Path] = []

@@ -27,13 +27,14 @@ def build(command, *arguments):
 
 CHILD = "import os, sys, subprocess; open(sys.argv[1], 'w').write(str(os.getpid())); subprocess.run(['sleep', '60'])"
 builder.ask = build
-builder.reference_image(Path("/cache"))
+builder.{asked}(Path("/cache"))
 """
 
 
-def test_a_build_ends_with_the_run_that_asked_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["reference_image", "build_kubelet_rules"])
+def test_a_build_ends_with_the_run_that_asked_for_it(tmp_path: Path, asked: str) -> None:
     pid = tmp_path / "pid"
-    with subprocess.Popen([sys.executable, "-c", _BUILD, str(pid)], cwd=PROJECT) as run:
+    with subprocess.Popen([sys.executable, "-c", _BUILD.replace("{asked}", asked), str(pid)], cwd=PROJECT) as run:
         wait_for(lambda: pid.exists() and pid.read_text() != "")
         run.kill()
     there = Path("/proc", pid.read_text(), "cmdline")
