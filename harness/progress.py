@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.escape import shown
 from harness.verdict.timeline import Passed
 
 _LOOK_SECONDS = 1.0
@@ -45,7 +46,7 @@ class Progress:
     def say(self, words: str) -> None:
         """Says at once what a wait waits for."""
         # pytest has begun a line with the test's name or the dots of others.
-        self._write(("" if self._on_own_line else "\n") + f"kios-e2e: {words}")
+        self._write(("" if self._on_own_line else "\n") + f"kios-e2e: {shown(words)}")
         self._on_own_line = True
 
     @contextlib.contextmanager

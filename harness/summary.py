@@ -61,7 +61,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     under_test = config.getoption("kios_efi") or config.getoption("kios_image") or "the reference image"
     belief = options.believed_generation(config)
     lines = [f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"]
-    return [*lines, f"kios-e2e: {belief.words()}"] if belief else lines
+    return list(map(shown, [*lines, f"kios-e2e: {belief.words()}"] if belief else lines))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,6 +69,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Says who is at fault; a failure of the harness comes with its reason alone: where in it that was found helps nobody."""
+    if call.excinfo and (VOID in item.stash or party_of(call.excinfo.value) is Party.NODE):
+        _escape(call.excinfo.value)
     if call.excinfo and not item.config.getoption("fulltrace"):
         _hide_harness(call.excinfo, item)
     report = yield
@@ -144,7 +146,7 @@ def pytest_testnodedown(node: object) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says on what the nodes ran."""
     for words in config.stash.get(_TOLD, []):
-        terminalreporter.write_line(words)
+        terminalreporter.write_line(shown(words))
 
 
 class _JUnit:
@@ -175,6 +177,17 @@ def _hide_harness(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item
     for entry in raised.traceback:
         if _HARNESS in Path(entry.path).parents:
             entry.frame.f_globals["__tracebackhide__"] = is_verdict or Path(raised.traceback[-1].path) == item.path
+
+
+def _escape(raised: BaseException | None) -> None:
+    """Escapes what a node wrote: pytest shows the words of an exception, and of those behind it, as they are."""
+    known: set[int] = set()
+    while raised is not None and id(raised) not in known:
+        known.add(id(raised))
+        raised.args = tuple(shown(each) if isinstance(each, str) else each for each in raised.args)
+        if isinstance(raised, pytest.fail.Exception):
+            raised.msg = shown(str(raised.msg))
+        raised = raised.__cause__ or raised.__context__
 
 
 def _is_error(report: pytest.TestReport) -> bool:

@@ -197,3 +197,45 @@ def test_what_workers_cannot_find_is_said(run: pytest.Pytester, asked: str) -> N
     assert ended.ret
     said = [line for line in ended.outlines if line.startswith("ERROR: ") and asked.split("::")[0] in line]
     assert len(said) == 1, ended.outlines
+
+
+_HOSTILE = """
+import pytest
+from harness.errors import NodeFailure
+from harness.summary import VOID
+
+SAID = "\\x1b]0;it is well\\x07\\x9b2J\\u202e"
+
+@pytest.fixture(autouse=True)
+def with_a_node(request):
+    request.node.stash[VOID] = str
+
+def test_verdict():
+    raise NodeFailure(f"`cat log` ended with status 1: {SAID}")
+
+def test_assertion():
+    assert SAID + "a" == SAID + "b"
+
+def test_cause():
+    try:
+        raise ValueError(SAID)
+    except ValueError as cause:
+        raise KeyError("lease") from cause
+
+def test_fail():
+    pytest.fail(SAID)
+"""
+
+
+def test_what_a_node_wrote_reaches_no_terminal_as_it_is(run: pytest.Pytester) -> None:
+    run.makepyfile(_HOSTILE)
+    ended = run.runpytest("-vv", "--color=no")
+    ended.assert_outcomes(failed=3, errors=1)
+    shown = ended.stdout.str()
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    assert shown.count("\\x1b]0;it is well\\x07\\x9b2J\\u202e") > 4
+
+
+def test_what_a_run_tells_is_escaped(run: pytest.Pytester) -> None:
+    run.makepyfile("from harness.summary import tell\ndef test_it(request): tell(request.config, 'kubelet v1.3\\x1b[2J')")
+    assert "kubelet v1.3\\x1b[2J" in run.runpytest().outlines

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from harness.errors import HarnessError, NodeFailure
+from harness.escape import shown
 from harness.lab import cache as store
 from harness.lab.initramfs import is_configuration, on_node
 from harness.storage import cpio, kernel
@@ -43,8 +44,8 @@ class BuiltIn(Mapping[PurePosixPath, bytes]):
             return self._found()
         except (KernelError, HarnessError, OSError) as unread:
             warnings.warn(
-                f"the EFI binary of {self._path} cannot be looked into ({unread}): its kubelet's config.yaml and its hosts, if "
-                "its data partition or initramfs has none, are taken to be kiOS's own",
+                f"the EFI binary of {self._path} cannot be looked into ({shown(str(unread))}): its kubelet's config.yaml and "
+                "its hosts, if its data partition or initramfs has none, are taken to be kiOS's own",
                 stacklevel=2,
             )
             return {}

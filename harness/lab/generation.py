@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.errors import InputError
+from harness.escape import shown
 from harness.storage.modules import Modules
 
 _ALPHAS_KERNEL = "6.3."
@@ -21,14 +22,15 @@ class Generation(StrEnum):
 
 @dataclass(frozen=True)
 class Belief:
-    """A generation, and in words why it is taken to be that one."""
+    """A generation, and in words why it is taken to be that one; a version in them is what the kiOS calls it."""
 
     generation: Generation
     reason: str
 
     def words(self) -> str:
         """As a line of the run's."""
-        return f"generation {self.generation.upper() if len(self.generation) == 1 else self.generation}: {self.reason}"
+        name = self.generation.upper() if len(self.generation) == 1 else self.generation
+        return shown(f"generation {name}: {self.reason}")
 
 
 THE_REFERENCE = Belief(Generation.A, "the reference image is made so")

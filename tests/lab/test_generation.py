@@ -19,6 +19,10 @@ def test_nvme_among_the_modules_is_the_sign_of_b() -> None:
     )
 
 
+def test_a_version_of_any_bytes_is_shown_as_words() -> None:
+    assert "(6.12\\x1b[2J)" in believed({"6.12\x1b[2J": frozenset({"nvme"})}).words()
+
+
 @pytest.mark.parametrize("listed", [A, {}])
 def test_anything_else_is_a(listed: modules.Modules) -> None:
     assert believed(listed).generation is Generation.A
