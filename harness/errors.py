@@ -27,7 +27,7 @@ class InputError(HarnessError):
 
 
 class DamagedImageError(InputError):
-    """An image that no node can be made of, because something of it is lacking or wrong: nothing that may go out."""
+    """An image that no node can be made of, because something of it is lacking or wrong: it cannot be released."""
 
 
 class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an error of the harness

@@ -1,7 +1,7 @@
 """How many nodes run at once on this host: as many as its memory and its CPUs carry, whoever starts them.
 
-Each running node holds a file with what it needs, and each that waits a file with its turn; the file's lock, which the kernel
-drops with its process, says that the node lives. So a killed run reserves nothing.
+There is a file for each running node, with what it needs, and one for each that waits, with its turn. The file's lock says that
+the node lives: the kernel drops it with the process, so that a killed run reserves nothing.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class _Held(Need):
+class _Reserved(Need):
     """What a running node takes, and which process runs it."""
 
     pid: int
@@ -109,7 +109,7 @@ class Admission:
                     )
                 pause.wait(_LOOK_AGAIN_SECONDS)
 
-    def _must_queue(self, living: list[_Held], turn: Path) -> bool:
+    def _must_queue(self, living: list[_Reserved], turn: Path) -> bool:
         """Whether another has waited longer: a large node would never be let in while small ones come and go.
 
         A process with a node that runs goes ahead: the one before it may wait for that node's end.
@@ -120,18 +120,18 @@ class Admission:
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        """Nobody else looks at the needs, or changes his, meanwhile."""
+        """Nobody else reads or changes the needs meanwhile."""
         with (self._folder / "gate").open("w") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             yield
 
-    def _fits(self, living: list[_Held], need: Need) -> bool:
+    def _fits(self, living: list[_Reserved], need: Need) -> bool:
         memory = need.memory + sum(held.memory for held in living)
         cpus = min(need.cpus, self._limit.cpus) + sum(held.cpus for held in living)
         foreign = any(held.pid != os.getpid() for held in living)
         return not foreign or (memory <= self._limit.memory and cpus <= self._limit.cpus)
 
-    def _what_lacks(self, living: list[_Held], need: Need) -> str:
+    def _what_lacks(self, living: list[_Reserved], need: Need) -> str:
         memory, cpus = (
             self._limit.memory - sum(held.memory for held in living),
             self._limit.cpus - sum(held.cpus for held in living),
@@ -141,13 +141,13 @@ class Admission:
         others = ", ".join(sorted({str(held.pid) for held in living if held.pid != os.getpid()}))
         return f"a node waits for {wanted}: {free} are free beside the nodes of process {others}"
 
-    def _living(self) -> list[_Held]:
+    def _living(self) -> list[_Reserved]:
         """The needs of nodes that live; files of dead ones are removed."""
         needs = []
         for file in self._folder.glob("*.need"):
             if _is_locked(file):
                 with contextlib.suppress(FileNotFoundError):
-                    needs.append(_Held(**json.loads(file.read_text())))
+                    needs.append(_Reserved(**json.loads(file.read_text())))
         return needs
 
 
@@ -177,5 +177,5 @@ def _write_locked(mine: Path, need: Need) -> IO[str]:
 def _write(file: IO[str], need: Need) -> None:
     file.seek(0)
     file.truncate()
-    json.dump(asdict(_Held(need.memory, need.cpus, os.getpid())), file)
+    json.dump(asdict(_Reserved(need.memory, need.cpus, os.getpid())), file)
     file.flush()

@@ -88,7 +88,7 @@ def kept(
                 make_room(place.parents[1], limit, place)
                 used.enter_context(_waited_for(place, fcntl.LOCK_SH, say))
             else:
-                raise HarnessError(f"{place} changes while nobody may change it: use another --image-cache.")
+                raise HarnessError(f"{place} was changed by something other than the harness: use another --image-cache.")
         except OSError as refused:
             if refused.errno not in _REFUSALS:
                 raise
@@ -179,7 +179,7 @@ def _waited_for(place: Path, how: int, say: Callable[[str], None]) -> IO[str]:
         except BlockingIOError:
             waited = time.monotonic() - began
         if waited > _WITHIN:
-            raise HarnessError(f"{place} is in the hands of process {_signed(place)} for an hour: see to that.")
+            raise HarnessError(f"Process {_signed(place)} has used {place} for an hour: end it, or name another --image-cache.")
         if waited > _QUIET_SECONDS and not said:
             say(f"waits for process {_signed(place)}, which makes {place.parent.name}/{place.name}")
             said = True

@@ -13,7 +13,7 @@ class FailedBoots:
     """The failed boots of one run, in a folder that all its processes share; what other runs left there counts for nothing."""
 
     def __init__(self, folder: Path, run: str) -> None:
-        """`run` is the run's own word, in which no file name has its like."""
+        """`run` is a name that no other run has."""
         self._folder, self._run = folder, run
 
     def note(self, key: str, words: str) -> None:

@@ -37,7 +37,7 @@ _LAYOUT = {
 
 @dataclass(frozen=True)
 class Initramfs:
-    """The user's: where it is, and those of its files that a node's configuration hangs on.
+    """The user's: where it is, and those of its files on which a node's configuration depends.
 
     It is unpacked over what is `built_in`. `loaded_as` is the file on the ESP that a boot loader of the user's hands over, the
     last of them; without, a boot entry of the harness's has the kernel load it. `words` for the kernel came along with it.

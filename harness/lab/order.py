@@ -13,7 +13,7 @@ from harness.guest.kubelet_config import Settings
 from harness.lab import own_files
 from harness.lab.built_in import Overlaid
 from harness.lab.initramfs import LOADED, Initramfs, on_data_partition
-from harness.lab.own_files import OwnPods, Shipped
+from harness.lab.own_files import Laid, OwnPods, Shipped
 from harness.manifests.pods import StaticPod
 from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
@@ -61,8 +61,8 @@ class Order:
 
     @property
     def shipped(self) -> Shipped:
-        """What its image has of its own."""
-        return self.initramfs or Overlaid(self.image, self.built_in)
+        """What its image has of its own, under the files that are laid over it."""
+        return Laid(self.initramfs or Overlaid(self.image, self.built_in), self.files)
 
     @functools.cached_property
     def kubelet(self) -> Settings:

@@ -105,7 +105,9 @@ class Templates:
                 place = used.enter_context(cache.kept(own, _is_whole, make_own, self._limit, self._say))
             template = _trusted(place)
             if template is None:
-                raise HarnessError(f"The template {place} changes while nobody may change it: use another --image-cache.")
+                raise HarnessError(
+                    f"The template {place} was changed by something other than the harness: use another --image-cache."
+                )
             yield template
 
     @contextlib.contextmanager
@@ -155,7 +157,7 @@ def _move(folder: Path, place: Path) -> None:
         except HarnessError as refused:
             raise cache.NotKept(f"The template cannot be moved to {place.parent}: {refused}") from refused
         if not _is_whole(place):
-            raise cache.NotKept(f"The template was damaged on its way to {place.parent}: see to that disk.") from None
+            raise cache.NotKept(f"The template was damaged on its way to {place.parent}: check that disk.") from None
         shutil.rmtree(folder, ignore_errors=True)
 
 

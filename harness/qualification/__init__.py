@@ -1,4 +1,4 @@
-"""Whether an image may go out: machines, tiers, the plan of their runs, the canaries, and the answer.
+"""Whether an image can be released: machines, tiers, the plan of their runs, the canaries, and the answer.
 
 Imports: journal.
 """

@@ -120,7 +120,8 @@ def test_pods_are_put_where_the_images_kubelet_looks_for_them(tmp_path: Path) ->
 
 
 def test_what_a_scenario_lays_over_the_images_configuration_is_merged_too(tmp_path: Path) -> None:
-    config = b"maxPods: 9\nstaticPodPath: /etc/pods\nauthentication: {x509: {clientCAFile: /etc/kubernetes/laid.pem}}"
+    config = b"kind: KubeletConfiguration\nmaxPods: 9\nstaticPodPath: /etc/pods\n"
+    config += b"authentication: {x509: {clientCAFile: /etc/kubernetes/laid.pem}}\n"
     laid: Tree = {
         _ON_DISK / "kubernetes/config.yaml": File(config),
         _ON_DISK / "kubernetes/laid.pem": b"LAID\n",
