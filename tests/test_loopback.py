@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +48,8 @@ def test_it_ends_with_its_block_whoever_is_connected() -> None:
         with loopback.serving(server, "answering"):
             client = clients.enter_context(connected(server.server_port))
             assert ask(server.server_port, "/a") == b"/a"
+            began = time.monotonic()
+        assert time.monotonic() - began < loopback._SILENCE_SECONDS / 2, "nobody waited for"
         assert client.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             connected(server.server_port)
