@@ -48,7 +48,9 @@ _KERNEL = re.compile(trouble.STAMP)
 _EXITED = re.compile(trouble.STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
 _EXITS, _EXITS_WITHIN = 4, 60.0
 # Most lines tell nothing of all this, nor of the way up: none of these words is in them.
-_WORDS = (*trouble.WORDS, "kiOS: ", "0.000000]", "/init as init process")
+_ALL_WORDS = {*trouble.WORDS, "kiOS: ", "0.000000]", "/init as init process"}
+# Whoever finds a word has found what it is a part of.
+_WORDS = tuple(sorted(word for word in _ALL_WORDS if not any(part in word for part in _ALL_WORDS - {word})))
 # The host's own ways to end or stop a machine (QEMU's qapi/run-state.json, ShutdownCause).
 _HOST_REASONS = {
     "host-error": "an error of QEMU's",

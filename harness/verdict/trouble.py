@@ -45,7 +45,7 @@ _OF_KERNEL = (
     _kernel_end("Oops: ", r"(?:.*: )?(?P<why>Oops: .*)", "kernel oops: {why}"),
     _kernel_end("BUG: ", r"(?:.*: )?(?P<why>BUG: (?:unable to handle|kernel NULL).*)", "kernel oops: {why}"),
     _kernel_end("general protection fault", r"(?:.*: )?(?P<why>general protection fault.*)", "kernel oops: {why}"),
-    _kernel_end("cannot mount the data partition", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
+    _kernel_end("kiOS: cannot mount the data partition", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
     # A host that is too busy can make a kernel say these.
     _kernel(
         "BUG: soft lockup - CPU#",
@@ -59,12 +59,12 @@ _OF_KERNEL = (
         "hung task: {who} was blocked for more than {time} s",
     ),
     _kernel(
-        "Memory cgroup out of memory: Killed process ",
+        "ut of memory: Killed process ",
         r"(?:.*: )?Memory cgroup out of memory: Killed process \d+ \((?P<who>.*?)\)",
         "out of memory within a pod's limit: the kernel killed {who}",
     ),
     _kernel(
-        "Out of memory: Killed process ",
+        "ut of memory: Killed process ",
         r"(?:.*: )?Out of memory: Killed process \d+ \((?P<who>.*?)\)",
         "out of memory: the kernel killed {who}",
     ),
@@ -74,12 +74,12 @@ _OF_KERNEL = (
         "filesystem error on {where}: {why}",
     ),
     _kernel(
-        "Remounting filesystem read-only",
+        "EXT4-fs ",
         r"EXT4-fs \((?P<where>[^)]*)\): Remounting filesystem read-only",
         "{where} was remounted read-only",
     ),
     _kernel(
-        "EXT4-fs (",
+        "EXT4-fs ",
         r"EXT4-fs \((?P<where>[^)]*)\): (?P<why>VFS: Can't find ext4 filesystem|unable to read superblock|bad geometry.*|"
         r".*checksum.*invalid.*|.*corrupted.*)",
         "{where} cannot be mounted: {why}",
