@@ -15,7 +15,7 @@ from harness.guest.credentials import Credentials
 from harness.guest.kubelet import KubeletApi, KubeletWatch
 from harness.guest.remote_command import RemoteCommand
 from harness.guest.screen import Font, read
-from harness.lab import evidence, pod_logs, timed_console
+from harness.lab import evidence, pod_logs, timed_console, vitals
 from harness.lab.container_log import AsLeft
 from harness.lab.disk_watch import DiskWatch
 from harness.lab.evidence import Witnesses
@@ -252,15 +252,17 @@ class Boot:
         return dhcp.lease(self._captures(), self._expectation.mac)
 
     def wait_for_shell(self) -> None:
-        """Waits until the harness's console pod takes commands; raises NodeFailure if it does not.
+        """Waits until the harness's console pod takes commands; raises NodeFailure if it does not, or by a wrong clock.
 
         Where the node has no second serial port, the shell on the first one takes them.
         """
         if not self.agent.answers and not self._agent_greets():
             warnings.warn(f"{self.artifacts}: there is no second serial port: commands go through the console.", stacklevel=2)
             self.shell.wait_ready(SHELL.within * self._expectation.slowness)
-        self._takes_commands = True
+        is_first, self._takes_commands = not self._takes_commands, True
         self.feed.publish(ShellAnswer())
+        if is_first and not self._frozen:
+            vitals.refuse_wrong_clock(self.run, self.artifacts)
 
     def _agent_greets(self) -> bool:
         """Waits for a greeting on either port, and says whether it was the agent's."""

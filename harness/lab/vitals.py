@@ -4,8 +4,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
+from harness.guest import clock
 from harness.serial.agent import Agent
 
 NO_CARRIER = "eth0 has no carrier"
@@ -155,6 +157,12 @@ def read(told: str, now: float) -> Vitals:
 def _room_of(device: str, *numbers: str) -> Room:
     size, free, total, free_files, files = map(int, numbers)
     return Room(device, free * size, total * size, free_files, files)
+
+
+def refuse_wrong_clock(run: clock.Run, artifacts: Path) -> None:
+    """Raises NodeFailure for a node whose clock is an hour wrong: it takes no certificate, and dates its logs wrongly."""
+    if wrong := clock_words(clock.ahead(run)):
+        raise NodeFailure(f"{wrong}; artifacts: {artifacts}")
 
 
 def clock_words(ahead: float) -> str:

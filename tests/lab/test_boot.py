@@ -295,7 +295,8 @@ def test_without_a_second_port_commands_go_through_the_console_and_a_line_says_s
     boot: Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot.shell, "wait_ready", lambda within: None)
-    monkeypatch.setattr(boot.shell, "run", lambda command, within: Result(0, b"by the console"))
+    told = {"clock": f"{time.time() * 1e9:.0f}".encode()}
+    monkeypatch.setattr(boot.shell, "run", lambda command, _: Result(0, told.get(command, b"by the console")))
     boot.feed.publish(ConsolePodOpen("ttyS0"))
     with pytest.warns(UserWarning, match="there is no second serial port: commands go through the console"):
         assert boot.run("true").text == "by the console"
