@@ -222,7 +222,8 @@ class Situation:
             self._looks_for_data = _GREETING in text
         found = trouble.of_kernel(text, line.at) if self._kernel_runs else trouble.of_firmware(text, line.at)
         if found and found.is_end:
-            self._end = self._ended or GuestDied(found.cause)
+            # A machine that stands still says nothing: that it was stopped meanwhile, or goes on, is only heard before.
+            self._end = self._end or GuestDied(found.cause)
         elif found:
             self._troubles.append(found)
         elif exited := _EXITED.match(text):

@@ -133,7 +133,7 @@ def exchange(capture: Path, mac: str) -> Lease:
     try:
         return _lease(_acknowledgement(ours))
     except NodeFailure as failure:
-        raise NodeFailure(f"{failure}; seen of {mac}: {summary(ours)}") from None
+        raise NodeFailure(f"{failure}; seen of {mac}: {summary(ours)}{_by_bootp([capture], mac)}") from None
 
 
 def lease(captures: Sequence[Path], mac: str) -> Lease:
@@ -156,9 +156,8 @@ def lease(captures: Sequence[Path], mac: str) -> Lease:
             case Kind.DISCOVER | Kind.DECLINE | Kind.RELEASE:
                 held = None
     if held is None:
-        given = bootp_answers(captures, mac)
-        by_bootp = f"; BOOTP, which leases nothing, gave it {given[-1]}" if given else ""
-        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {summary(ours) or 'no DHCP message'}{by_bootp}")
+        seen = summary(ours) or "no DHCP message"
+        raise NodeFailure(f"{mac} holds no lease; seen on its wire: {seen}{_by_bootp(captures, mac)}")
     return _lease(held)
 
 
@@ -179,6 +178,11 @@ def record_lease(content: bytes) -> Lease:
     if message.kind is not Kind.ACK:
         raise NodeFailure(f"dhcpcd's record of its lease is a DHCP {message.kind.name}, not an ACK")
     return _lease(message)
+
+
+def _by_bootp(captures: Iterable[Path], mac: str) -> str:
+    given = bootp_answers(captures, mac)
+    return f"; BOOTP, which leases nothing, gave it {given[-1]}" if given else ""
 
 
 def _acknowledgement(ours: Sequence[Message]) -> Message:

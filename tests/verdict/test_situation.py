@@ -86,6 +86,12 @@ def test_an_event_of_the_machines_end_names_who_ended_it(event: QmpEvent, kind: 
     assert how in outcome.how
 
 
+def test_a_guest_that_died_is_dead_though_its_machine_is_heard_of_as_stopped() -> None:
+    judge = Judge(fed(QmpEvent("STOP"), ConsoleLine(PANIC), QmpEvent("RESUME")))
+    assert isinstance(judge.wait(never, NOW), HostStopped)
+    assert isinstance(judge.wait(never, NOW), GuestDied)
+
+
 def test_only_a_machine_that_stands_still_can_be_asked_why() -> None:
     full = QmpEvent("BLOCK_IO_ERROR", {"nospace": True})
     outcomes = [wait(fed(*events), never, LONG) for events in ([QmpEvent("STOP")], [full, QmpEvent("STOP")], [QemuStopped()])]

@@ -116,6 +116,10 @@ def test_an_address_by_bootp_is_no_lease_and_told(pcap: Path) -> None:
     assert [str(each) for each in bootp_answers([capture], MAC.upper())] == [MINE]
     with pytest.raises(NodeFailure, match=f"seen on its wire: DISCOVER; BOOTP, which leases nothing, gave it {MINE}$"):
         lease([capture], MAC)
+    with pytest.raises(
+        NodeFailure, match=f"nobody offered; seen of {MAC}: DISCOVER; BOOTP, which leases nothing, gave it {MINE}$"
+    ):
+        exchange(capture, MAC)
 
 
 def test_an_answer_of_dhcps_is_none_of_bootps(pcap: Path) -> None:
