@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from harness.qualification.canary import Canary
 from harness.storage import disk
 from harness.storage.disk import Disk
 from harness.verdict.timeline import KERNEL
-from harness.vm import qemu
+from harness.vm import machine, qemu
 
 pytestmark = pytest.mark.skipif(
     not Path("/usr/share/qemu/firmware").is_dir(), reason="no UEFI firmware is installed: setup/debian.sh test"
@@ -139,6 +140,32 @@ def test_stopped_guest_ends_a_wait_at_once(new_node: NewNode, blank_image: Path)
     node.boot.qmp.execute("stop")
     with pytest.raises(HarnessError, match="the host ended it: its CPUs were stopped: somebody paused it"):
         node.wait(KERNEL)
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="there is no /dev/kvm that could fail")
+def test_a_kvm_that_dies_is_told_in_its_own_words(
+    new_node: NewNode, blank_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a hypervisor in a hypervisor opens its device and runs no guest: nobody else can make one die."""
+
+    def with_kvm(*arguments: Any) -> list[str]:
+        words = machine.argv(*arguments)
+        words[words.index("-accel") + 1], words[words.index("-cpu") + 1] = "kvm", "host"
+        return words
+
+    monkeypatch.setattr("harness.lab.node.argv", with_kvm)
+    node = new_node(disk.open_image(blank_image), [])
+
+    def boot() -> None:
+        node.start()
+        node.wait(KERNEL)
+
+    with pytest.raises((HarnessError, NodeFailure)) as ended:
+        boot()
+    words = str(ended.value)
+    if "its CPUs were stopped" not in words:
+        pytest.skip(f"no KVM dies here: {words}")
+    assert "its CPUs were stopped: an internal error of the accelerator: KVM internal error. Suberror: " in words
 
 
 def test_a_qmp_that_falls_silent_is_the_hosts_and_ends_with_its_qemu(

@@ -215,7 +215,7 @@ def test_killed_it_is_gone_on_with_when_its_run_has_ended(place: Path, capsys: p
         "import time\nfrom pathlib import Path\ndef test_one(artifacts): pass\n"
         "def test_two(artifacts):\n    try:\n"
         "        while not (Path(__file__).parent / 'go').exists(): time.sleep(0.1)\n"
-        "    finally:\n        time.sleep(1)\n"
+        "    finally:\n        time.sleep(5)\n"
     )
     argv = [sys.executable, "-m", "harness", *arguments(place)]
     running = subprocess.Popen(argv, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(_ROOT)})

@@ -241,7 +241,7 @@ def test_a_frame_that_a_busy_host_holds_up_is_not_torn(tmp_path: Path, monkeypat
         if b"<\r\n" in chunk:
             shown.append(chunk)
         if b">" in chunk:
-            time.sleep(0.7)
+            time.sleep(1.3)
         return chunk
 
     with guest(tmp_path, held_up, lost=_starved) as shell:
