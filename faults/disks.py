@@ -6,12 +6,13 @@ from pathlib import Path
 
 from faults.edits import SMALL, with_command
 from faults.fault import Fault
-from faults.sabotage import Edit, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
+from faults.sabotage import BeforeTheStart, Edit, NothingToGrow, OnTheDisk, OnVariant, Outside, Surroundings, command, of_image
 from faults.scenario import COLD
 from faults.stage import Stage
 from harness import tools
 from harness.errors import Party
-from harness.storage import esp
+from harness.lab.node import Node
+from harness.storage import esp, gpt
 from harness.storage.disk import open_image
 
 _RESIZE2FS = "  - name: resize2fs\n"
@@ -84,6 +85,21 @@ def _full(image: Path) -> None:
     # It writes as much as there is room for, and says that the rest has none.
     tools.run("debugfs", "-w", "-R", f"write {filler} filler", part)
     tools.run("dd", f"if={part}", f"of={image}", "bs=1M", f"seek={at}", "oflag=seek_bytes", "conv=notrunc")
+
+
+def _without_superblock(node: Node) -> None:
+    """What a user has on a disk whose filesystem went to pieces since: 1 KiB of it, 1 KiB behind its beginning."""
+    image = node.order.image
+    at = image.data.first * image.table.sector_size + 1024
+    tools.run("qemu-io", "-f", "qcow2", "-c", f"write -P 0 {at} 1024", node.overlay)
+
+
+def _with_two_data_partitions(image: Path) -> None:
+    os.truncate(image, image.stat().st_size + (8 << 20))
+    tools.run("sfdisk", "-q", "--relocate", "gpt-bak-std", image)
+    number = len(open_image(image).table.partitions) + 1
+    tools.run("sh", "-c", 'echo "size=4MiB" | sfdisk -q --append "$1"', "sh", image)
+    tools.run("sfdisk", "-q", "--part-type", image, str(number), str(gpt.DATA_PARTITION))
 
 
 _NO_LOADER = of_image("an image without `EFI/Boot/Bootx64.efi`", _without_loader)
@@ -186,8 +202,17 @@ FAULTS = {
         of_image("a data partition without a filesystem", _without_filesystem), "has no ext4 file system at byte"
     ),
     "disk-type": _refused(of_image("a data partition of another type", _of_another_type), "has no data partition", Party.TEST),
+    "disk-twice": _refused(
+        of_image("a second data partition", _with_two_data_partitions), "has 2 partitions of type", Party.TEST
+    ),
     "disk-full": _refused(of_image("a data partition that is full", _full), "room|full"),
     "disk-empty": _refused(Outside("an empty file in the place of the image", _with_file(b"")), "is an empty file", Party.TEST),
+    "disk-unmountable": Fault(
+        COLD,
+        BeforeTheStart("a data partition that has lost its superblock", _without_superblock),
+        "init cannot mount the data partition",
+        stage=Stage.BOOTING,
+    ),
     "disk-loader-cut": Fault(
         COLD,
         of_image("an EFI binary that was cut off", _cut_loader),

@@ -82,7 +82,20 @@ FAULTS = {
         Stage.BOOTING,
     ),
     "machine-clock": Fault(
-        COLD, Qemu("a clock of 2016", _instead("base=utc", "base=2016-01-01T00:00:00")), "the node's clock is wrong by -"
+        COLD,
+        Qemu("a clock of 2016", _instead("base=utc", "base=2016-01-01T00:00:00")),
+        "the node's clock is wrong: it says 2016-01-01, .* behind",
+    ),
+    "machine-clock-ahead": Fault(
+        "boot.py::test_image_boots_as_at_a_users",
+        Qemu("a clock of 2037", _instead("base=utc", "base=2037-01-01T00:00:00")),
+        "the node's clock is wrong: it says 2037-01-01, .* ahead",
+        # An image that is silent at first never tells of its first milestones.
+        stage=Stage.STARTING,
+    ),
+    "machine-other-disk": _booting(
+        Qemu("a disk for which the kernel has no driver", _instead("nvme,serial=kios-e2e,", "virtio-blk-pci,")),
+        "init said nothing behind its greeting: one that looks for a data partition has not found it",
     ),
     "machine-no-card": _starting(Qemu("a machine without a NIC", _without_device("virtio-net-pci,")), "the machine has no NIC"),
     "machine-other-card": _starting(

@@ -1,18 +1,21 @@
 """Faults of the network, and of what has a node on it: DHCP and its client, the cable, names."""
 
+import tempfile
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from faults.edits import oneshot_with
 from faults.fault import Fault
 from faults.sabotage import Act, Edit, OpenNetwork, PageEdit, bad_registry, command
 from faults.scenario import ADDED
 from faults.stage import Stage
+from harness import tools
 from harness.lab.node import Node
 from harness.verdict.timeline import Milestone, container_done
 from harness.wire import match
 from harness.wire.dhcp import Kind
-from harness.wire.grant import Grant, for_another_client, relayed, with_another_xid
+from harness.wire.grant import Grant, as_bootp, for_another_client, overloaded, relayed, with_another_xid
 from harness.wire.site import Corrupt, Slow, Status, Trouble, Truncated
 
 
@@ -27,6 +30,18 @@ def _bears(words: str, do: Callable[[Node], object]) -> Fault:
 
 def _on_the_registry(words: str, trouble: Trouble, pattern: str, says: str) -> Fault:
     return Fault(ADDED, bad_registry(words, trouble, pattern), says, stage=Stage.STARTING)
+
+
+_SNTP = Path(__file__).with_name("sntp.c")
+
+
+def _tell_another_time(node: Node) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "sntp"
+        tools.run("cc", "-static", "-Os", "-o", program, _SNTP)
+        node.write("/run/sntp", program.read_bytes())
+    node.wire.ntp(ahead=86400)
+    node.succeed("cp /host/run/sntp /tmp && chmod +x /tmp/sntp && /tmp/sntp 192.0.2.123")
 
 
 _MODPROBE = Milestone("node/modprobe", container_done("kube-system", "node", "modprobe"), 0)
@@ -165,6 +180,27 @@ FAULTS = {
     "wire-relay": _bears(
         "answers that come through a relay", lambda node: node.wire.dhcp(None, relayed(IPv4Address("10.0.2.9")))
     ),
+    "wire-bootp": Fault(
+        ADDED,
+        Act("answers as of 1985, by BOOTP", lambda node: node.wire.dhcp(None, as_bootp)),
+        "nobody offered; .*BOOTP, which leases nothing, gave it",
+    ),
+    "wire-first": _bears("the first two OFFERs are lost", lambda node: node.wire.drop(match.dhcp(Kind.OFFER), first=2)),
+    "wire-late-offer": _bears("every OFFER comes five seconds late", lambda node: node.wire.delay(match.dhcp(Kind.OFFER), 5)),
+    "wire-overload": _bears("options in the fields of other things", lambda node: node.wire.dhcp(None, overloaded)),
+    "wire-settings": _bears(
+        "two routers, two resolvers, a domain, a host name and times of its own",
+        lambda node: node.wire.dhcp(
+            Grant(
+                routers=("10.0.2.2", "10.0.2.9"),
+                dns_servers=("10.0.2.3", "10.0.2.4"),
+                domain="kios.test",
+                hostname="other",
+                renew_after=3600,
+                rebind_after=7200,
+            )
+        ),
+    ),
     "wire-options": _bears("long options", lambda node: node.wire.dhcp(Grant(others=[(224, bytes(600))]))),
     "registry-401": _on_the_registry(
         "a registry that wants a password", Status(401), "/manifests/", f"{_PULLED}.*(401|authentication required|unauthorized)"
@@ -188,6 +224,22 @@ FAULTS = {
     "wire-api": Fault(
         "exec.py::test_output_comes_whole",
         Act("nothing comes through to a node that is up", lambda node: node.wire.block()),
-        "does not list its pods: .*handshake operation timed out",
+        "does not list its pods: .*handshake operation timed out(?!.*long packets)",
+    ),
+    "wire-mtu": Fault(
+        "exec.py::test_output_comes_whole",
+        Act("packets of more than 1400 bytes are lost on the way to a node that is up", lambda node: node.wire.mtu(1400)),
+        "does not list its pods: .*long packets are lost: one of 1[45]",
+    ),
+    "wire-time": Fault(
+        "clone.py::test_ready_node_is_live_and_true",
+        Act("a time server that is a day ahead, and the node believes it", _tell_another_time),
+        r"the node's clock is off by 86\d\d\d\.",
+    ),
+    "wire-names": Fault(
+        "clone.py::test_ready_node_reaches_the_resolver_of_its_lease",
+        Act("a resolver that knows no name", lambda node: node.wire.dns({})),
+        "",
+        None,
     ),
 }

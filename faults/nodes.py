@@ -1,7 +1,9 @@
 """Faults of the running node: its kernel, its daemons, its files."""
 
 import threading
+from pathlib import PurePosixPath
 
+from faults.debugger import hang, lead_astray, on_kernel
 from faults.edits import ANONYMOUS, STEAL_CRIO, STEAL_KUBELET
 from faults.fault import Fault
 from faults.sabotage import Act, InTheBoot, KernelArgument, Together, command
@@ -20,6 +22,15 @@ def _panic(node: Node) -> None:
 def _panic_soon(node: Node) -> None:
     node.succeed("echo 1 > /proc/sys/kernel/unknown_nmi_panic")
     threading.Timer(5, lambda: node.boot.qmp.execute("inject-nmi")).start()
+
+
+def _spoil_manifest(node: Node) -> None:
+    write = node.write
+
+    def spoilt(path: PurePosixPath | str, content: bytes) -> None:
+        write(path, content.replace(b"kind: Pod\n", b"kind: Pot\n") if str(path).endswith("/node.yaml") else content)
+
+    setattr(node, "write", spoilt)  # noqa: B010 - a method of a class
 
 
 def _starting(words: str, says: str) -> Fault:
@@ -159,7 +170,28 @@ FAULTS = {
     "node-full": Fault(
         ADDED,
         command("dd if=/dev/zero of=/host/var/log/filler bs=1M || true"),
-        "node.yaml cannot be written on the node: No space left on device",
+        "node.yaml cannot be written on the node: No space left on device; .* is full: ",
+    ),
+    "node-inodes": Fault(
+        ADDED,
+        command("mkdir /host/var/log/many; cd /host/var/log/many; seq $(stat -f -c %d .) | xargs touch 2> /dev/null; true"),
+        "node.yaml cannot be written on the node: No space left on device; .*has no inodes left",
+    ),
+    "node-manifest": Fault(
+        ADDED,
+        Act("a manifest that is spoilt on its way to the node", _spoil_manifest),
+        "the kubelet rejected pod node: node.yaml: no kind .Pot. is registered",
+        stage=Stage.STARTING,
+    ),
+    "node-authority": _starting(
+        "cp /host/var/lib/kubelet/pki/kubelet.crt /host/etc/kubernetes/kios-e2e-ca.pem && kill $(pidof kubelet)",
+        "the kubelet's API refuses the harness's client certificate",
+    ),
+    "node-oops": Fault(UP, Act("the kernel goes on where there is no code", on_kernel(lead_astray)), "kernel oops: "),
+    "node-hangs": Fault(
+        UP,
+        Act("the kernel goes round in a loop and hears no interrupt", on_kernel(hang)),
+        r"did not end within \d+ s; the CPU was in the kernel at ffffffff",
     ),
     "node-disk-gone": Fault(
         ADDED,

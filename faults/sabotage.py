@@ -83,6 +83,26 @@ def command(words: str) -> Act:
 
 
 @dataclass(frozen=True)
+class BeforeTheStart:
+    """Something that is done to each node's own files, just before it is switched on."""
+
+    words: str
+    do: Callable[[Node], object] = field(compare=False)
+
+    def described(self) -> str:
+        return self.words
+
+    def apply(self, patch: pytest.MonkeyPatch) -> None:
+        start = Node.start
+
+        def started(node: Node) -> None:
+            self.do(node)
+            start(node)
+
+        patch.setattr(Node, "start", started)
+
+
+@dataclass(frozen=True)
 class InTheBoot:
     """Something that is done to each node in its boot, when it passes a milestone."""
 

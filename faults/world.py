@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faults.fault import Fault
+from faults.mute_qmp import MuteQmp
 from faults.sabotage import Act, OneForAll, Outside, Qemu, Surroundings
 from faults.scenario import COLD, UP
 from faults.stage import Stage
@@ -79,6 +80,12 @@ FAULTS = {
     "qemu-stopped": _on_qemu("QEMU is stopped by a signal", _signal(signal.SIGSTOP), "QEMU's process was stopped by a signal"),
     "qemu-quit": _on_qemu("QEMU is ended by QMP", _qmp("quit"), r"the host ended it: .*\(host-qmp-quit"),
     "qemu-paused": _on_qemu("the machine is paused by QMP", _qmp("stop"), "its CPUs were stopped"),
+    "qemu-mute": Fault(
+        "modules.py::test_power_button_ends_the_node_in_order",
+        MuteQmp(),
+        "QMP command system_powerdown: no reply within",
+        Party.HOST,
+    ),
     "qemu-reset": _on_qemu("the machine is reset by QMP", _qmp("system_reset"), "host-qmp-system-reset"),
     "qemu-aborts": Fault(
         COLD,

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 
 _PACKAGES = {
+    "cc": "gcc",
     "debugfs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "mcopy": "mtools",

@@ -11,6 +11,7 @@ from faults.fault import Fault
 from faults.sabotage import Qemu
 from faults.table import FAMILIES, FAULTS, SHORT
 from faults.verdict import also_matched
+from harness.wire.wire import Wire
 
 PROJECT = Path(__file__).parents[2]
 SEEN = ledger.read(PROJECT / "faults/seen.json")
@@ -53,6 +54,29 @@ def test_there_are_as_many_as_were_promised_each_with_a_name_of_its_own() -> Non
 @pytest.mark.parametrize("name", [name for name, each in FAULTS.items() if isinstance(each.how, Qemu)])
 def test_another_command_line_is_for_nodes_that_boot(name: str) -> None:
     assert FAULTS[name].scenario in marked("cold")
+
+
+# Of the wire's verbs, those that break or bend something.
+_VERBS = {
+    *("unplug", "flap", "block", "drop", "lose", "delay", "slow", "duplicate", "reorder", "corrupt", "mtu"),
+    *("dhcp", "occupy", "dns", "ntp"),
+}
+_OTHERS = {
+    *("plug", "unblock", "is_unplugged", "redirect", "serve", "join", "say", "reach", "forward", "forwarded", "insert_card"),
+    "close",
+}
+_EDITS = ("with_another_xid", "for_another_client", "relayed", "overloaded", "as_bootp")
+
+
+@pytest.mark.parametrize("verb", [*sorted(_VERBS), *_EDITS, "Status", "Slow", "Truncated", "Corrupt"])
+def test_every_verb_of_the_wire_has_a_fault_and_is_told_of(verb: str) -> None:
+    calls = {ast.unparse(node) for node in ast.walk(ast.parse((PROJECT / "faults/networks.py").read_text()))}
+    assert any(f"node.wire.{verb}(" in each or each == verb for each in calls)
+    assert re.search(rf"`{verb}\b", (PROJECT / "docs/wire.md").read_text())
+
+
+def test_no_verb_of_the_wire_is_forgotten() -> None:
+    assert {name for name in vars(Wire) if not name.startswith("_")} == _VERBS | _OTHERS
 
 
 def test_every_fault_was_seen_caught_and_named() -> None:
