@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import command
+from images import command, tree
 from images.errors import BuildError
 
 ESP_TYPE = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -211,7 +211,7 @@ def _copy_sparse(content: Stretch, disk: int, at: int) -> None:
 
 
 def _disk_usage(folder: Path) -> int:
-    return sum(-(-path.lstat().st_size // 4096) * 4096 + 256 for path in folder.rglob("*"))
+    return sum(-(-path.lstat().st_size // 4096) * 4096 + 256 for path in tree.below(folder))
 
 
 def _round_up(size: int) -> int:

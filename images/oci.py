@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from images import tree
+
 _EPOCH = "1970-01-01T00:00:00Z"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -112,7 +114,7 @@ def _layer_of(root: Path) -> bytes:
     output = io.BytesIO()
     # As ustar wherever that has room for a name.
     with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for path in sorted(root.rglob("*")):
+        for path in tree.below(root):
             name = str(path.relative_to(root))
             if path.is_symlink():
                 link = tarfile.TarInfo(name)

@@ -5,6 +5,7 @@ The store is containers/storage's with the overlay driver: a list of images, a l
 """
 
 import json
+import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -92,7 +93,7 @@ def files(disk: Disk, store: Path, names: Iterable[str]) -> Tree:
 
 def whole(store: Path, at: PurePosixPath) -> Tree:
     """Returns all of `store` as files at another place: a store by itself, to be named in storage.conf."""
-    return {at / path.relative_to(store).as_posix(): _entry(path) for path in sorted(store.rglob("*"))}
+    return {at / path.relative_to(store).as_posix(): _entry(path) for path in _below(store)}
 
 
 def _merged(old: Sequence[_Record], new: Iterable[_Record]) -> Sequence[_Record]:
@@ -194,8 +195,13 @@ def _tree(store: Path, folder: Path) -> Iterator[tuple[PurePosixPath, Entry]]:
     """A folder of the store with all that is in it, at its place on the data partition."""
     if not folder.is_dir():
         raise _unreadable(store, f"it has no folder {folder.relative_to(store)}")
-    for path in (folder, *sorted(folder.rglob("*"))):
+    for path in (folder, *_below(folder)):
         yield STORE / path.relative_to(store).as_posix(), _entry(path)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Everything below a folder, sorted; no link is followed: `Path.rglob` dies of some (Python 3.11.2)."""
+    return sorted(Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def _short_links(store: Path, layer: str) -> Iterator[tuple[PurePosixPath, Entry]]:

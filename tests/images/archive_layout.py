@@ -13,6 +13,7 @@ import pytest
 
 from images import __main__ as program
 from images import layers, oci
+from images.tree import below
 
 NAME = "docker.io/emilyls/tinycat:v1"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -108,7 +109,7 @@ def read(layout: Layout, place: Path) -> oci.Built:
 
 def tree_of(root: Path) -> dict[str, bytes | str | None]:
     """Content of files, target of links, None for folders; by path."""
-    paths = {str(path.relative_to(root)): path for path in root.rglob("*")}
+    paths = {str(path.relative_to(root)): path for path in below(root)}
     return {
         name: str(path.readlink()) if path.is_symlink() else None if path.is_dir() else path.read_bytes()
         for name, path in paths.items()
