@@ -60,6 +60,8 @@ _HOST_REASONS = {
     "host-ui": "somebody closed its window",
 }
 _INIT_FAILURES, _FAILURES = 2, 3
+# The kubelet's for any status but 0 (Kubernetes, ContainerStateTerminated), and the agent's where a log is empty.
+_WORDLESS = ("Error", "")
 # How the kubelet says that a critical pod, as static ones are, has no room (pkg/kubelet/preemption).
 _NO_ROOM = re.compile(r"to reclaim resources: \[\(res: (?P<resource>[\w./-]+), q: (?P<quantity>\d+)\)")
 _MOST_TROUBLES = 20
@@ -113,6 +115,8 @@ class _Container:
     # Each source counts for itself: both tell of the same end, in either order.
     told: int = 0
     counted: int = 0
+    # By exit status, as only one of the sources may have any.
+    words: dict[int | None, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> int:
@@ -276,6 +280,8 @@ class Situation:
         elif state.state == "terminated" and state.restarts is not None:
             known.counted = state.restarts + 1
         known.state = state
+        if state.state == "terminated" and state.reason not in _WORDLESS:
+            known.words[state.exit_code] = state.reason
 
     def _verdict_on(self, pod: Awaited) -> Outcome | None:
         told = self._pods.get((pod.namespace, pod.name))
@@ -306,5 +312,6 @@ def _fate(known: _Container) -> str:
     who = f"container {state.container} of pod {state.pod}"
     if state.state == "waiting":
         return f"{who} cannot run: {state.reason}"
+    words = known.words.get(state.exit_code, state.reason) if state.reason in _WORDLESS else state.reason
     often = f" ({known.failures} times by now)" if known.failures > 1 else ""
-    return f"{who} ended with status {state.exit_code}: {state.reason or 'it left no word'}{often}"
+    return f"{who} ended with status {state.exit_code}: {words or 'it left no word'}{often}"

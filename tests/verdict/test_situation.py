@@ -196,6 +196,14 @@ def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     assert wait(fed(early), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
+def test_the_words_of_an_end_stay_where_the_kubelet_has_none_for_the_next() -> None:
+    spoken = ContainerState("node", "parted", "terminated", "parted: no such disk", exit_code=1)
+    waiting = ContainerState("node", "parted", "waiting", "PodInitializing", restarts=1)
+    outcome = wait(fed(spoken, waiting, failed(restarts=1)), never, LONG, needed=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by == "container parted of pod node ended with status 1: parted: no such disk (2 times by now)"
+
+
 def test_the_console_pods_word_of_two_failures_is_enough() -> None:
     told = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
     assert wait(fed(told), never, NOW, needed=[_NODE]) == TooLate(0)
