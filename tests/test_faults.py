@@ -69,17 +69,6 @@ def test_disk_without_a_loader_is_named_at_once(new_node: NewNode, blank_image: 
         node.wait(KERNEL)
 
 
-def own_time() -> float:
-    """Seconds that this process had to itself, from any moment on: without those for which others had the CPUs it wanted."""
-    return time.monotonic() - _kept_waiting()
-
-
-def _kept_waiting() -> float:
-    # As `QemuProcess.waited_for_cpu`.
-    figures = [file.read_text().split() for file in Path("/proc/self/task").glob("*/schedstat")]
-    return sum(int(each[1]) for each in figures) / 1e9
-
-
 def test_death_of_qemu_ends_a_wait_at_once(new_node: NewNode, blank_image: Path) -> None:
     node = new_node(disk.open_image(blank_image), [])
     node.start()
@@ -87,12 +76,12 @@ def test_death_of_qemu_ends_a_wait_at_once(new_node: NewNode, blank_image: Path)
 
     def kill() -> None:
         os.kill(node.boot.process.pid, signal.SIGKILL)
-        killed.append(own_time())
+        killed.append(time.monotonic())
 
     threading.Timer(0.3, kill).start()
     with pytest.raises(HarnessError, match="milestone kernel: QEMU died with status -9"):
         node.wait(KERNEL)
-    assert own_time() - killed[0] < 0.5
+    assert time.monotonic() - killed[0] < 0.5
 
 
 _QUALIFIED = """
