@@ -24,7 +24,7 @@ from faults.table import FAULTS, SHORT
 from faults.verdict import Verdict
 from harness.errors import HarnessError, InputError
 from harness.lab import builder, cache
-from harness.lab.generation import Belief, Generation
+from harness.lab.generation import Generation
 from harness.lab.keeper import scratch
 from harness.lab.wanted import Wanted
 from harness.qualification import canary
@@ -32,8 +32,8 @@ from harness.shard import Shard
 
 _ROOT = Path(__file__).parent.parent
 _SEEN = Path(__file__).with_name("seen.json")
-# Each boots a node at times: more at once only wait for each other.
-_AT_ONCE = 2
+# Two for a CPU: a fault is often waited for on a node that does nothing. Boots are admitted as the host has room.
+_AT_ONCE = 2 * (os.cpu_count() or 1)
 _OUTPUTS = ("--kios-efi", "--kios-initrd", "--kios-modules")
 
 
@@ -62,6 +62,7 @@ def main() -> int:
         return 0
     given = {name: getattr(arguments, name.lstrip("-").replace("-", "_")) for name in ("--page", *_OUTPUTS)}
     options = [word for name, path in given.items() if path for word in (name, str(Path(path).absolute()))]
+    is_the_reference = not any([arguments.kios_image, *(given[name] for name in _OUTPUTS)])
     file = arguments.results or _SEEN
     seen = ledger.read(file)
     under_test = Wanted(arguments.kios_image, arguments.kios_efi, arguments.kios_modules, arguments.kios_initrd)
@@ -69,18 +70,22 @@ def main() -> int:
         belief = under_test.believed(cache.folder(None))
     except InputError as unfit:
         parser.error(str(unfit))
+    believed = belief.generation if belief else None
     names = arguments.names or (SHORT if arguments.short else list(FAULTS))
     chosen = {
         name: FAULTS[name]
         for name in names
         if (not arguments.shard or Shard.parse(arguments.shard).has(name))
         and (arguments.k in name or arguments.k in FAULTS[name].scenario)
-        and not lacks(FAULTS[name].scenario, options, belief)
+        and not lacks(FAULTS[name].scenario, options, Generation.B if is_the_reference else believed)
         and not (arguments.resume and name in seen and seen[name].is_named)
     }
     told: dict[str, Seen] = {}
     with ended_at_once() as folder:
-        for name, one in run(chosen, Subject(arguments.kios_image, options), folder):
+        subjects = dict.fromkeys((each.scenario for each in chosen.values()), Subject(arguments.kios_image, options))
+        if is_the_reference and (memory := [each for each in subjects if _is_of_generation_b(each)]):
+            subjects |= dict.fromkeys(memory, Subject(None, [*options, *_variant_b()]))
+        for name, one in run(chosen, subjects, folder):
             print(f"{name}: {one.wrong or 'caught and named: ' + (one.line or 'nothing is noticed')}", flush=True)
             told[name] = one
             # At once: all of them take an hour and more.
@@ -103,14 +108,22 @@ def ended_at_once() -> Iterator[Path]:
         yield folder
 
 
-def lacks(scenario: str, options: Sequence[str], belief: Belief | None) -> bool:
+def lacks(scenario: str, options: Sequence[str], generation: Generation | None) -> bool:
     """Whether a scenario would be skipped for want of an option, or of a kiOS of generation B."""
-    match scenario.partition("::")[0]:
-        case "page.py":
-            return "--page" not in options
-        case "in_memory.py":
-            return belief is None or belief.generation is not Generation.B
-    return False
+    if _is_of_generation_b(scenario):
+        return generation is not Generation.B
+    return scenario.startswith("page.py") and "--page" not in options
+
+
+def _is_of_generation_b(scenario: str) -> bool:
+    return scenario.startswith("in_memory.py")
+
+
+def _variant_b() -> list[str]:
+    """The outputs of the reference image's variant b as options, built now where they are missing."""
+    made = Path(builder.ask("build", "--variant", "b"))
+    files = {"--kios-efi": "boot/EFI/Boot/Bootx64.efi", "--kios-initrd": "initrd", "--kios-modules": "lib/modules"}
+    return [word for option, file in files.items() for word in (option, str(made / file))]
 
 
 @dataclass(frozen=True)
@@ -129,15 +142,16 @@ class Subject:
         return self.image or Path(builder.ask("find")) / "kios.img"
 
 
-def run(chosen: Mapping[str, Fault], subject: Subject, folder: Path) -> Iterator[tuple[str, Seen]]:
+def run(chosen: Mapping[str, Fault], subjects: Mapping[str, Subject], folder: Path) -> Iterator[tuple[str, Seen]]:
     """Runs the controls, each followed by the faults of its scenario; yields what was seen of each, by its name.
 
-    What the runs write is in `folder`.
+    `subjects` has what is broken, by the scenario. What the runs write is in `folder`.
     """
     ends: dict[str, Future[Seen]] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for scenario in dict.fromkeys(each.scenario for each in chosen.values()):
             # Submitted first, it has begun when a fault waits for its end.
+            subject = subjects[scenario]
             control = pool.submit(verdict_on, scenario, {}, subject.given(), Surroundings(), folder)
             for name in [name for name, each in chosen.items() if each.scenario == scenario]:
                 ends[name] = pool.submit(_seen_of, name, control, subject, folder)

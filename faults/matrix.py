@@ -11,8 +11,8 @@ _HEAD = """# Faults, and the verdicts by which they are known
 `make faults` runs every scenario of this table as it is, which must pass, then with each fault, which must be caught and named:
 by its own words (a regular expression that matches no other row's failure of that party and stage), with the right party at
 fault, and by how far the node had come. `make faults FAULTS="NAME..."` runs some; among the options of `python -m faults` are
-`-k WORD`, `--shard K/N`, `--resume`, `--short` (the few that CI runs), `--page FILE` (for the row that breaks kiOS's page), and
-the files of a kiOS of generation B, for the rows of `in_memory.py`.
+`-k WORD`, `--shard K/N`, `--resume`, `--short` (the few that CI runs), and `--page FILE` (for the row that breaks kiOS's page).
+The rows of `in_memory.py` run on the reference image's variant `b`, where no other image is named.
 
 The seconds are from the fault to the verdict, or from the start of a node that has it from its start. A row with nothing
 there has yet to be run in this form. What must not be noticed has no verdict: its scenario passes. This page is written by
