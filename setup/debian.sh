@@ -8,9 +8,9 @@ set -eu -o pipefail
 GO_NEEDED=1.24.1
 QEMU_NEEDED=10
 
-# python: the virtual environment. test: what the unit tests run. image: what builds the reference image. run: what boots it.
-# go: what builds a Go program. browser: what looks at the report. test and run need QEMU_PACKAGES too, image and go need Go: these
-# have to have a certain version.
+# python: for the virtual environment. test: for the unit tests. image: to build the reference image. run: to boot it. go: to build a
+# Go program. browser: to open the report. test and run also need QEMU_PACKAGES, and image and go need Go; of these two, a minimum
+# version is needed.
 PYTHON=(python3 python3-venv)
 TEST=("${PYTHON[@]}" busybox cpio e2fsprogs fdisk lz4 mtools ovmf util-linux)
 IMAGE=(
@@ -35,7 +35,7 @@ fail() {
     exit 1
 }
 
-# What is asked for.
+# The groups asked for.
 
 packages=()
 needs_qemu=no
@@ -66,7 +66,7 @@ if [ "$(release ID)" != debian ] || { [ "$suite" != bookworm ] && [ "$suite" != 
         "then run make with SETUP=true: $(printf '%s\n' "${packages[@]}" | sort -u | tr '\n' ' ')"
 fi
 
-# Root, by whatever way there is. Without one, the commands are collected for an administrator.
+# Root, in whatever way is possible. If there is none, the commands are collected for an administrator.
 
 for_administrator=()
 root_by=
@@ -110,21 +110,21 @@ update() {
 
 INSTALL=(install -y --no-install-recommends)
 
-# What apt and dpkg know.
+# Questions to apt and dpkg.
 
 # Prints the installed version of each named package: "NAME VERSION".
 installed() {
     dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' "$@" 2>/dev/null | sed -n 's/^installed //p' || true
 }
 
-# Prints the site a suite comes from by the machine's own sources; nothing if there is none or apt has no lists yet.
+# Prints the site from which the machine's own sources take a suite; nothing if there is none or apt has no lists yet.
 # shellcheck disable=SC2016  # apt fills the fields in, not the shell
 site_of() {
     apt-get indextargets --format '$(CODENAME) $(LABEL) $(SITE)' 'Created-By: Packages' |
         sed -n "s/^$1 Debian\( Backports\)\? //p" | sed -n 1p
 }
 
-# The site of Debian's main archive, which has all its suites.
+# Sets DEBIAN_SITE to the site of Debian's main archive, which has all suites.
 debian_site() {
     local site
     site=$(site_of "$suite")
@@ -136,7 +136,7 @@ debian_site() {
     DEBIAN_SITE=$site
 }
 
-# QEMU on Debian 12: from backports, through lists of its own unless the machine has backports anyway.
+# Installs QEMU on Debian 12 from backports, through lists of its own unless the machine's sources have backports.
 install_backports() {
     local options=(-o DPkg::Lock::Timeout=300 -t bookworm-backports)
     if [ -z "$(site_of bookworm-backports)" ]; then
@@ -180,7 +180,7 @@ install_go() {
     local making options
     mkdir -p "$CACHE"
     making=$(mktemp -d "$CACHE/.go-1.24.XXXXXX")
-    # shellcheck disable=SC2064  # the folder of now
+    # shellcheck disable=SC2064  # expanded now: the variable is local
     trap "rm -rf '$making'" EXIT
     if [ "$suite" = trixie ]; then
         write_go_command "$making/go" /usr/lib/go-1.24
@@ -209,7 +209,7 @@ install_go() {
     rm -rf "$making"
 }
 
-# The work: find what is missing, install it.
+# Find what is missing, and install it.
 
 if [ $needs_go = yes ] && { go_is_new_enough go || go_is_new_enough "$CACHED_GO/bin/go"; }; then needs_go=no; fi
 if [ $needs_go = yes ]; then
@@ -233,7 +233,7 @@ old_qemu=()
 if [ $needs_qemu = yes ]; then
     for package in "${QEMU_PACKAGES[@]}"; do
         version=$(printf '%s\n' "$here" | sed -n "s/^$package //p")
-        # Debian's epoch of QEMU is 1.
+        # The epoch of Debian's QEMU packages is 1.
         dpkg --compare-versions "${version:-0}" ge "1:$QEMU_NEEDED" || old_qemu+=("$package")
     done
     if [ "$suite" = trixie ]; then
@@ -252,10 +252,10 @@ if [ ${#old_qemu[@]} -gt 0 ]; then
     say "to install from Debian's backports, for QEMU $QEMU_NEEDED: ${old_qemu[*]}"
     install_backports "${old_qemu[@]}"
 fi
-if [ $needs_lists = yes ]; then debian_site; fi # The image is made of packages that apt has to know.
+if [ $needs_lists = yes ]; then debian_site; fi # The image is made from packages that apt has to know.
 if [ ${#for_administrator[@]} -gt 0 ]; then
     commands=$(printf '%s && ' "${for_administrator[@]}")
-    fail "this needs root, which sudo does not give here. Have an administrator run this, then start again: ${commands% && }"
+    fail "this needs root, which sudo does not grant here. Have an administrator run this, then try again: ${commands% && }"
 fi
 if [ $needs_go = yes ]; then install_go; fi
 say "$*: all there"

@@ -1,7 +1,7 @@
 """Makes harness/manifests/pod-fields.json: every field that a v1 Pod may have, read from Kubernetes' own Go types.
 
-`python -m setup.pod_fields`, in the checkout, after images/kubelet/go.mod names another Kubernetes. Needs Go and its module
-proxy; harness/manifests/fields.py says how the table is read.
+Run `python -m setup.pod_fields` in the checkout after images/kubelet/go.mod names another version of Kubernetes. Needs Go and
+its module proxy; harness/manifests/fields.py says how the table is read.
 """
 
 import json
@@ -21,7 +21,7 @@ _SOURCES = {
     "k8s.io/apimachinery": ("pkg/apis/meta/v1/types.go",),
 }
 
-# What Go's types become; every other type must be one of the sources'.
+# The kinds that Go's types become; every other type must be in the sources.
 _SCALARS = {
     "string": "string",
     "bool": "bool",
@@ -32,13 +32,13 @@ _SCALARS = {
     "Time": "time",
     "resource.Quantity": "quantity",
     "intstr.IntOrString": "int-or-string",
-    # The kubelet makes a pod's status itself, and nothing reads who manages which field of a file.
+    # The kubelet makes a pod's status itself, and nothing reads a file's managed fields.
     "PodStatus": "any",
     "FieldsV1": "any",
 }
-# Marked as an enumeration in the sources, but a prefix is among its words.
+# Marked as an enumeration in the sources, but one of its words is a prefix.
 _OPEN = {"StorageMedium"}
-# The types call it optional, for the sake of templates; the kubelet wants it in a pod.
+# Optional in the types, for the sake of templates, but required by the kubelet in a pod.
 _DEMANDED = {("Container", "image")}
 
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -62,14 +62,14 @@ class _Types:
         self.words = {name: "|".join(sorted(values)) for name, values in words.items()}
 
     def fields(self, struct: str) -> Iterator[tuple[str, str]]:
-        """Yields name and kind of a struct's fields, those of embedded structs among them."""
+        """Yields name and kind of a struct's fields, including those of embedded structs."""
         for spelled, name, options in _FIELD.findall(self.structs[struct]):
             if ",inline" in options:
                 yield from self.fields(spelled.removeprefix("metav1."))
             else:
                 kind = self.kind(spelled)
                 always_written = "omitempty" not in options and not spelled.startswith("*")
-                # Only words: a number may be left out and be 0, and a header's value may be empty.
+                # Only texts: a number that is left out is 0, and a header's value may be empty.
                 demanded = always_written and name != "value" and (kind in ("string", "int-or-string") or "|" in kind)
                 yield name, kind + "!" * (demanded or (struct, name) in _DEMANDED)
 
@@ -91,7 +91,7 @@ class _Types:
 
 
 def table(version: str, text: str) -> dict[str, object]:
-    """Returns the table of all types that a Pod holds; raises KeyError for a type that the sources do not have."""
+    """Returns the table of all types that a Pod contains; raises KeyError for a type that the sources do not have."""
     types = _Types(text)
     made: dict[str, dict[str, str]] = {}
     waiting = ["Pod"]
@@ -104,7 +104,7 @@ def table(version: str, text: str) -> dict[str, object]:
 
 
 def made() -> str:
-    """The table, as it is to be in its file; raises BuildError where there is no Go, or no source."""
+    """Returns the table as the text of its file; raises BuildError if Go or a source is missing."""
     compiler = go.find()
     version = go.required(_GO_MOD, "k8s.io/api")
     text = "".join(_source(compiler, module, path) for module, paths in _SOURCES.items() for path in paths)

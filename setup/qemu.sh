@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Brings a QEMU that can save and restore a node's machine, and its firmware, into the cache folder: setup/qemu.sh
+# Unpacks into the cache folder a QEMU that can save and restore a node's machine, and its firmware: setup/qemu.sh
 #
-# An NVMe disk can be migrated from QEMU 11.1 on, which neither Debian 12 nor 13 has. So the packages of Debian unstable
-# are unpacked there, not installed, and run by the C library that they bring. Without them everything works, but slower:
-# whatever fails here ends with one line and status 0.
+# QEMU can migrate an NVMe disk since 11.1, which neither Debian 12 nor 13 has. So the packages of Debian unstable are
+# unpacked, not installed, and run with the C library that they bring. Without them everything works, but slower; so any
+# failure here ends with one line and status 0.
 set -eu -o pipefail
 umask 022
 
@@ -12,7 +12,7 @@ PROGRAMS=(qemu-system-x86_64 qemu-img qemu-io)
 
 HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kios-e2e
-TARGET=$CACHE/qemu # A link to qemu-VERSION; both together are how a newer one is asked for: remove them.
+TARGET=$CACHE/qemu # A link to qemu-VERSION. To get a newer one, remove it.
 LOG=$CACHE/apt/qemu.log
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 LIBRARIES=usr/lib/x86_64-linux-gnu
@@ -27,13 +27,13 @@ if works "$TARGET"; then exit 0; fi
 making=
 why="see $LOG"
 
-# However this ends, nothing half made stays. A failure is no failure of the set-up; a signal is.
+# Nothing half made stays, however this ends. Only a signal makes the set-up fail.
 finish() {
     local status=$?
     [ -z "$making" ] || rm -rf "$making" || true
     [ $status != 0 ] || return 0
     [ $status -lt 128 ] || exit $status
-    say "QEMU of Debian unstable cannot be brought ($why): the system's QEMU is used, and nodes are booted cold"
+    say "QEMU from Debian unstable cannot be unpacked ($why): the system's QEMU is used, and nodes are booted cold"
     exit 0
 }
 trap finish EXIT
@@ -46,11 +46,11 @@ give_up() {
     exit 1
 }
 
-[ "$(uname -m)" = x86_64 ] || give_up "it is for x86_64 only"
-command -v apt-get >/dev/null && [ -e $KEYRING ] || give_up "this is no Debian"
+[ "$(uname -m)" = x86_64 ] || give_up "it is only for x86_64"
+command -v apt-get >/dev/null && [ -e $KEYRING ] || give_up "this is not Debian"
 if ! { mkdir -p "$CACHE/apt" && : >"$LOG"; } 2>/dev/null; then give_up "$CACHE cannot be written to"; fi
 
-# One at a time: the second one finds what the first one brought.
+# One at a time: the second one finds what the first one unpacked.
 exec 9>"$CACHE/apt/qemu.lock"
 flock 9
 if works "$TARGET"; then exit 0; fi
@@ -58,13 +58,13 @@ rm -rf "$CACHE"/.qemu.* # Left by one that was killed.
 making=$(mktemp -d "$CACHE/.qemu.XXXXXX" 2>>"$LOG")
 mkdir -p "$making"/{lists,archives}/partial "$making"/{unpacked,qemu/bin,qemu/root,qemu/share/qemu/firmware} 2>>"$LOG"
 
-# Runs a program with its output in the log, without the lock.
+# Runs a program with its output in the log; it does not inherit the lock.
 logged() {
     printf '$ %s\n' "$*" >>"$LOG"
     "$@" >>"$LOG" 2>&1 9>&-
 }
 
-# apt with a state of its own, in which nothing is installed: so everything that is needed is new.
+# apt with a state of its own in which nothing is installed, so that it fetches every dependency.
 apt=(
     apt-get -q -y
     -o "Dir::State::lists=$making/lists" -o Dir::State::status=/dev/null -o "Dir::Cache::archives=$making/archives"
@@ -76,7 +76,7 @@ unstable=(
     -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null -o APT::Default-Release=
 )
 
-# Prints the site of Debian's archive by the machine's own sources; nothing while apt has no lists.
+# Prints the site of Debian's archive in the machine's own sources; nothing if apt has no lists.
 # shellcheck disable=SC2016  # apt fills the fields in, not the shell
 debian_site() {
     "$@" indextargets --format '$(LABEL) $(SITE)' 'Created-By: Packages' 2>>"$LOG" |
@@ -88,7 +88,7 @@ if [ -z "$site" ]; then
     logged "${apt[@]}" update || true
     site=$(debian_site "${apt[@]}")
 fi
-[ -n "$site" ] || give_up "apt has no source of Debian"
+[ -n "$site" ] || give_up "apt has no source for Debian"
 
 say "unpacking QEMU from Debian unstable's packages into $TARGET"
 echo "deb [arch=amd64 signed-by=$KEYRING target=Packages] $site unstable main" >"$making/sources.list"
@@ -99,7 +99,7 @@ for package in "$making"/archives/*.deb; do
     rm "$package"
 done
 
-# Of all that only what a node's machine uses is taken: a third.
+# Only what a node's machine uses is kept: a third of it.
 cd "$making/unpacked"
 used=(
     "$LOADER" "${PROGRAMS[@]/#/usr/bin/}" "$LIBRARIES/qemu" usr/share/OVMF/OVMF_{CODE,VARS}_4M.fd
@@ -127,7 +127,7 @@ END
     chmod 755 "bin/$program"
 done
 
-# The firmware's descriptors (QEMU's docs/interop/firmware.json), of those images that are there.
+# The descriptors (QEMU's docs/interop/firmware.json) of the firmware images that were unpacked.
 place=$(printf '%s' "$TARGET/root" | sed 's/[\\&|]/\\&/g')
 for descriptor in "$making"/unpacked/usr/share/qemu/firmware/*.json; do
     grep -q '"x86_64"' "$descriptor" || continue
@@ -143,7 +143,7 @@ why="see $LOG"
 version=$(bin/qemu-system-x86_64 --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
 cd "$CACHE"
 ln -s "qemu-$version" "$making/link"
-rm -rf "$CACHE"/qemu-[0-9]* "$CACHE/qemu" # None of them works, or this one would not be made.
+rm -rf "$CACHE"/qemu-[0-9]* "$CACHE/qemu" # None of these works, or this point would not be reached.
 mv -T "$making/qemu" "$CACHE/qemu-$version"
 mv -T "$making/link" "$TARGET"
-say "QEMU $version of Debian unstable: $(du -sh "$CACHE/qemu-$version" | cut -f1). For a newer one, remove $TARGET and run this again"
+say "QEMU $version from Debian unstable: $(du -sh "$CACHE/qemu-$version" | cut -f1). For a newer one, remove $TARGET and run this again"
