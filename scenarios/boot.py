@@ -12,7 +12,7 @@ from harness.verdict.timeline import BOOT
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 PROGRAMS = {"conmon", "crio", "crun", "kubelet", "pinns"}
-# Names of busybox: what init and the containers need of it, and no shell.
+# Names of busybox: those that init and the containers need; none is a shell.
 NAMES = {"modprobe", "mount", "nsenter", "umount"}
 
 
@@ -21,7 +21,7 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
     """UEFI starts the EFI binary and the node comes up; if not, a user's machine stays in its firmware."""
     node = new_node(image, [NODE_POD])
     if not node.order.load_options:
-        pytest.skip("a boot loader of the image's own starts the kernel, with words of its own")
+        pytest.skip("the image's own boot loader starts the kernel, with its own arguments")
     node.start()
     node.wait(rf"BdsDxe: starting .* from HD\({image.esp.number},GPT,{str(image.esp.guid).upper()},.*/EFI\\Boot\\Bootx64\.efi")
     node.wait_until_ready()
@@ -37,22 +37,22 @@ def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode,
 
 @pytest.mark.cold
 def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
-    """The image boots without the harness's boot entry and shows errors on the screen; if not, it boots for nobody else."""
+    """The image boots without the harness's boot entry and shows errors on the screen; if not, it boots only in tests."""
     node = new_node(image, [NODE_POD], kernel_arguments=[])
     node.start()
     node.wait_until_ready()
     assert "earlyprintk" not in node.succeed("cat /proc/cmdline")
-    # `quiet` leaves errors only on the screen (kiOS contract).
+    # With `quiet`, only errors reach the screen (kiOS contract).
     node.succeed("echo '<3>an error that a user has to see' > /dev/kmsg")
     node.until(lambda: "an error that a user has to see" in node.boot.screen(), "the error on the screen")
 
 
 def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:
-    """Only init, CRI-O and the kubelet run on the host; anything more is a service that users have to trust unasked."""
+    """Only init, CRI-O and the kubelet run on the host; anything more is a service that users must trust unasked."""
     node = ready_node(image, [NODE_POD])
     listed = node.succeed("for p in /proc/[0-9]*; do echo $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline); done")
-    # What runs in a container has a cgroup of its own; kernel threads, and what ended meanwhile, have no command line.
-    # Init calls itself kiOS, or keeps the name by which the kernel starts it; conmon is a container's shadow.
+    # Processes in containers have cgroups of their own; kernel threads and processes that just ended have no command line.
+    # Init calls itself kiOS, or keeps the name by which the kernel starts it; each container has a conmon on the host.
     processes = [words for line in listed.splitlines() if len(words := line.split()) > 1]
     on_host = {words[1] for words in processes if words[0] == "0::/"} - {"/bin/conmon"}
     assert on_host & {"kiOS", "/init"}, f"init is called otherwise: {on_host}"
@@ -60,7 +60,7 @@ def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) 
 
 
 def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
-    """/bin holds what kiOS has and nothing else; a shell or a tool more is one that users have to keep safe."""
+    """/bin holds what kiOS has and nothing else; every further shell or tool is one more that users have to secure."""
     node = ready_node(image, [NODE_POD])
     found = set(node.succeed("ls /host/bin").split())
     assert found <= PROGRAMS | NAMES, f"there is also {', '.join(sorted(found - PROGRAMS - NAMES))}"

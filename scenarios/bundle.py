@@ -23,12 +23,12 @@ LIMIT = 1 << 30
 
 @pytest.fixture
 def folder(run_folder: Path) -> Path:
-    """For bundles, which are large: it goes with the run."""
+    """A folder for bundles, which are large: it is removed with the run."""
     return Path(tempfile.mkdtemp(dir=run_folder))
 
 
 def test_failed_node_goes_on_where_it_failed(ready_node: NewNode, image: Disk, host: Host, folder: Path) -> None:
-    """A failed node has all that it had, memory and processes too; if not, what failed at night is gone in the morning."""
+    """A failed node resumes with its memory and processes; if not, what failed at night is gone in the morning."""
     if not host.qemu.can_freeze:
         pytest.skip("this QEMU cannot freeze a node")
     node = ready_node(image, [])
@@ -45,7 +45,7 @@ def test_failed_node_goes_on_where_it_failed(ready_node: NewNode, image: Disk, h
 
 @pytest.mark.generation("a", cannot="what a failed node wrote is left on its disk: nothing of the node is on it")
 def test_failed_node_of_another_qemu_boots_its_disk(ready_node: NewNode, image: Disk, host: Host, folder: Path) -> None:
-    """Where its memory cannot be brought back, a failed node boots its disk as it was left; if not, nothing of it is left."""
+    """A failed node whose memory cannot be resumed boots its disk as it was left; if not, nothing of the node remains."""
     node = ready_node(image, [])
     node.succeed("echo this was written > /host/etc/written; sync")
     failed = of_another_qemu(bundled(node, host, folder), folder)
@@ -57,14 +57,14 @@ def test_failed_node_of_another_qemu_boots_its_disk(ready_node: NewNode, image: 
 
 
 def bundled(node: Node, host: Host, folder: Path) -> Path:
-    """A bundle of a node, as the plugin makes it of one that failed."""
+    """Makes a bundle of a node, as the plugin does of one that failed."""
     scratch = Path(tempfile.mkdtemp(dir=folder))
     bundle.make(node, Failure("scenarios/bundle.py", "as it should"), host, folder / bundle.NAME, scratch, LIMIT, print)
     return folder / bundle.NAME
 
 
 def of_another_qemu(failed: Path, folder: Path) -> Path:
-    """The same bundle as another QEMU would have left it."""
+    """The same bundle, as another QEMU would have left it."""
     told = dict(parcel.unpack(failed, folder / "unpacked"))
     told["surroundings"]["qemu"] = "1.0"
     names = [file.relative_to(folder / "unpacked") for file in (folder / "unpacked").rglob("*") if file.is_file()]
@@ -73,6 +73,6 @@ def of_another_qemu(failed: Path, folder: Path) -> Path:
 
 
 def entered(failed: Path, script: str, host: Host) -> subprocess.CompletedProcess[str]:
-    """What a script at a failed node says."""
+    """Runs a script at the prompt of a failed node, and returns what it printed."""
     words = [sys.executable, "-m", "harness", "enter", str(failed), "--qemu", str(host.qemu.path)]
     return subprocess.run(words, input=script, capture_output=True, text=True, timeout=900, check=False)

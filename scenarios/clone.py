@@ -1,4 +1,4 @@
-"""A clone is a whole node: what scenarios get in place of a boot behaves as if it had been booted for them."""
+"""A clone is a complete node: what scenarios get instead of a boot behaves as if it had been booted for them."""
 
 import contextlib
 import socket
@@ -17,11 +17,11 @@ NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 
 
 def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
-    """A clone's clock, pods and network are today's; if not, scenarios judge a node as it once was."""
+    """A clone's clock, pods and network are current; if not, scenarios judge a node as it once was."""
     node = ready_node(image, [NODE_POD])
     before, clock, after = time.time(), int(node.succeed("clock")) / 1e9, time.time()
     assert before - 0.5 < clock < after + 0.5, f"the node's clock is off by {clock - (before + after) / 2:.1f} s"
-    # The kubelet may still call the harness's own container a waiting one.
+    # The kubelet may still call the harness's own container waiting.
     node.until(lambda: {"node/crio", "node/kubelet", "kios-e2e/console"} <= running_on(node), "the kubelet lists what runs")
     assert "inet 10.0.2.15/24" in node.succeed("ip -4 address show eth0")
     node.succeed("(echo from the node | nc -l -p 7000) > /dev/null 2>&1 &")
@@ -32,7 +32,7 @@ def test_ready_node_is_live_and_true(ready_node: NewNode, image: Disk) -> None:
 def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image: Disk) -> None:
     """A clone asks the resolver of its lease; if not, it only looks as if it were on the network.
 
-    What the resolver answers is the host's affair: QEMU hands the question to that one's.
+    The answer depends on the host: QEMU passes the question on to the host's own resolver.
     """
     node = ready_node(image, [NODE_POD])
     lease = node.lease()
@@ -48,7 +48,7 @@ def test_ready_node_reaches_the_resolver_of_its_lease(ready_node: NewNode, image
 
 @pytest.mark.skipif(not confine.supported(), reason="this host's kernel cannot deny connections (landlock, Linux 6.7)")
 def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Disk) -> None:
-    """A node gets no connection to its tester's host: else an image under test would have the run of what listens there."""
+    """A node cannot connect to the host that tests it; if it can, an image under test reaches all that listens there."""
     node = ready_node(image, [NODE_POD])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
@@ -60,7 +60,7 @@ def test_ready_node_reaches_nothing_of_its_hosts(ready_node: NewNode, image: Dis
 
 
 def test_ready_node_is_nobody_elses(ready_node: NewNode, image: Disk) -> None:
-    """What one scenario does on its clone is not seen by another; if it is, verdicts depend on the order of tests."""
+    """What one scenario does on its clone is not seen on another; if it is, verdicts depend on the order of tests."""
     one, other = (ready_node(image, [NODE_POD]) for _ in range(2))
     for place in ("/var/log/mine", "/run/mine"):
         one.write(place, b"mine")
@@ -81,12 +81,12 @@ def test_ready_node_can_be_powered_off_and_booted(ready_node: NewNode, image: Di
 
 
 def running_on(node: Node) -> set[str]:
-    """The containers that run, as `pod/container`, by the kubelet's word."""
+    """The containers that the kubelet says are running, as `pod/container`."""
     return {f"{each.pod}/{each.container}" for each in node.boot.kubelet.states() if each.state == "running"}
 
 
 def said_on(port: int) -> bytes:
-    """What is said first behind a port of 127.0.0.1; nothing while nobody listens there, though QEMU takes the connection."""
+    """The first bytes from a port of 127.0.0.1; none while nothing listens in the node, though QEMU accepts the connection."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         return connection.recv(100)
     return b""

@@ -15,7 +15,7 @@ from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 WITHIN = 60
-# What a session has to outlive. Each word that ends it is typed with a quote inside: an echo of it is no answer.
+# What a session has to survive. Its end is typed with quotes inside, so that the echo is not taken for the output.
 FLOOD = "for i in $(seq 1 500); do echo \"<4>flood $i\" > /proc/self/fd/3; done 3> /dev/kmsg; echo flood''ed"
 BINARY = "head -c 20000 /dev/urandom; echo; echo binary''-done"
 LONG_LINE = "head -c 100000 /dev/zero | tr '\\0' x; echo; echo long''-done"
@@ -24,7 +24,7 @@ WINDOW = "stty rows 50 cols 132; stty size; echo window''-done"
 
 @pytest.mark.cold
 def test_login_commands_and_a_hard_life(new_node: NewNode, image: Disk) -> None:
-    """A login on the serial port outlives floods and binary output; if not, a user loses it when it is needed most."""
+    """A login on the serial port survives floods and binary output; if not, a user loses it when it is needed most."""
     node = new_node(image, [MANIFESTS / "node.yaml", MANIFESTS / "agetty.yaml"])
     node.start()
     node.wait_until_ready()
@@ -39,7 +39,7 @@ def test_login_commands_and_a_hard_life(new_node: NewNode, image: Disk) -> None:
 
 @contextmanager
 def logged_in(node: Node, user: str, password: str) -> Iterator[Attachment]:
-    """A session on the serial port; a wrong password comes first, and must be refused."""
+    """A session on the serial port; a wrong password is tried first, and must be refused."""
     with node.boot.console.attach() as terminal:
         for tried, then in (("wrong", "incorrect"), (password, r"[#$] ")):
             # A line end first: kernel messages may have pushed the prompt off the line.

@@ -29,7 +29,7 @@ def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> Non
 
 
 def test_settings_outlive_dhcpcd_and_the_hostname(ready_node: NewNode, image: Disk) -> None:
-    """Address and route outlive dhcpcd and a new hostname; if not, the network goes with the client, which ends at once."""
+    """Address and route outlive dhcpcd and a new hostname; if not, the network is lost as soon as the client ends."""
     node = ready_node(image, [NODE_POD])
     lease = node.lease()
     assert node.run(DHCPCD).status == 1, "dhcpcd still runs"
@@ -77,9 +77,9 @@ def test_a_client_that_stays_renews_its_lease(ready_node: NewNode, image: Disk) 
 
 
 def test_a_lease_that_is_refused_is_given_up_for_another(ready_node: NewNode, image: Disk) -> None:
-    """A client whose address is taken from it takes another; if not, two machines use the one address.
+    """A client that is refused its address takes another; if not, two machines use the same one.
 
-    dhcpcd hears the refusal at T2 only: until then it listens to what comes to its own address, and a NAK goes to all.
+    dhcpcd hears the refusal only at T2: until then it listens to its own address alone, and a NAK is broadcast.
     """
     node = ready_node(image, [])
     with node.wire.dhcp(SHORT_LEASE) as server:
@@ -92,7 +92,7 @@ def test_a_lease_that_is_refused_is_given_up_for_another(ready_node: NewNode, im
 
 
 def test_a_lease_without_a_router_has_no_default_route(ready_node: NewNode, image: Disk) -> None:
-    """A node on a network without a router comes up, with no way out; if not, such networks have no nodes."""
+    """A node on a network without a router comes up without a default route; if not, no node runs on such a network."""
     node = ready_node(image, [])
     with node.wire.dhcp(Grant(routers=())):
         node.add(NODE_POD)
@@ -103,7 +103,7 @@ def test_a_lease_without_a_router_has_no_default_route(ready_node: NewNode, imag
 
 
 def test_the_mask_is_the_leases(ready_node: NewNode, image: Disk) -> None:
-    """Mask and routes are what the server says, in whichever place of the message; if not, neighbours cannot be reached."""
+    """Mask and routes are the server's, wherever the message has them; if not, neighbours cannot be reached."""
     node = ready_node(image, [])
     with node.wire.dhcp(Grant(mask="255.255.0.0", routes=[("10.9.0.0/16", "10.0.2.9"), ("0.0.0.0/0", "10.0.2.2")]), overloaded):
         node.add(NODE_POD)
@@ -114,7 +114,7 @@ def test_the_mask_is_the_leases(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_a_server_may_come_minutes_late(ready_node: NewNode, image: Disk) -> None:
-    """A client asks on, ever more seldom, until a server is there; if not, nodes stay away that start before their network."""
+    """A client keeps asking, less and less often, until a server answers; if not, a node that starts too early never joins."""
     node = ready_node(image, [])
     with node.wire.dhcp() as server:
         server.silence()
@@ -143,7 +143,7 @@ def test_a_second_server_changes_nothing(ready_node: NewNode, image: Disk) -> No
 
 
 def test_an_address_in_use_is_declined(ready_node: NewNode, image: Disk) -> None:
-    """A node does not take an address that another host has; if it does, both are cut off at times."""
+    """A node does not take an address that another host has; if it does, both are cut off now and then."""
     node = ready_node(image, [])
     with node.wire.dhcp() as server, node.wire.occupy("10.0.2.15"):
         node.add(NODE_POD)
@@ -154,18 +154,18 @@ def test_an_address_in_use_is_declined(ready_node: NewNode, image: Disk) -> None
 
 
 def recorded_lease(node: Node) -> Lease:
-    """The lease as dhcpcd keeps it, for the day on which it is renewed."""
+    """The lease in dhcpcd's own record, from which it renews."""
     [record] = node.succeed("ls /host/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/runtime/db/eth0.lease").split()
     return dhcp.record_lease(node.read(record.removeprefix("/host")))
 
 
 def discovers(node: Node) -> int:
-    """How often the node has asked who gives addresses."""
+    """How many DISCOVERs the node has sent."""
     return [message.kind for message in dhcp.messages(node.boot.capture)].count(Kind.DISCOVER)
 
 
 def assert_waits_for_a_lease(node: Node) -> None:
-    """The init container is at work, eth0 has no address, and what comes behind it in the manifest has not begun."""
+    """dhcpcd runs, eth0 has no address, and no container after dhcpcd's in the manifest has started."""
     assert node.run(DHCPCD).status == 0, "dhcpcd does not run"
     assert "inet " not in node.succeed("ip -4 address show eth0")
     begun = set(node.succeed("ls /host/var/log/pods/kube-system_node_*/").split())
@@ -175,16 +175,16 @@ def assert_waits_for_a_lease(node: Node) -> None:
 def assert_eth0_has(node: Node, lease: Lease) -> None:
     """The running kernel's address, mask and default route are the lease's."""
     assert f"inet {lease.address} " in address_of(node)
-    # A client that stays sets the route a moment behind the address.
+    # A client that stays sets the route a moment after the address.
     way_out = f"via {lease.routers[0]} dev eth0"
     node.until(lambda: way_out in node.succeed("ip route show default"), f"the default route is {way_out}", within=10)
 
 
 def renewals(server: DhcpServer) -> list[Message]:
-    """What a client asks for that has an address and wants to keep it (RFC 2131, table 4)."""
+    """The REQUESTs of a client that has an address and wants to keep it (RFC 2131, table 4)."""
     return [message for message in server.heard if message.kind is Kind.REQUEST and int(message.ciaddr)]
 
 
 def address_of(node: Node) -> str:
-    """What the kernel says of eth0's IPv4 address, once there is an eth0."""
+    """What the kernel says of eth0's IPv4 address; nothing while there is no eth0."""
     return node.succeed("ip -4 address show eth0 2> /dev/null || true")

@@ -1,4 +1,4 @@
-"""The page on writing scenarios is true: its examples, run as they are written (docs/writing-scenarios.md)."""
+"""The page on writing scenarios is true: its examples run as they are written (docs/writing-scenarios.md)."""
 
 import os
 import re
@@ -15,14 +15,14 @@ from harness.lab.maker import NewNode
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PAGE = Path(__file__).parent.parent / "docs/writing-scenarios.md"
-# The generation that an example is for, if it is for one alone, and its code.
+# The generation that an example is for, if it is not for all, and its code.
 ON_A_NODE = re.compile(r"^```python (?:node|machine)(?: (\w+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_examples_hold_one_after_the_other(
     ready_node: NewNode, brought: Brought | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each example of a question, a wait or a change holds on a node; if not, an author's first try fails by our words."""
+    """Each example of a question, a wait or a change works on a node; if not, an author who follows the page fails at once."""
     shutil.copy(MANIFESTS / "farewell.yaml", tmp_path / "my pod.yaml")
     monkeypatch.chdir(tmp_path)
     node = ready_node(pods=[MANIFESTS / "node.yaml"])
@@ -32,7 +32,7 @@ def test_examples_hold_one_after_the_other(
 
 
 def test_scenarios_of_the_page_pass(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """The page's whole scenarios pass from an author's own folder; if not, what they copy from it fails."""
+    """The page's complete scenarios pass in an author's own folder; if not, copies of them fail."""
     shutil.copy(MANIFESTS / "node.yaml", tmp_path)
     [scenarios] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "test_mine.py").write_text(scenarios)

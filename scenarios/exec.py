@@ -11,7 +11,7 @@ HERE = ("farewell", "farewell")
 
 
 def test_commands_run_in_their_container(ready_node: NewNode) -> None:
-    """A command runs in the container it names and nowhere else; if not, `kubectl exec` shows a user another place."""
+    """A command runs in the container that is named and nowhere else; if not, `kubectl exec` shows a user the wrong one."""
     node = ready_node(pods=PODS)
     done = node.exec(*HERE, "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.status, sorted(done.text.split())) == (7, ["err", "out"])

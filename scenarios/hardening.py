@@ -10,16 +10,16 @@ from harness.storage.disk import Disk
 from harness.verdict.timeline import container_done
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
-# In place of a one-shot task's program, and with all else of it: what it may do.
+# Runs instead of a one-shot task's program, in the same container, and reports what it may do.
 PROBE = "grep CapEff /proc/self/status; touch /probe && echo writable; head -c 1 /dev/nvme0n1 > /dev/null && echo disk; true"
 # capabilities(7), linux/capability.h
 BITS = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_MODULE": 16}
 
 
 def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, image: Disk) -> None:
-    """Each one-shot task has the rights that its manifest grants; with fewer it fails, with more it holds the whole node."""
+    """Each one-shot task has the rights that its manifest grants; with fewer it fails, with more it controls the whole node."""
     node = ready_node(image, [])
-    # Where its driver is a module, nothing else here loads it.
+    # If the disk's driver is a module, nothing else here loads it.
     node.succeed("test -b /host/dev/nvme0n1 || chroot /host /bin/modprobe nvme")
     node.until(lambda: node.run("test -b /host/dev/nvme0n1").status == 0, "the disk is there to be kept from tasks")
     pod = NODE_POD
@@ -38,7 +38,7 @@ def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, ima
 
 
 def test_log_containers_may_do_nothing(ready_node: NewNode, image: Disk) -> None:
-    """The log containers have no rights at all; with any, the smallest container of a node is a way into all of it."""
+    """The log containers have no rights at all; with any, the smallest container is a way into the whole node."""
     node = ready_node(image, [NODE_POD])
     node.until(lambda: len(log_readers(node)) == len(NODE_POD.containers), "each log container runs its program")
     for process in log_readers(node):
@@ -51,12 +51,12 @@ def test_log_containers_may_do_nothing(ready_node: NewNode, image: Disk) -> None
 
 
 def log_readers(node: Node) -> list[str]:
-    """The programs of the log containers, by the file that has their name (proc(5)): none while crun prepares them."""
+    """The /proc files that name the log containers' programs (proc(5)); none while crun prepares them."""
     return node.succeed("grep -lx tinycat /proc/[0-9]*/comm || true").split()
 
 
 def everything(node: Node) -> int:
-    """All that the kernel has to grant: what init may do."""
+    """All capabilities that the kernel has: those of init."""
     return capabilities_in(node.succeed("cat /proc/1/status"))
 
 

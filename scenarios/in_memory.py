@@ -1,4 +1,4 @@
-"""A node of generation B lives in memory: what of the page's promises that leaves, and what goes with a power-off.
+"""A node of generation B lives in memory: which of the page's promises it keeps, and what it loses with a power-off.
 
 The page has a data partition; kiOS since April 2025 mounts no disk of its own (docs/generations.md).
 """
@@ -32,7 +32,7 @@ def test_a_disk_is_there_once_its_driver_is_loaded(ready_node: NewNode, image: D
 
 @pytest.mark.parametrize("blocks", ["image", "image_4k"], ids=["512", "4096"])
 def test_a_disk_that_was_never_mounted_grows(new_node: NewNode, request: pytest.FixtureRequest, blocks: str) -> None:
-    """Partition and filesystem of a new disk fill it; if not, what pods keep on it has less room than was paid for."""
+    """Partition and filesystem of a new disk grow to fill it; if not, pods have less room than a user paid for."""
     image: Disk = request.getfixturevalue(blocks)
     node = new_node(image, [NODE_POD], disk_size=4 * image.size)
     node.start()
@@ -48,7 +48,7 @@ def test_a_disk_that_was_never_mounted_grows(new_node: NewNode, request: pytest.
 
 
 def test_power_cycle_forgets_everything(ready_node: NewNode, image: Disk) -> None:
-    """Nothing that is written on a node outlives its power-off; if something does, a user's next boot is not the one tested."""
+    """Nothing written on a node outlives its power-off; if something does, a user's next boot is not the one tested."""
     node = ready_node(image, [NODE_POD])
     places = ("/etc/kept", "/var/log/kept", "/var/lib/containers/storage/kept")
     node.succeed(" && ".join(f"echo kept > /host{place}" for place in places))
@@ -60,9 +60,9 @@ def test_power_cycle_forgets_everything(ready_node: NewNode, image: Disk) -> Non
 
 
 def test_pods_end_in_order_and_a_mounted_disk_grows_no_more(ready_node: NewNode, image: Disk) -> None:
-    """The power button gives a pod time to unmount its disk, and then resize2fs asks for e2fsck; if not, its data is torn.
+    """The power button gives a pod time to unmount its disk; if not, the pod's data is torn. Then resize2fs asks for e2fsck.
 
-    That a disk which was mounted once holds back the page's pod is kiOS's own: resize2fs ends with status 1 for ever.
+    That the page's pod fails on a disk that was mounted once is kiOS's own fault: resize2fs ends with status 1 for ever.
     """
     node = ready_node(image, [NODE_POD])
     node.add(MOUNT_POD)

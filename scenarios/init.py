@@ -1,6 +1,6 @@
 """What init takes from `/etc`, whom it listens to, and how it ends a node (kiOS documentation: Kubelet, System Socket).
 
-What kiOS is known to do wrong is marked: it fails in these words until a kiOS does it right, and then passes.
+Promises that kiOS is known to break are marked `xfail`, with the reason; on a kiOS that keeps them they pass.
 """
 
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ POWER_OFFS = 5
 
 
 def test_labels_reach_the_kubelet(ready_node: NewNode, image: Disk) -> None:
-    """Labels reach the kubelet as they are written, and none where none are; if not, it ends for garbage again and again."""
+    """The labels that are written reach the kubelet, and no others; if not, garbage ends it again and again."""
     node = ready_node(image, [NODE_POD])
     assert "--node-labels" not in node.succeed(ARGUMENTS)
     node.write(PurePosixPath("/etc/kubernetes/node-labels"), b"# where it stands\nexample.com/rack:   r1 # left\n")
@@ -49,11 +49,11 @@ def test_kubelet_finds_its_users(ready_node: NewNode, image: Disk) -> None:
     ],
 )
 def test_hostname_is_the_files(ready_node: NewNode, image: Disk, written: bytes) -> None:
-    """The name in `/etc/hostname` is the node's, with a newline behind it or not; if not, users are shown a name in pieces."""
+    """The node has the name in `/etc/hostname`, with or without a newline after it; if not, users see a broken name."""
     node = ready_node(image, [NODE_POD])
     node.write(PurePosixPath("/etc/hostname"), written)
     restart_kubelet(node)
-    # The container has a name of its own, from before.
+    # The container's own hostname is still the old one.
     name = node.succeed("nsenter -t 1 -u hostname").removesuffix("\n")
     assert name == "other", f"the node's name is {name!r} for {written!r} in /etc/hostname"
 
@@ -63,7 +63,7 @@ def test_hostname_is_the_files(ready_node: NewNode, image: Disk, written: bytes)
     reason="kiOS's init serves one client of /run/system.sock at a time, and the kubelet is always connected",
 )
 def test_a_second_client_of_the_system_socket_is_served(ready_node: NewNode, image: Disk) -> None:
-    """Init obeys who connects beside the kubelet; if not, no tool of a user's can power a node off or restart a daemon."""
+    """Init obeys clients other than the kubelet; if not, no tool of a user's can power a node off or restart a daemon."""
     node = ready_node(image, [NODE_POD])
     before = node.succeed("pidof kubelet").strip()
     node.succeed("kios-system 3")
@@ -77,7 +77,7 @@ def test_a_second_client_of_the_system_socket_is_served(ready_node: NewNode, ima
 @pytest.mark.generation("a", cannot="each power-off unmounts the data partition: none is mounted")
 def test_every_power_off_leaves_the_data_partition_clean(ready_node: NewNode, image: Disk) -> None:
     """Each power-off unmounts the data partition; if one does not, what was written last is lost now and then."""
-    # Side by side: a node spends most of its end waiting for what does not end by itself.
+    # In parallel: most of a power-off is spent waiting for what does not end by itself.
     nodes = [ready_node(image, [NODE_POD]) for _ in range(POWER_OFFS)]
     for node in nodes:
         node.boot.press_power_button()

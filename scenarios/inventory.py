@@ -13,7 +13,7 @@ LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFF
 
 
 def test_a_node_listens_on_the_kubelets_port_alone(ready_node: NewNode, figure: Callable[[str, float, str], None]) -> None:
-    """Nothing but the kubelet listens to the network; if more does, a stranger finds a door that no manifest names."""
+    """Only the kubelet listens on the network; if anything else does, a stranger finds a door that no manifest names."""
     node = ready_node(pods=[NODE_POD])
     sockets = [line.split() for line in node.succeed("cat /proc/net/tcp /proc/net/tcp6 2> /dev/null || true").splitlines()]
     listening = [words[1].split(":") for words in sockets if len(words) > 3 and words[3] == LISTENS]

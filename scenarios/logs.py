@@ -30,7 +30,7 @@ def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemo
 
 
 def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk) -> None:
-    """Lines from before the reader are mirrored too; if not, users never learn why a daemon had trouble while it started."""
+    """Lines from before the reader started are mirrored too; if not, users never learn why a daemon had trouble starting."""
     node = ready_node(image, [])
     write_marks(node, "crio")
     node.add(NODE_POD)
@@ -40,7 +40,7 @@ def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk
 
 
 def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image: Disk) -> None:
-    """The mirror goes on over a restart of the kubelet; if not, the reason for the restart is lost."""
+    """The mirror goes on after a restart of the kubelet; if not, the reason for the restart is lost."""
     node = ready_node(image, [NODE_POD])
     node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 1, "the kubelet's first words")
     node.succeed("kill $(pidof kubelet)")
@@ -60,7 +60,7 @@ def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
 
 
 def write_marks(node: Node, daemon: str) -> None:
-    """Writes numbered lines to where the daemon's own go: 12 KiB, which the kernel holds until they are read."""
+    """Writes numbered lines into the daemon's FIFO: 12 KiB, which the kernel buffers until they are read."""
     loop = f"for i in $(seq {LINES.start} {LINES.stop - 1}); do echo mark $i; done"
     node.succeed(f"{loop} > /host/var/run/{daemon}.log")
 

@@ -1,4 +1,4 @@
-"""The same image on other machines than the usual one: its drivers and its kernel fit them too (kiOS documentation)."""
+"""The same image on machines other than the default one: its drivers and its kernel fit them too (kiOS documentation)."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ NODE_POD = Path(__file__).parent / "manifests/node.yaml"
 
 @pytest.mark.machine(nic="e1000e")
 def test_intel_card_has_the_lease(ready_node: NewNode) -> None:
-    """A node with an Intel card gets its address over it; if not, half of all servers stay off the network."""
+    """A node with an Intel card gets its address through it; if not, half of all servers stay off the network."""
     node = ready_node(pods=[NODE_POD])
     assert node.succeed("readlink /sys/class/net/eth0/device/driver").strip().endswith("/e1000e")
     assert f"inet {node.lease().address} " in node.succeed("ip -4 address show eth0")

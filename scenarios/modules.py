@@ -12,7 +12,7 @@ from harness.storage.disk import Disk
 MANIFESTS = Path(__file__).parent / "manifests"
 NODE_POD = load(MANIFESTS / "node.yaml")
 FAREWELL_POD = load(MANIFESTS / "farewell.yaml")
-# Executed by the kernel, it shows itself; a shell that runs it in the kernel's place would say something.
+# Executed by the kernel, it prints itself; run by a shell instead, it prints that.
 SCRIPT = "printf '#!/bin/cat\\necho run by a shell\\n' > /tmp/script; chmod +x /tmp/script; execve /tmp/script"
 ENOEXEC = 8
 
@@ -36,7 +36,7 @@ def test_script_executes(ready_node: NewNode, image: Disk) -> None:
 
 @pytest.mark.generation("a", cannot="the data partition is unmounted in order: none is mounted")
 def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -> None:
-    """The power button ends pods and filesystem in order; if not, whoever presses it tears them down in the middle of work."""
+    """The power button ends pods and unmounts the disk in order; if not, pressing it cuts them off in the middle of work."""
     node = ready_node(image, [NODE_POD])
     node.add(FAREWELL_POD)
     node.wait_until_ready()
@@ -47,7 +47,7 @@ def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -
 
 
 def test_module_that_does_not_exist_is_named(ready_node: NewNode, image: Disk) -> None:
-    """A misspelt module fails the pod by its name; if not, a node without a network gives no reason for it."""
+    """A misspelt module fails the pod with its name; if not, a node without a network gives no reason for it."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("modprobe", ["-a", "tiny-power-buton", "virtio_pci", "virtio_net"]))
     with fails_with(r"container modprobe of pod node ended with status 1: .*tiny-power-buton"):

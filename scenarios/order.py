@@ -1,4 +1,4 @@
-"""Init containers run one after the other, as the manifest has them (kiOS documentation, Static Pods: One shot tasks)."""
+"""Init containers run one after another, in the manifest's order (kiOS documentation, Static Pods: One shot tasks)."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Dis
 
 
 def test_failure_holds_back_what_is_behind_it(ready_node: NewNode, image: Disk) -> None:
-    """A failed task holds back those behind it; if not, they run on what it left undone."""
+    """A failed task holds back those after it; if not, they build on what it left undone."""
     node = ready_node(image, [])
     node.add(NODE_POD.with_args("parted", ["-sf", "/dev/nvme0n1", "resizepart", "3", "100%"]))
     with fails_with("container parted of pod node ended with status 1"):

@@ -12,15 +12,15 @@ from harness.storage.disk import Disk
 from harness.verdict.timeline import Milestone
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
-# Nobody copies the kubelet's log: what it says is read where it stands.
+# Without a mirror, the kubelet's log is read in its place.
 UNMIRRORED = NODE_POD.without("kubelet")
 MAIN = {"name": "main", "image": "docker.io/emilyls/tinycat:v1-alpha2"}
-# Seconds in which a refusal is known.
+# Seconds within which a refusal is known.
 WITHIN = 5.0
 
 
 def pod(spec: dict[str, object], labels: dict[str, str] | None = None) -> StaticPod:
-    """A pod that nobody checked; its container's image is on every node."""
+    """A pod that was not checked; its container's image is on every node."""
     metadata = {"name": "odd", "labels": labels or {}}
     whole = {"hostNetwork": True, "containers": [MAIN], **spec}
     return StaticPod("odd.yaml", {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole})
@@ -40,12 +40,12 @@ REFUSED = {
 
 
 def runs(odd: StaticPod) -> Milestone:
-    """That its container runs, which a refusal ends the wait for."""
+    """The milestone that its container runs; a refusal ends the wait for it."""
     return milestones_of(odd)[-1]
 
 
 def test_refusal_is_known_without_a_network(ready_node: NewNode, image: Disk) -> None:
-    """A node off the network says why it refuses a manifest; if not, who mends its network cannot see what else is wrong."""
+    """A node off the network says why it refuses a manifest; if not, whoever mends its network sees nothing else wrong."""
     node = ready_node(image, [NODE_POD])
     node.wire.unplug()
     node.add(PORTS)
@@ -55,7 +55,7 @@ def test_refusal_is_known_without_a_network(ready_node: NewNode, image: Disk) ->
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_manifest_is_named_with_the_reason(ready_node: NewNode, image: Disk, name: str) -> None:
-    """A manifest that the kubelet refuses ends the wait with its reason; if not, a user waits for a pod that never comes."""
+    """A manifest that the kubelet refuses ends the wait with the reason; if not, a user waits for a pod that never runs."""
     beside, odd, words = REFUSED[name]
     node = ready_node(image, [beside])
     node.add(odd)

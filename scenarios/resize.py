@@ -1,6 +1,6 @@
 """The data partition and its filesystem grow to the whole disk (kiOS documentation, Static Pods: Resize Disk).
 
-The node pod is the page's own, completed so that it runs; what was done is read from the disk after an orderly power-off.
+The node pod is the page's own, completed so that it runs; the result is read from the disk after an orderly power-off.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from harness.storage.disk import Disk
 
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 TIB = 1 << 40
-# At most, in the filesystem of so small an image.
+# Its largest size in the filesystem of so small an image.
 JOURNAL = 16 << 20
-# Files that must come through the resize unharmed: small, empty, and larger than the journal.
+# Files that must survive the resize unharmed: empty, small, and large.
 KEEPSAKES = {
     PurePosixPath(f"/meta/etc/keepsakes/{size}"): random.Random(size).randbytes(size) for size in (0, 1, 4096, 5_000_000)
 }
@@ -28,7 +28,7 @@ KEEPSAKES = {
 @pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
 @pytest.mark.parametrize("times", [2, 4, 16])
 def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, times: int) -> None:
-    """Partition 2 and its filesystem fill a larger disk; if not, the node runs full on a disk that is nearly empty."""
+    """Partition 2 and its filesystem fill a larger disk; if not, the node runs out of space on a disk that is nearly empty."""
     node = new_node(image, [NODE_POD], disk_size=times * image.size, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -61,7 +61,7 @@ def test_second_boot_finds_nothing_to_do(ready_node: NewNode, image: Disk) -> No
 
 @pytest.mark.generation("a", cannot="the running filesystem fills 2 TiB: nothing of the node is on it")
 def test_sparse_disk_of_2_tib(new_node: NewNode, image: Disk) -> None:
-    """A disk of 2 TiB, past what a protective MBR counts, is filled too; if not, large volumes stay small."""
+    """A disk of 2 TiB, more than a protective MBR can count, is filled too; if not, large volumes stay small."""
     node = new_node(image, [NODE_POD], disk_size=2 * TIB, files=KEEPSAKES)
     node.start()
     node.wait_until_ready()
@@ -80,9 +80,9 @@ def test_disk_with_4096_byte_blocks(new_node: NewNode, image_4k: Disk) -> None:
 
 
 def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk) -> None:
-    """A pod without parted is told by the partition that stays small; if not, it passes for one that grows the disk."""
+    """A pod without parted is recognised by the partition that stays small; if not, it passes for one that grows the disk."""
     node = ready_node(image, [])
-    # On an image that fills its partition, resize2fs fails where nothing has grown.
+    # resize2fs fails if the partition has not grown and its filesystem fills it.
     node.add(NODE_POD.without("parted").without("resize2fs"))
     node.wait_until_ready()
     with fails_with("the kernel sees partition 2 end"):
@@ -94,7 +94,7 @@ def test_without_parted_the_partition_is_named(ready_node: NewNode, image: Disk)
 
 @pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
 def test_without_resize2fs_the_filesystem_is_named(ready_node: NewNode, image: Disk) -> None:
-    """A pod without resize2fs is told by the filesystem that stays small; if not, it passes for room that can be used."""
+    """A pod without resize2fs is recognised by the filesystem that stays small; if not, users are promised room they lack."""
     node = ready_node(image, [])
     node.add(NODE_POD.without("resize2fs"))
     node.wait_until_ready()
@@ -141,7 +141,7 @@ def assert_grown_to_the_whole_disk(disk: Disk, image: Disk) -> None:
 
 
 def assert_kernel_sees_a_full_disk(node: Node) -> None:
-    """From inside: the running kernel's sizes of the disk, of p2 and of the mounted filesystem."""
+    """From inside: the sizes of the disk, p2 and the mounted filesystem, as the running kernel knows them."""
     block = "/sys/class/block"
     sectors = node.succeed(f"cat {block}/nvme0n1/size {block}/nvme0n1p2/start {block}/nvme0n1p2/size")
     disk, start, size = (512 * int(word) for word in sectors.split())
@@ -150,7 +150,7 @@ def assert_kernel_sees_a_full_disk(node: Node) -> None:
         f"the kernel sees partition 2 end {disk - (start + size)} bytes before the disk's end"
     )
     blocks, block_size = map(int, node.succeed("stat -f -c '%b %S' /host/var/log").split())
-    # What ext4 takes for itself is not counted: the journal, and the inode tables of at most 1/16.
+    # statfs does not count ext4's own blocks: the journal, and inode tables of at most 1/16.
     assert blocks * block_size + JOURNAL > 0.93 * size, (
         f"the kernel sees {blocks * block_size} bytes of filesystem in {size} of partition"
     )

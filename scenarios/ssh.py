@@ -22,7 +22,7 @@ def test_commands_and_their_status(ready_node: NewNode, image: Disk) -> None:
 
 
 def test_files_up_and_down(ready_node: NewNode, image: Disk, tmp_path: Path) -> None:
-    """Files travel whole both ways over SSH; if not, no log leaves a node and no mend reaches it."""
+    """Files travel whole both ways over SSH; if not, no log leaves a node and no fix reaches it."""
     with ready_node(image, PODS).boot.ssh() as client, client.open_sftp() as files:
         (tmp_path / "up").write_bytes(CONTENT)
         files.put(tmp_path / "up", "/tmp/file")

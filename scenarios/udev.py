@@ -10,7 +10,7 @@ from harness.storage.disk import Disk
 
 MANIFESTS = Path(__file__).parent / "manifests"
 NODE_POD, UDEV_POD = MANIFESTS / "node.yaml", MANIFESTS / "udev.yaml"
-# A card whose driver is on the node and that nothing else loads.
+# A card whose driver is on the node, and is loaded by udev alone.
 DRIVER, MAC = "igb", "52:54:00:75:64:76"
 
 pytestmark = pytest.mark.needs_module(DRIVER)
@@ -33,7 +33,7 @@ def test_without_udev_it_has_none(ready_node: NewNode, image: Disk) -> None:
     node.wire.insert_card(DRIVER, MAC)
     card = "/sys/bus/pci/devices/0000:01:00.0"
     node.until(lambda: node.run(f"grep 0x8086 {card}/vendor").status == 0, "the card is seen")
-    # By the node's own clock: a host that is too busy takes nothing from it.
+    # By the node's own clock, so that a busy host does not shorten it.
     node.succeed("sleep 5")
     assert node.run(f"ls {card}/driver").status != 0, "the card has a driver that udev did not load"
 
