@@ -1,4 +1,4 @@
-"""The serial ports: the console with its lines and a person at it, and the harness's agent on the second one.
+"""The serial ports: the console with its lines and its user, and the harness's agent on the second port.
 
 Imports: verdict.
 """

@@ -1,6 +1,6 @@
 """The harness's agent on a node, behind the second serial port: commands, files, and how containers end.
 
-The console is left to whom it belongs. Several commands may run at once, from several threads.
+So the console stays free for its users. Several commands may run at once, from several threads.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from harness.verdict.outcome import Outcome, delay, error
 
 PORT = "ttyS1"
 _LOOK_SECONDS = 0.2
-# Why the port ended is known a moment later.
+# The reason for the port's end becomes known a moment later.
 _REASON_SECONDS = 2.0
 _JOBS = 65535
 _STATUS = struct.Struct("<i")
-# What a command or a file may bring; this host's memory is not the node's.
+# At most this much output or content: a node must not fill this host's memory.
 _MOST_BYTES = 64 << 20
 _LOG_BYTES = 4 << 20
 
-Abort = Callable[[], str | None]
+Abort = Callable[[], None]
 
 
 @dataclass
@@ -49,10 +49,10 @@ class _Job:
 class Agent:
     """The harness's end; owns the socket from now on.
 
-    That it answers, and how containers ended, is published to `feed`; each command with its status is a line of `log`.
-    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `lost` says for
-    how many seconds the host has kept QEMU from running so far: a wait lasts as much longer (see `Judge`), and after one of
-    which most was lost nobody can tell. `where` says in words where a node is that did not answer in time.
+    That the agent answers, and how containers ended, is published to `feed`; each command with its status is a line of `log`.
+    `abort` is called at least every 0.2 s of a wait, and ends it by raising. `lost` says for how many seconds the host has kept
+    QEMU from running so far: a wait is extended by them (see `Judge`), and one that lost most of its time is a HarnessError.
+    `where` says what a node that did not answer in time was doing.
     """
 
     def __init__(
@@ -75,18 +75,18 @@ class Agent:
 
     @property
     def answers(self) -> bool:
-        """Whether it has answered."""
+        """Whether the agent has answered."""
         return self._answers
 
     def call(self) -> None:
-        """Calls an agent that runs already, as on a clone; one that starts greets by itself."""
+        """Calls an agent that is already running, as on a clone; one that is starting greets by itself."""
         self._link.call()
 
     def run(self, command: str, timeout: float) -> Result:
         """Runs `command` with a `sh` of its own, stdin empty, and returns its status and output.
 
-        Raises NodeFailure if it does not end within `timeout` seconds (it is killed then), if it writes more than 64 MiB, or
-        on `abort`; HarnessError if the port ends or the agent is started anew meanwhile.
+        Raises NodeFailure if it does not end within `timeout` seconds (it is then killed) or writes more than 64 MiB;
+        HarnessError if the port ends or the agent is restarted meanwhile.
         """
         began, clock = time.monotonic(), Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.RUN, command)
@@ -103,7 +103,7 @@ class Agent:
         return Result(job.status or 0, bytes(job.output))
 
     def read(self, path: str, timeout: float) -> bytes:
-        """Returns a file's content; `path` is the console container's. Raises NodeFailure with the node's reason, as `run`."""
+        """Returns a file's content; `path` is the console container's. Raises as `run`, and NodeFailure if the node refuses."""
         clock = Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.READ, path)
         try:
@@ -115,7 +115,7 @@ class Agent:
         return bytes(job.output)
 
     def write(self, path: str, content: bytes, timeout: float) -> None:
-        """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
+        """Writes a file and the folders above it; the file appears only when it is whole. Raises as `read`."""
         clock = Clock.of(timeout, self._lost)
         number, job = self._begin(Kind.WRITE, path)
         try:
@@ -144,18 +144,16 @@ class Agent:
         return number, job
 
     def _give_the_reason(self) -> None:
-        """Raises why the port ended, as soon as that is known; returns if nobody comes to know it."""
+        """Raises why the port ended, as soon as that is known; returns if it does not become known."""
         while self._over is not None and time.monotonic() - self._over <= _REASON_SECONDS:
-            if reason := self._abort():
-                raise NodeFailure(reason)
+            self._abort()
             time.sleep(_LOOK_SECONDS)
 
     def _wait(self, job: _Job, clock: Clock, late: str, what: str) -> None:
         over: Outcome | None = None
         with self._changed:
             while not job.is_over and over is None:
-                if reason := self._abort():
-                    raise NodeFailure(reason)
+                self._abort()
                 if self._over is not None and time.monotonic() - self._over > _REASON_SECONDS:
                     raise HarnessError(f"the agent's port ended while {what} was awaited")
                 if (over := clock.over()) is None:
@@ -210,7 +208,7 @@ class Agent:
             "bytes": len(job.output),
             "seconds": round(time.monotonic() - began, 3),
         }
-        # A full disk ends no command; whoever watches the disks tells of it.
+        # A full disk ends no command; the disk watch reports it.
         with contextlib.suppress(OSError), self._changed, self._log.open("a") as log:
             if log.tell() < _LOG_BYTES:
                 log.write(json.dumps(line) + "\n")

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 else:
     _TextSpawn = SpawnBase
 
-# What one may want to read more from than a line begins with this: a flood is searched for it at little cost.
+# Lines with this are offered to `reads`: looking for it costs little, even in a flood.
 _SIGNATURE = "kios-e2e"
-# What is kept of a console that writes without end: in its log, and for a pexpect object that is not read.
+# Limits for a console that writes without end: of its log, and of what an attachment that is not read holds.
 _LOG_BYTES = 64 << 20
 _UNREAD_BYTES = 32 << 20
 _LOG_ENDS = b"\r\nkios-e2e: this log ends here; the console went on\r\n"
@@ -44,9 +44,9 @@ Reader = Callable[[ConsoleLine], Happening | None]
 class Console:
     """The harness's end of the stream socket that is the guest's serial port; owns the socket from now on.
 
-    What arrives is appended to `log` as it is and published to `feed` as `ConsoleLine`s: without escape sequences and
+    What arrives is appended to `log` unchanged and published to `feed` as `ConsoleLine`s: without escape sequences and
     carriage returns, decoded as UTF-8 with replacement, in pieces of 65536 characters if longer. What `reads` makes of a
-    line is published behind it.
+    line is published after it.
     """
 
     def __init__(self, sock: socket.socket, feed: Feed, log: Path, reads: Reader = lambda _: None) -> None:
@@ -62,16 +62,8 @@ class Console:
         self._pump = threading.Thread(target=self._run, name="console", daemon=True)
         self._pump.start()
 
-    def pending(self) -> str:
-        """Returns the last line as far as it has come, such as a prompt; it is not in the feed until its end comes."""
-        return _plain(self._partial)
-
-    def ended(self) -> bool:
-        """Says whether the guest's side hung up, after which nothing more arrives."""
-        return self._ended
-
     def send(self, data: bytes) -> None:
-        """Types `data`; HarnessError if the console ended or the guest does not take it within 10 seconds."""
+        """Types `data`; raises HarnessError if the console has ended or the guest does not take it within 10 seconds."""
         deadline = time.monotonic() + _SEND_SECONDS
         with self._sending:
             while data:
@@ -86,7 +78,7 @@ class Console:
                     raise HarnessError(f"the console ended, nothing can be sent to it: {error}") from error
 
     def attach(self) -> "Attachment":
-        """Returns an object for pexpect's `expect` that sees what arrives from now on and takes it from nobody."""
+        """Returns an object for pexpect's `expect`. It sees what arrives from now on, and so does everybody else."""
         attachment = Attachment(self)
         with self._attaching:
             self._attachments.append(attachment)
@@ -95,7 +87,7 @@ class Console:
         return attachment
 
     def detach(self, attachment: "Attachment") -> None:
-        """Lends nothing more to `attachment`; its `close` calls this."""
+        """Passes nothing more to `attachment`; its `close` calls this."""
         with self._attaching:
             if attachment in self._attachments:
                 self._attachments.remove(attachment)
@@ -114,7 +106,7 @@ class Console:
             with self._log.open("ab", buffering=0) as log:
                 left = _LOG_BYTES - log.tell()
                 while chunk := self._receive():
-                    # A full disk ends no console; whoever watches the disks tells of it.
+                    # A full disk ends no console; the disk watch reports it.
                     with contextlib.suppress(OSError):
                         if left > 0:
                             log.write(chunk if len(chunk) < left else chunk[:left] + _LOG_ENDS)
@@ -122,7 +114,7 @@ class Console:
                     self._lend(chunk)
                     self._publish_lines(chunk)
         finally:
-            # Also when the log cannot be written: whoever waits for the console must hear that nothing will come.
+            # Even if the log cannot be written: whoever waits for the console must learn that nothing more will come.
             if self._partial:
                 self._publish_lines(b"\n")
             self._ended = True
@@ -158,13 +150,13 @@ class Console:
 
 
 class Attachment(_TextSpawn):
-    """A console as pexpect knows its children: UTF-8 text, without a delay before what it sends.
+    """A console as one of pexpect's children: UTF-8 text, sent without a delay.
 
-    `expect` raises pexpect.EOF once the console ended. Matches may be up to 65536 characters long.
+    `expect` raises pexpect.EOF once the console has ended. Matches may be up to 65536 characters long.
     """
 
     def __init__(self, console: Console) -> None:
-        # pexpect searches only the last `searchwindowsize` characters, so a read must leave room for what came before.
+        # pexpect searches only the last `searchwindowsize` characters, so a read must leave room for earlier ones.
         super().__init__(maxread=_READ_BYTES, searchwindowsize=2 * _READ_BYTES, encoding="utf-8")
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
         self.delaybeforesend = None
@@ -176,7 +168,7 @@ class Attachment(_TextSpawn):
         self._waiting, self._lost, self._counting = 0, False, threading.Lock()
 
     def put(self, chunk: bytes) -> None:
-        """Adds what arrived; the empty chunk is the end. For the console's reader."""
+        """Adds what arrived; an empty chunk is the end. For the console's reader."""
         with self._counting:
             self._waiting += len(chunk)
             self._lost = self._lost or self._waiting > _UNREAD_BYTES
@@ -184,9 +176,9 @@ class Attachment(_TextSpawn):
             self._arrived.put(chunk)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
-        """Returns up to `size` bytes' worth of text; pexpect.TIMEOUT after `timeout` seconds (-1: the default's).
+        """Returns up to `size` bytes' worth of text; raises pexpect.TIMEOUT after `timeout` seconds (-1: the default).
 
-        HarnessError where so much was left unread that some of it was let go.
+        Raises HarnessError if so much was left unread that some of it was dropped.
         """
         if self.flag_eof:
             raise pexpect.EOF("the console ended")
@@ -207,17 +199,17 @@ class Attachment(_TextSpawn):
         return self._text.decode(data)
 
     def send(self, text: str) -> int:
-        """Types `text`; returns how many bytes that were."""
+        """Types `text`; returns the number of bytes."""
         data = text.encode()
         self._console.send(data)
         return len(data)
 
     def sendline(self, text: str = "") -> int:
-        """Types `text` and a line end; returns how many bytes that were."""
+        """Types `text` and a line end; returns the number of bytes."""
         return self.send(text + self.linesep)
 
     def close(self) -> None:
-        """Stops listening; the console goes on. Leaving a `with` block calls it."""
+        """Stops listening; the console goes on. Leaving a `with` block calls this."""
         self._console.detach(self)
         self.closed = True
 

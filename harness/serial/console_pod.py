@@ -1,6 +1,6 @@
-"""What the harness's console pod tells on the first serial port where there is no second: images' console.c.
+"""What the harness's console pod writes to the first serial port if there is no second one: images' console.c.
 
-Its lines carry the run's token: whoever else writes to that port does not speak in its name.
+Its lines carry the run's token, so that nobody else who writes to that port can speak in its name.
 """
 
 import re
@@ -12,12 +12,12 @@ PORT = "ttyS0"
 
 
 def greeting(token: str) -> str:
-    """What it says as it starts."""
+    """The line that the console pod writes when it starts."""
     return f"kios-e2e {token}: the console is open"
 
 
 def reader(token: str) -> Callable[[ConsoleLine], Happening | None]:
-    """Returns what a line of the console pod's tells, as a function of the line: None for the line of anybody else."""
+    """Returns a function that reads a line of the console pod's; it returns None for anybody else's line."""
     end = re.compile(
         rf"^kios-e2e {re.escape(token)}: container (?P<container>\S+) of pod (?P<namespace>[^/\s]+)/(?P<pod>\S+) "
         r"ended with status (?P<status>\d+): ?(?P<words>.*)$"

@@ -1,8 +1,8 @@
-"""The link to the harness's agent on a node: frames on the second serial port, each side's in their order and none lost.
+"""The link to the harness's agent on a node: frames on the second serial port, in order and without loss in both directions.
 
-A frame, little-endian: two bytes of magic, the payload's length, the frame's number (0: out of the sequence), the last number
-of the other side's that came in its turn, the request that it belongs to, its kind; the payload; and a CRC-32 over token,
-session, header and payload. Whatever else is written to the port is passed over. The guest's side is images' link.c.
+A frame, little-endian: two bytes of magic, the payload's length, the frame's number (0: outside the sequence), the other side's
+last number that came in sequence, the request that the frame belongs to, its kind; the payload; and a CRC-32 over token,
+session, header and payload. Anything else on the port is skipped. The guest's side is images' link.c.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _CHECKSUM = struct.Struct("<I")
 _NUMBERS = 65535
 _WINDOW = 8
 _READ_BYTES = 65536
-# Acknowledged at once is every so manieth frame, and any when nothing else has come for a while.
+# Every fourth frame is acknowledged at once, any other when nothing more has come for a while.
 _HEARD_FRAMES = 4
 _HEARD_SECONDS = 0.05
 _AGAIN_SECONDS = 3.0
@@ -52,7 +52,7 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that came whole, or is to be sent."""
+    """A frame that arrived whole, or is to be sent."""
 
     kind: int
     number: int
@@ -63,34 +63,34 @@ class Frame:
 
 @dataclass(frozen=True)
 class Keys:
-    """What a frame's checksum begins with: the run's token for greetings, and the session besides for all others."""
+    """What a frame's checksum covers first: the run's token, and in all frames but greetings the session too."""
 
     token: bytes
     session: bytes
 
     def of(self, kind: int) -> int:
-        """The checksum's beginning."""
+        """The checksum's initial value."""
         begin = zlib.crc32(self.token)
         return begin if kind == Kind.HELLO else zlib.crc32(self.session, begin)
 
 
 def encode(frame: Frame, keys: Keys) -> bytes:
-    """A frame as it goes over the port."""
+    """A frame as the bytes on the port."""
     header = _HEADER.pack(_MAGIC, len(frame.payload), frame.number, frame.heard, frame.job, frame.kind)
     return header + frame.payload + _CHECKSUM.pack(zlib.crc32(header + frame.payload, keys.of(frame.kind)))
 
 
 class Decoder:
-    """Finds frames in what arrives; holds back less than one frame of it."""
+    """Finds frames in what arrives; keeps less than one frame of it for later."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._held = b""
 
     def take(self, data: bytes) -> list[Frame]:
-        """Returns the frames that are whole by now.
+        """Returns the frames that are complete by now.
 
-        What looks like a frame's beginning is none once a whole frame has begun behind it.
+        What looks like the beginning of a frame is discarded once a whole frame is found after it.
         """
         data = self._held + data
         frames: list[Frame] = []
@@ -110,7 +110,7 @@ class Decoder:
         return frames
 
     def _read(self, data: bytes, at: int) -> Frame | bool:
-        """The frame there; else whether one may have begun."""
+        """The frame at this place; else whether one may have begun there."""
         if not data.startswith(_MAGIC[: len(data) - at], at):
             return False
         if len(data) - at < _HEADER.size:
@@ -127,8 +127,8 @@ class Decoder:
 class Link:
     """The harness's end; owns the socket from now on.
 
-    `greeted` is called when the agent has taken this session, and again if it was started anew; `heard` with each frame
-    that came in its turn; `ended` once nothing more will come. All three from the link's own thread.
+    `greeted` is called when the agent has accepted this session, and again after it was restarted; `heard` with each frame
+    in sequence; `ended` once nothing more will come. All three are called from the link's own thread.
     """
 
     def __init__(
@@ -154,13 +154,13 @@ class Link:
         self._thread.start()
 
     def call(self) -> None:
-        """Greets an agent that is there already, once a second until it answers: one that starts greets by itself."""
+        """Greets an agent that is already there, once a second until it answers; one that is starting greets by itself."""
         with self._changing:
             self._calling_since = 0.0
         self._poke()
 
     def send(self, kind: Kind, job: int, content: bytes = b"") -> None:
-        """Sends content in full frames and one that is not full, and maybe empty, behind them; HarnessError if it cannot."""
+        """Sends content as full frames and a last one that is not full, perhaps empty; raises HarnessError if it cannot."""
         with self._changing:
             if self._closing or not self._is_open:
                 raise HarnessError("the harness's agent on the node is not there")
@@ -222,7 +222,7 @@ class Link:
         return bool(data)
 
     def _meet(self, session: bytes) -> None:
-        """An agent greets as it starts, without a session, and answers a greeting with the session that it has taken."""
+        """An agent that starts greets without a session; it answers a greeting with the session that it has accepted."""
         if session == self._keys.session:
             with self._changing:
                 self._calling_since = None

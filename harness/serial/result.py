@@ -1,4 +1,4 @@
-"""What a command on the node came to."""
+"""The result of a command on the node."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ _BRIEF_CHARACTERS = 100
 
 @dataclass(frozen=True)
 class Result:
-    """A command's exit status (0 to 255), and its stdout and stderr, merged in the order written."""
+    """A command's exit status (0 to 255), and its stdout and stderr, merged in the order in which they were written."""
 
     status: int
     output: bytes
@@ -19,5 +19,5 @@ class Result:
 
 
 def brief(command: str) -> str:
-    """A command as an error's text has it: quoted, and no longer than one line."""
+    """A command for an error message: quoted, and shortened to one line."""
     return repr(command if len(command) <= _BRIEF_CHARACTERS else f"{command[:_BRIEF_CHARACTERS]}...")

@@ -1,12 +1,12 @@
-"""Commands for a POSIX shell that listens on the console, with results that survive everything else on that line.
+"""Commands for a POSIX shell on the console, with results that survive everything else on that line.
 
 The line also carries the shell's echo, wrapped at its idea of the terminal's width, and the kernel's messages, which
-may cut into any other line. So the guest keeps a command's output in a file and shows it in a frame, as base64 with its
-checksum and twice the exit status; a frame that arrives damaged is shown again, the command is never run again.
+may cut into any other line. So the guest keeps a command's output in a file and shows it in a frame: as base64, with its
+checksum and the exit status twice. A frame that arrives damaged is shown again; the command is never run again.
 Markers are typed with quotes inside (`'@''1f'`), so that an echo never looks like an answer.
 
-A shell that edits lines sets its terminal anew for each, which costs an emulated node 20 ms. So it is told
-to read lines by itself and taught two functions; `leave` gives it back to whoever else wants to type there.
+A shell that edits lines resets its terminal for each of them, which takes an emulated node 20 ms. So it is told
+to read plain lines in a loop, and taught two functions; `leave` gives it back to other users of the console.
 """
 
 import base64
@@ -28,31 +28,31 @@ from harness.verdict.judge import Clock
 from harness.verdict.outcome import Outcome, delay, error
 
 # busybox ash takes at most 1023 characters a line while it edits lines (CONFIG_FEATURE_EDITING_MAX_LEN=1024);
-# 300 of them are for what stands around a command.
+# 300 of them are for what surrounds a command.
 _COMMAND_CHARACTERS = 700
 _CHUNK_CHARACTERS = 700
-# What line editing takes as text; a tab would complete, other control characters edit.
+# What line editing takes as text: a tab would complete a word, other control characters would edit.
 _TYPEABLE = re.compile(r"[ -~]*")
 _TRIES = 4
 _POLL_SECONDS = 0.2
 _READ_BYTES = 65536
-# A frame is shown in one go: one that stops in the middle for so long has lost its end marker.
+# A frame is shown in one go: one that pauses for so long has lost its end marker.
 _TORN_SECONDS = 3.0
-# What is typed before there is a shell may be lost, and what is not costs time when it is read.
+# Probes that are typed before there is a shell may be lost; those that are not take time when it reads them.
 _PROBE_SECONDS = 5.0
 
 _KERNEL_LINE = re.compile(r"\[ *\d+\.\d+\][^\n]*\n")
 _OPEN_BRACKET = re.compile(r"\[[^\n]*\Z")
 _BASE64_LINE = re.compile(r"[A-Za-z0-9+/]+=*")
-# The longest end marker, with room to spare: how far back a marker may have begun that is complete only now.
+# The longest end marker, with room to spare: one that is complete only now began no further back.
 _MARKER_CHARACTERS = 256
 
-Abort = Callable[[], str | None]
+Abort = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What arrived between two markers, and what the second says of it."""
+    """What arrived between two markers, and what the second one says about it."""
 
     lines: str
     status: str
@@ -60,18 +60,18 @@ class _Frame:
     md5: str
 
 
-class _Untaught(Exception):  # noqa: N818 - a shell in another's place, which is nothing unusual
-    """The shell does not know what it was taught: it is not the one that was."""
+class _Untaught(Exception):  # noqa: N818 - not an error: shells come and go
+    """The shell does not know the functions: it has replaced the one that was taught them."""
 
 
 class Shell:
     """A shell on a console, used by one caller at a time.
 
-    `abort` is asked at least every 0.2 s of a wait; text from it ends the wait as the reason of a NodeFailure. `greeting` is
-    what the console says as the shell starts, if it does. `lost` says for how many seconds the host has kept QEMU from running
-    so far: a wait lasts as much longer, and one of which most was lost is a HarnessError.
-    The guest needs the applets sh, base64, sed and md5sum, and a `folder` with a short path that can be written to; what the
-    last command wrote stays there, and an empty file of each before it.
+    `abort` is called at least every 0.2 s of a wait, and ends it by raising. `greeting` is what the console says when the shell
+    starts, if anything. `lost` says for how many seconds the host has kept QEMU from running so far: a wait is extended by
+    them, and one that lost most of its time is a HarnessError.
+    The guest needs the applets sh, base64, sed and md5sum, and a writable `folder` with a short path. The output of the last
+    command stays there, and an empty file for each command before it.
     """
 
     def __init__(
@@ -91,15 +91,10 @@ class Shell:
         self._files = f"{folder}/shell-{self._token}"
         self._ready = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether it answered, and nothing has happened since after which it might not."""
-        return self._ready
-
     def wait_ready(self, timeout: float) -> None:
-        """Types a probe, now, at the greeting and every 5 s, until the shell answers one; then has it listen.
+        """Types a probe, now, at the greeting and every 5 s, until the shell answers one; then teaches it.
 
-        Raises NodeFailure after `timeout` seconds or on `abort`, HarnessError if the console ends.
+        Raises NodeFailure after `timeout` seconds, HarnessError if the console ends.
         """
         clock = Clock.of(timeout, self._lost)
         answered = f"(?P<answer>@{self._token}p\\d+;)"
@@ -107,7 +102,7 @@ class Shell:
         with self._console.attach() as attachment:
             answer = _Answer(attachment, self._abort)
             while True:
-                # The leading line end completes whatever was typed before; to a shell it is an empty command.
+                # The leading line end completes what was typed before; by itself it is an empty command.
                 self._type(f"\necho '@''{self._token}p{next(self._numbers)};'")
                 found = answer.wait(re.compile(heard.encode()), clock, Clock.of(_PROBE_SECONDS, self._lost))
                 if found and found["answer"]:
@@ -118,12 +113,12 @@ class Shell:
                     raise _late(over, f"no shell answered on the console within {timeout:.0f} s", answer.last_words())
         for line in self._lessons():
             self._type(line)
-        # A machine that is frozen before it has read what was typed never reads it.
+        # If the machine were frozen before it has read what was typed, it would never read it.
         self._ask(":", "", clock)
         self._ready = True
 
     def leave(self) -> None:
-        """Has the shell prompt again and edit lines, for others who type on its console, until the next command here."""
+        """Lets the shell prompt and edit lines again, for others who type on its console, until the next command here."""
         if self._ready:
             self._type("break 99")
             self._ready = False
@@ -131,9 +126,9 @@ class Shell:
     def run(self, command: str, timeout: float) -> Result:
         """Runs `command` with a `sh` of its own, stdin empty, and returns its status and output.
 
-        Nothing of its state (working directory, variables) stays for the next. Raises NodeFailure if it does not end
-        within `timeout` seconds (it is interrupted then) or on `abort`; HarnessError if the console ends or the result
-        arrives damaged four times.
+        None of its state (working directory, variables) is kept for the next command. Raises NodeFailure if it does not end
+        within `timeout` seconds (it is then interrupted); HarnessError if the console ends or the result arrives damaged
+        four times.
         """
         clock = Clock.of(timeout, self._lost)
         if not self._ready:
@@ -158,16 +153,16 @@ class Shell:
         raise HarnessError(f"the result of {what} arrived damaged {_TRIES} times: see the console's log")
 
     def read(self, path: str, timeout: float) -> bytes:
-        """Returns a file's content; `path` is the shell's. Raises NodeFailure with the node's reason, else as `run`."""
+        """Returns a file's content; `path` is the shell's. Raises as `run`, and NodeFailure if the node refuses."""
         done = self.run(f"cat {shlex.quote(path)}", timeout)
         if done.status:
             raise NodeFailure(done.text.strip())
         return done.output
 
     def write(self, path: str, content: bytes, timeout: float) -> None:
-        """Writes a file, with the folders above it, which is there only when it is whole; else as `read`."""
+        """Writes a file and the folders above it; the file appears only when it is whole. Raises as `read`."""
         folder, _, name = path.rpartition("/")
-        # A name with a dot before it is no manifest to the kubelet (its file source).
+        # The kubelet's file source ignores names that begin with a dot.
         there, making = shlex.quote(path), shlex.quote(f"{folder}/.{name}.making")
         encoded = base64.encodebytes(content).decode()
         make = f"mkdir -p {shlex.quote(folder)} && base64 -d > {making} <<'.' && mv {making} {there}\n{encoded}."
@@ -176,10 +171,10 @@ class Shell:
             raise NodeFailure(done.text.strip())
 
     def _lessons(self) -> list[str]:
-        """What a shell has to be taught, as lines: to listen, how a result is shown, and how a command is run and kept.
+        """What a shell is taught, as lines: to listen, to show a result, and to run a command and keep its output.
 
-        Each command has a file of its own: the last one's children may still write into theirs. That is emptied, not
-        removed, since this needs no program. Each line of a result is marked as one: others write to that line too.
+        Each command has a file of its own, because children of the last one may still write to theirs. The last file is
+        emptied, not removed, which needs no program. Each line of a result is marked, because others write to that line too.
         """
         token, files = self._token, self._files
         marked = f'base64 {files}.$2 | sed "s/^/@""{token}./"'
@@ -192,7 +187,7 @@ class Shell:
         ]
 
     def _result_of(self, request: str, shown_as: int, clock: Clock) -> Result | None:
-        """Types a request and returns what is shown for it; None if damaged or not there in time."""
+        """Types a request and returns the result that is shown; None if it is damaged or late."""
         mark = f"@{self._token}r{shown_as}"
         with self._console.attach() as attachment:
             self._type(f"{request} || echo '@''{self._token}?'")
@@ -202,7 +197,7 @@ class Shell:
         return _unpack(frame, self._token) if frame else None
 
     def _upload(self, command: str, clock: Clock) -> None:
-        """Writes `command` to a script in the guest, each chunk acknowledged, and verifies it by its checksum."""
+        """Writes `command` to a script in the guest, in acknowledged chunks, and verifies its checksum."""
         script = command.encode() + b"\n"
         encoded = base64.b64encode(script).decode()
         checksum = hashlib.md5(script).hexdigest()
@@ -238,17 +233,17 @@ class Shell:
 
 
 class _Answer:
-    """What arrives on a console while an answer is awaited, without the kernel's lines and carriage returns."""
+    """What arrives on a console during the wait for an answer, without the kernel's lines and carriage returns."""
 
     def __init__(self, attachment: Attachment, abort: Abort) -> None:
         self._attachment = attachment
         self._abort = abort
         self._held = ""
-        # Bytes, because an array of them grows in place; what is awaited is ASCII.
+        # Bytes, because a bytearray grows in place; answers are ASCII.
         self._heard = bytearray()
 
     def wait(self, pattern: re.Pattern[bytes], *clocks: Clock) -> re.Match[bytes] | None:
-        """Waits until `pattern` (matching at most 256 characters) is heard; None as soon as one of the clocks is over."""
+        """Waits until `pattern` (of at most 256 characters) is heard; returns None as soon as one of the clocks is over."""
         searched = 0
         while True:
             if found := pattern.search(self._heard, max(0, searched - _MARKER_CHARACTERS)):
@@ -259,9 +254,9 @@ class _Answer:
             self._listen()
 
     def wait_framed(self, begin: bytes, end: re.Pattern[bytes], clock: Clock, until_torn: Callable[[], Clock]) -> _Frame | None:
-        """Waits for a frame, whose `end` has groups for what it tells; None if it is torn, or not there in time.
+        """Waits for a frame; the groups of its `end` are what it says. Returns None if it is torn or late.
 
-        Raises _Untaught for an `end` without them.
+        Raises _Untaught if the `end` that is heard has no groups.
         """
         while True:
             heard = len(self._heard)
@@ -278,13 +273,12 @@ class _Answer:
                 return None
 
     def last_words(self) -> str:
-        """Returns what was heard last, for the end of an error's text."""
+        """Returns what was heard last, to end an error message."""
         heard = (self._heard[-500:].decode() + self._held).strip()
         return f"; heard last: {heard!r}" if heard else "; nothing was heard"
 
     def _listen(self) -> None:
-        if reason := self._abort():
-            raise NodeFailure(reason)
+        self._abort()
         try:
             chunk = self._attachment.read_nonblocking(_READ_BYTES, _POLL_SECONDS)
         except pexpect.TIMEOUT:
@@ -292,7 +286,7 @@ class _Answer:
         except pexpect.EOF:
             raise HarnessError(f"the console ended while the shell was awaited{self.last_words()}") from None
         text = _KERNEL_LINE.sub("", (self._held + chunk).replace("\r", ""))
-        # A bracket may begin a line of the kernel that is still on its way.
+        # A bracket may begin a kernel line whose rest is still to come.
         opened = _OPEN_BRACKET.search(text)
         heard, self._held = (text[: opened.start()], opened[0]) if opened else (text, "")
         if heard:
@@ -300,12 +294,12 @@ class _Answer:
 
 
 def _late(over: Outcome | None, words: str, behind: str = "") -> HarnessError | NodeFailure:
-    """The failure of a wait that is over, of the host's where that took most of it."""
+    """The failure of a wait that is over: the host's if it took most of the time."""
     return error(over, words + delay(over) + behind) if over else NodeFailure(words + behind)
 
 
 def _unpack(frame: _Frame, token: str) -> Result | None:
-    # Lines of other programs stand between those of the frame, not in them: a terminal is written to a call at a time.
+    # Other programs' lines come between those of the frame, not inside them: a terminal takes one write at a time.
     marked = (line.partition(f"@{token}.") for line in frame.lines.splitlines())
     encoded = "".join(line for before, mark, line in marked if mark and not before and _BASE64_LINE.fullmatch(line))
     try:

@@ -1,6 +1,6 @@
-"""A person at the node's serial console: what is typed goes there, what comes is shown, Ctrl-] leaves.
+"""A user at the node's serial console: what is typed goes there, what comes is shown, Ctrl-] leaves.
 
-A serial port does not carry the size of the window: who has another way to the node tells it.
+A serial port does not carry the size of the window, so `resize` has to tell the node in another way.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ def interact(
 ) -> None:
     """Connects a keyboard and a screen to the console until Ctrl-] is typed, keyboard or console end, or `over` says so.
 
-    `resize` is given the window's size, at first and whenever that changes, again and again until it returns that it was told.
+    `resize` is called with the window's size at first and after each change, until it returns that the node knows it.
     """
     told: os.terminal_size | None = None
-    # The guest's side hangs up before `over` can tell that QEMU has ended.
+    # The guest's side hangs up before `over` knows that QEMU has ended.
     with _raw(keyboard), console.attach() as attachment, contextlib.suppress(pexpect.EOF):
         console.send(b"\n")
         while not over():
@@ -69,7 +69,7 @@ def _size_of(seat: Seat) -> os.terminal_size | None:
 
 @contextlib.contextmanager
 def _raw(keyboard: Seat) -> Iterator[None]:
-    """Has each key come as it is typed; the terminal is as before afterwards."""
+    """Passes each key on as it is typed; restores the terminal afterwards."""
     if not keyboard.isatty():
         yield
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError, NodeFailure
-from harness.serial.agent import Agent
+from harness.serial.agent import Abort, Agent
 from harness.verdict.feed import ConsolePodOpen, ContainerState, Feed
 
 _HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def serving(
     towards: Line = clean,
     back: Line = clean,
     token: bytes = _TOKEN,
-    abort: str | None = None,
+    abort: Abort = lambda: None,
     lost: Callable[[], float] = lambda: 0.0,
     where: Callable[[], str] = str,
 ) -> Iterator[tuple[Agent, Feed, subprocess.Popen[bytes]]]:
@@ -89,7 +89,7 @@ def serving(
         ours, line_ours = socket.socketpair()
         line_theirs, theirs = socket.socketpair()
         feed = Feed()
-        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", lambda: abort, lost, where)))
+        agent = stack.enter_context(closing(Agent(ours, _TOKEN, feed, folder / "commands.jsonl", abort, lost, where)))
         with theirs:
             process = subprocess.Popen([str(program), token.decode()], stdin=theirs.fileno())
         stack.callback(process.wait)
@@ -243,8 +243,19 @@ def test_a_command_that_is_late_says_where_the_node_is(program: Path, tmp_path: 
         assert agent.run("true", 10).status == 0
 
 
+def raising_first_of(reasons: list[str]) -> Abort:
+    """An abort that raises as soon as there is a reason."""
+
+    def abort() -> None:
+        if reasons:
+            raise NodeFailure(reasons[0])
+
+    return abort
+
+
 def test_an_abort_is_the_reason(program: Path, tmp_path: Path) -> None:
-    with serving(program, tmp_path, abort="the node died") as (agent, _, _), pytest.raises(NodeFailure, match="the node died"):
+    died = raising_first_of(["the node died"])
+    with serving(program, tmp_path, abort=died) as (agent, _, _), pytest.raises(NodeFailure, match="the node died"):
         answering(agent).run("sleep 60", 30)
 
 
@@ -259,7 +270,7 @@ def test_a_port_that_ends_is_no_verdict_on_the_node(program: Path, tmp_path: Pat
 def test_why_a_port_ended_may_be_known_a_moment_later(program: Path, tmp_path: Path) -> None:
     reasons: list[str] = []
     with serving(program, tmp_path) as (agent, _, process):
-        answering(agent)._abort = lambda: next(iter(reasons), None)
+        answering(agent)._abort = raising_first_of(reasons)
         threading.Timer(0.2, process.kill).start()
         threading.Timer(0.8, reasons.append, ["the node was switched off"]).start()
         with pytest.raises(NodeFailure, match="switched off"):
@@ -269,7 +280,7 @@ def test_why_a_port_ended_may_be_known_a_moment_later(program: Path, tmp_path: P
 def test_a_port_that_had_ended_before_has_its_reason_too(program: Path, tmp_path: Path) -> None:
     reasons: list[str] = []
     with serving(program, tmp_path) as (agent, _, process):
-        answering(agent)._abort = lambda: next(iter(reasons), None)
+        answering(agent)._abort = raising_first_of(reasons)
         process.kill()
         wait_until(lambda: agent._over is not None)
         threading.Timer(0.4, reasons.append, ["somebody told QEMU to quit"]).start()

@@ -268,7 +268,7 @@ def test_a_shell_that_is_left_prompts_and_takes_commands_again(tmp_path: Path, a
         assert shell.run("echo 1", 5).text == "1\n"
         with shell._console.attach() as attachment:
             shell.leave()
-            assert not shell.ready
+            assert not shell._ready
             attachment.expect_exact("[guest] # ", timeout=5)
             attachment.sendline("echo $((6 * 7))")
             attachment.expect(r"\n42\r+\n\[guest\] # ", timeout=5)
@@ -297,10 +297,15 @@ def test_the_end_of_the_console_ends_the_wait(tmp_path: Path) -> None:
 
 
 def test_a_reason_to_abort_ends_the_wait(tmp_path: Path) -> None:
-    reasons: list[str] = []
-    with guest(tmp_path, abort=lambda: reasons[-1] if reasons else None) as shell:
+    panicked = threading.Event()
+
+    def abort() -> None:
+        if panicked.is_set():
+            raise NodeFailure("the kernel panicked")
+
+    with guest(tmp_path, abort=abort) as shell:
         shell.wait_ready(5)
-        threading.Timer(0.2, reasons.append, ["the kernel panicked"]).start()
+        threading.Timer(0.2, panicked.set).start()
         started = time.monotonic()
         with pytest.raises(NodeFailure, match="the kernel panicked"):
             shell.run("sleep 60", 10)
