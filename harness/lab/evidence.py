@@ -30,8 +30,8 @@ from harness.wire.capture import frames
 from harness.wire.path import loss_of_long
 
 _LINES = 8
-# Of what a node survived, so many of the last are told.
-_TROUBLES = 3
+# Of what a node survived, the first is told, and so many of the last.
+_LAST_TROUBLES = 2
 # So many of its containers that had failed by its end.
 _FAILED = 2
 _QMP_WITHIN = 30.0
@@ -110,7 +110,7 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
         outcome = replace(outcome, disk=disk_load.seconds_a_request(asked.qmp))
         words += map(shown, heard.nearest)
         signs += signs_of_life(heard, asked)
-    before = list(dict.fromkeys(heard.troubles[-_TROUBLES:]))
+    before = list(dict.fromkeys([*heard.troubles[:1], *heard.troubles[-_LAST_TROUBLES:]]))
     words.insert(0, explain(outcome, what, heard.last_lines, _reached(heard.passed), signs, before))
     words += [f"{on_screen(asked.screen)}artifacts: {asked.artifacts}"]
     return error(outcome, "\n".join(words))

@@ -18,6 +18,7 @@ from harness.verdict.lost_time import LostTime, Moment, stretch
 from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
 from harness.verdict.situation import Awaited, KubeletsWord, Needed
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
+from harness.verdict.trouble import Trouble
 
 T = TypeVar("T")
 
@@ -203,13 +204,19 @@ class Waits:
         heard = Heard(
             passed=self.passed(),
             last_lines=self._feed.last_lines(_LAST_LINES),
-            troubles=[trouble.cause for trouble in self._judge.troubles()],
+            troubles=[_told(trouble) for trouble in self._judge.troubles()],
             nearest=self._judge.nearest(self._awaited()),
             init_awaits=self._judge.awaits(),
             unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
             failed=self._judge.failed(self._awaited()),
         )
         return evidence.failure(outcome, what, seen, heard, self._witnesses())
+
+
+def _told(trouble: Trouble) -> str:
+    """A trouble that was survived, and how long before now it came, if that is a while."""
+    ago = time.monotonic() - trouble.at
+    return f"{trouble.cause} ({ago:.0f} s ago)" if ago >= 1 else trouble.cause
 
 
 def _any_of(name: str, proofs: Sequence[Milestone]) -> Goal:

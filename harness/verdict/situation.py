@@ -64,7 +64,7 @@ _INIT_FAILURES, _FAILURES = 2, 3
 _WORDLESS = ("Error", "")
 # How the kubelet says that a critical pod, as static ones are, has no room (pkg/kubelet/preemption).
 _NO_ROOM = re.compile(r"to reclaim resources: \[\(res: (?P<resource>[\w./-]+), q: (?P<quantity>\d+)\)")
-_MOST_TROUBLES = 20
+_MOST_TROUBLES = 64
 # Of SIGKILL and SIGTERM, as every container at the node's own end.
 _ENDED_BY_OTHERS = (137, 143)
 # init looks for its data partition between these words and the next (kiOS, main.c).
@@ -134,7 +134,7 @@ class Situation:
     _io_error: str = ""
     _kernel_runs: bool = False
     _looks_for_data: bool = False
-    _troubles: "deque[Trouble]" = field(default_factory=lambda: deque(maxlen=_MOST_TROUBLES))
+    _troubles: list[Trouble] = field(default_factory=list)
     _exits: dict[str, "deque[float]"] = field(default_factory=dict)
     _containers: dict[tuple[str, str, str], _Container] = field(default_factory=dict)
     _pods: dict[tuple[str, str], PodState] = field(default_factory=dict)
@@ -212,7 +212,7 @@ class Situation:
         return [(_fate(known), name) for name, known in failures.items() if known.state.exit_code not in _ENDED_BY_OTHERS]
 
     def troubles(self) -> list[Trouble]:
-        """What the node survived so far, the newest last; of many the newest."""
+        """What the node survived so far, each once, as it came first; of many the oldest and the newest."""
         return list(self._troubles)
 
     def awaits(self) -> str:
@@ -229,7 +229,7 @@ class Situation:
             # A machine that stands still says nothing: that it was stopped meanwhile, or goes on, is only heard before.
             self._end = self._end or GuestDied(found.cause)
         elif found:
-            self._troubles.append(found)
+            self._hear_trouble(found)
         elif exited := _EXITED.match(text):
             exits = self._exits.setdefault(exited["daemon"], deque(maxlen=_EXITS))
             exits.append(line.at)
@@ -239,6 +239,13 @@ class Situation:
                     "had started it, as with a configuration or an argument that it refuses, or a pod that it crashes at",
                     daemon=exited["daemon"],
                 )
+
+    def _hear_trouble(self, found: Trouble) -> None:
+        if found.cause not in [known.cause for known in self._troubles]:
+            self._troubles.append(found)
+        if len(self._troubles) > _MOST_TROUBLES:
+            # What came first may be why the others came.
+            del self._troubles[_MOST_TROUBLES // 2]
 
     def _hear_event(self, event: QmpEvent) -> None:
         reason = str(event.data.get("reason", "no reason given"))

@@ -20,7 +20,7 @@ from harness.verdict.feed import (
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken, may_meet
 
 # How printk stamps a line: seconds of the guest's own clock.
-_STAMP = re.compile(r"^\[ *(\d+\.\d{6})\] ")
+_STAMP = re.compile(r"^\[ *(\d+\.\d{6})\]")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def container_started(namespace: str, pod: str, container: str) -> Goal:
 
 
 FIRMWARE = Milestone("firmware", LineMatching(r"BdsDxe: (loading|starting) Boot"), 60)
-KERNEL = Milestone("kernel", LineMatching(r"^\[ +0\.000000\] "), 90)
+KERNEL = Milestone("kernel", LineMatching(r"^\[ +0\.000000\]"), 90)
 INIT = Milestone("init", LineMatching(r"Run /init as init process"), 120)
 # The first that is heard of the kubelet's API: from then on the node is on the network.
 API = Milestone("kubelet-api", Unspoken(lambda happening: isinstance(happening, ContainerState | PodState)), 240, True)

@@ -111,6 +111,12 @@ def test_a_death_is_told_with_what_went_before_and_nobody_is_asked(tmp_path: Pat
     ]
 
 
+def test_what_came_first_and_last_before_a_death_is_told(tmp_path: Path) -> None:
+    heard = Heard([], [], ["a timeout", "an error", "another", "a read-only mount"])
+    failed = sentence(evidence.failure(GuestDied("kernel panic: x"), "a line", "", heard, witnesses(tmp_path)))
+    assert failed.endswith("; before that: a timeout, another, a read-only mount")
+
+
 def blocks(*disks: dict[str, Any]) -> Any:
     """A machine with these disks and a CPU that idles."""
     told = {"query-blockstats": list(disks)}

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from harness.errors import NodeFailure
+from harness.lab import waits as waits_of
 from harness.lab.expectation import Expectation
 from harness.lab.waits import Waits
 from harness.manifests.pods import StaticPod
@@ -27,15 +29,16 @@ _LOST_BY_THEN = ((0.0, 0.0), (60.0, 0.0), (129.9, 15.0), (200.0, 15.0))
 
 
 def waits_on(
-    feed: Feed, started: float, lost: LostTime, slowness: float = 1.0, look: Callable[[], None] = lambda: None
+    feed: Feed,
+    started: float,
+    lost: LostTime,
+    slowness: float = 1.0,
+    look: Callable[[], None] = lambda: None,
+    witnesses: Callable[[], Any] = lambda: pytest.fail("a wait ended without what it was for"),
 ) -> Waits:
     own = StaticPod("own.yaml", {"metadata": {"name": "own"}, "spec": {"containers": [{"name": "main", "image": "i"}]}})
     expected = Expectation([], own, slowness, lambda: False, "52:54:00:6b:69:6f")
-
-    def asked() -> Any:
-        pytest.fail("a wait ended without what it was for")
-
-    return Waits(feed, started, expected, None, lost=lost, full_disk=str, look=look, witnesses=asked)
+    return Waits(feed, started, expected, None, lost=lost, full_disk=str, look=look, witnesses=witnesses)
 
 
 def waits(*lost: tuple[float, float], slowness: float = 1.0) -> Waits:
@@ -120,3 +123,18 @@ def test_a_wait_for_a_milestone_gives_back_what_was_lost_before_it_was_asked_for
 
     asked_late = waits_on(feed, time.monotonic() - 100, LostTime(lambda: 50.0), look=look)
     assert asked_late.wait(KERNEL, None, None) is line
+
+
+def test_what_a_node_survived_is_told_with_how_long_ago_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, told = Feed(), list[str]()
+    stuck = "[    9.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [a:1]"
+    feed.publish_all([ConsoleLine(stuck, time.monotonic() - 40), ConsoleLine("[    9.000000] kernel BUG at mm/slub.c:1!")])
+
+    def failure(*args: Any) -> Exception:
+        told.extend(args[3].troubles)
+        return NodeFailure("a wait that failed")
+
+    monkeypatch.setattr(waits_of.evidence, "failure", failure)  # type: ignore[attr-defined]
+    with pytest.raises(NodeFailure):
+        waits_on(feed, time.monotonic(), LostTime(lambda: 0.0), witnesses=lambda: None).wait("a line", 30, None)
+    assert told == ["soft lockup: CPU 0 was stuck for 26 s in a:1 (40 s ago)"]

@@ -26,6 +26,7 @@ _LINES = {
     KERNEL: [
         "[    0.000000] NX (Execute Disable) protection: active",
         "[    0.000000] Linux version 6.1.0 (builder@host) #1 SMP",
+        "[    0.000000][    T0] Linux version 6.12.0 (builder@host) #1 SMP",
     ],
     INIT: ["[    2.1] Run /init as init process"],
 }

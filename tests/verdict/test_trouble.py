@@ -10,7 +10,10 @@ from harness.verdict.situation import Awaited, Situation, tells
 
 _ENDS = {
     "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100": (
-        "kernel panic: Attempted to kill init! exitcode=0x00000100"
+        "kernel panic: Attempted to kill init! exitcode=0x00000100, with status 1"
+    ),
+    "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b": (
+        "kernel panic: Attempted to kill init! exitcode=0x0000000b, by SIGSEGV"
     ),
     "Kernel panic - not syncing: System is deadlocked on memory": "kernel panic: System is deadlocked on memory",
     "Oops: 0002 [#1] PREEMPT SMP PTI": "kernel oops: Oops: 0002 [#1] PREEMPT SMP PTI",
@@ -20,6 +23,14 @@ _ENDS = {
     "BUG: kernel NULL pointer dereference, address: 0000000000000000": (
         "kernel oops: BUG: kernel NULL pointer dereference, address: 0000000000000000"
     ),
+    "kernel BUG at fs/ext4/inode.c:2714!": "kernel oops: kernel BUG at fs/ext4/inode.c:2714!",
+    # Until Linux 6.9 nothing stands before the name of a trap.
+    "invalid opcode: 0000 [#1] PREEMPT SMP PTI": "kernel oops: invalid opcode: 0000 [#1] PREEMPT SMP PTI",
+    "stack segment: 0000 [#1] SMP": "kernel oops: stack segment: 0000 [#1] SMP",
+    "general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP": (
+        "kernel oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP"
+    ),
+    "Oops: divide error: 0000 [#1] SMP": "kernel oops: Oops: divide error: 0000 [#1] SMP",
     "kiOS: cannot mount the data partition /dev/nvme0n1p2: Invalid argument": (
         "init cannot mount the data partition /dev/nvme0n1p2: Invalid argument"
     ),
@@ -28,8 +39,23 @@ _SURVIVED = {
     "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [kubelet:312]": "soft lockup: CPU 0 was stuck for 26 s in kubelet:312",
     "watchdog: BUG: soft lockup - CPU#1 stuck for 22s!": "soft lockup: CPU 1 was stuck for 22 s in ?",
     "rcu: INFO: rcu_preempt self-detected stall on CPU": "the kernel's CPUs are stuck: rcu_preempt self-detected stall on CPU",
+    "rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: { 0-...D } 21 jiffies": (
+        "the kernel's CPUs are stuck: rcu_sched detected expedited stalls on CPUs/tasks: { 0-...D } 21 jiffies"
+    ),
+    "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1": "hard lockup: CPU 1 took no interrupt any more",
+    "watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 3": "hard lockup: CPU 3 took no interrupt any more",
+    "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 39s!": (
+        "kernel bug: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 39s!"
+    ),
+    "BUG: Bad page state in process kubelet  pfn:1a2b3": "kernel bug: Bad page state in process kubelet  pfn:1a2b3",
     "INFO: task jbd2/nvme0n1p2-:99 blocked for more than 122 seconds.": (
         "hung task: jbd2/nvme0n1p2- was blocked for more than 122 s"
+    ),
+    "INFO: task my program:99 blocked in I/O wait for more than 122 seconds.": (
+        "hung task: my program was blocked in I/O wait for more than 122 s"
+    ),
+    "Out of memory (oom_kill_allocating_task): Killed process 88 ((a pod)) total-vm:1kB": (
+        "out of memory: the kernel killed (a pod)"
     ),
     "Out of memory: Killed process 88 (crio) total-vm:1kB, anon-rss:1kB": "out of memory: the kernel killed crio",
     "Memory cgroup out of memory: Killed process 412 (tail) total-vm:1kB": (
@@ -40,6 +66,32 @@ _SURVIVED = {
     ),
     "EXT4-fs (nvme0n1p2): Remounting filesystem read-only": "nvme0n1p2 was remounted read-only",
     "EXT4-fs (nvme0n1p2): VFS: Can't find ext4 filesystem": "nvme0n1p2 cannot be mounted: VFS: Can't find ext4 filesystem",
+    "EXT4-fs (nvme0n1p2): couldn't mount RDWR because of unsupported optional features (400)": (
+        "nvme0n1p2 cannot be mounted: couldn't mount RDWR because of unsupported optional features (400)"
+    ),
+    "EXT4-fs (nvme0n1p2): error loading journal": "nvme0n1p2 cannot be mounted: error loading journal",
+    "EXT4-fs (nvme0n1p2): ext4_check_descriptors: Checksum for group 0 failed (1!=2)": (
+        "nvme0n1p2 cannot be mounted: ext4_check_descriptors: Checksum for group 0 failed (1!=2)"
+    ),
+    "EXT4-fs error (device nvme0n1p2) in ext4_reserve_inode_write:5760: IO failure": (
+        "filesystem error on nvme0n1p2: in ext4_reserve_inode_write:5760: IO failure"
+    ),
+    "EXT4-fs (nvme0n1p2): I/O error while writing superblock": (
+        "trouble with the filesystem on nvme0n1p2: I/O error while writing superblock"
+    ),
+    "EXT4-fs (nvme0n1p2): warning: mounting fs with errors, running e2fsck is recommended": (
+        "trouble with the filesystem on nvme0n1p2: warning: mounting fs with errors, running e2fsck is recommended"
+    ),
+    "FAT-fs (nvme0n1p1): Filesystem has been set read-only": (
+        "filesystem error on nvme0n1p1: Filesystem has been set read-only"
+    ),
+    "check access for rdinit=/nothing failed: -2, ignoring": "the kernel finds no init at /nothing",
+    "Failed to execute /init (error -8)": "the kernel cannot start its init: /init (error -8)",
+    "blk_update_request: I/O error, dev nvme0n1, sector 8 op 0x0:(READ) flags 0x0": "input/output error on nvme0n1",
+    "critical space allocation error, dev dm-0, sector 8 op 0x1:(WRITE)": "input/output error on dm-0",
+    "Buffer I/O error on dev nvme0n1p2, logical block 0, lost sync page write": "input/output error on nvme0n1p2",
+    "nvme nvme0: Disabling device after reset failure: -19": "nvme0: Disabling device after reset failure: -19",
+    "nvme nvme0: Removing after probe failure status: -19": "nvme0: Removing after probe failure status: -19",
     "I/O error, dev nvme0n1, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2": "input/output error on nvme0n1",
     "Initramfs unpacking failed: invalid magic at start of compressed archive": (
         "the kernel cannot unpack an initramfs: invalid magic at start of compressed archive"
@@ -55,6 +107,12 @@ _FINE = [
     "nvme nvme0: 1/0/0 default/read/poll queues",
     "Kernel command line: panic=10 oops=panic",
     "Write protecting the kernel read-only data: 10240k",
+    "nvme nvme0: Shutdown timeout set to 8 seconds",
+    "operation not supported error, dev nvme0n1, sector 8 op 0x9:(WRITE_ZEROES) flags 0x800",
+    "EXT4-fs (nvme0n1p2): resizing filesystem from 9000 to 800000 blocks",
+    "EXT4-fs (nvme0n1p2): recovery complete",
+    "traps: app[123] general protection fault ip:7f sp:7f error:0 in libc.so.6[7f+1]",
+    "app[123]: segfault at 0 ip 0 sp 0 error 4 in app[400000+1000]",
 ]
 _FIRMWARE = {
     'BdsDxe: failed to load Boot0000 "kiOS" from HD(1,GPT,A,0x800)/EFI\\Boot\\Bootx64.efi: Not Found': "found nothing to boot",
@@ -64,8 +122,24 @@ _FIRMWARE = {
     'BdsDxe: failed to start Boot0000 "kiOS" from HD(1,GPT,A,0x800)/EFI\\Boot\\Bootx64.efi: Load Error': (
         "refused the EFI binary (Load Error)"
     ),
+    'BdsDxe: failed to start Boot0000 "kiOS" from HD(1,GPT,A,0x800)/EFI\\Boot\\Bootx64.efi: Not Found': (
+        "refused the EFI binary (Not Found)"
+    ),
     "UEFI Interactive Shell v2.2": "found nothing to boot",
+    "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!": (
+        ", or the EFI binary that it started, crashed: X64 Exception Type - 0E(#PF - Page-Fault)"
+    ),
 }
+_BY_ITSELF = 'Boot0001 "UEFI QEMU NVMe Ctrl kios 1" from PciRoot(0x0)/Pci(0x4,0x0)/NVMe(0x1,00-00-00-00-00-00-00-00)'
+_FIRMWARE_GOES_ON = {
+    f"BdsDxe: failed to load {_BY_ITSELF}: Access Denied": "the firmware refused the EFI binary (Access Denied): ",
+    "EFI stub: ERROR: Failed to open file: \\user.cpio": "the kernel's EFI stub: Failed to open file: \\user.cpio",
+}
+_FIRMWARE_FINE = [
+    f"BdsDxe: failed to load {_BY_ITSELF}: Not Found",
+    'BdsDxe: failed to load Boot0002 "UEFI PXEv4" from PciRoot(0x0)/Pci(0x3,0x0)/MAC(525400123456,0x1)/IPv4(0.0.0.0): Time out',
+    "EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path",
+]
 
 
 @pytest.mark.parametrize(("text", "cause"), [*_ENDS.items(), *_SURVIVED.items()])
@@ -86,7 +160,22 @@ def test_a_binary_that_is_refused_is_not_one_that_is_missing(text: str, cause: s
     found = trouble.of_firmware(text, 1.0)
     assert found
     assert found.is_end
-    assert found.cause.startswith(f"the firmware {cause}")
+    assert found.cause.replace("the firmware, or", "the firmware , or").startswith(f"the firmware {cause}")
+    assert tells(text)
+
+
+@pytest.mark.parametrize(("text", "cause"), _FIRMWARE_GOES_ON.items())
+def test_a_firmware_that_goes_on_has_its_trouble_told(text: str, cause: str) -> None:
+    found = trouble.of_firmware(text, 1.0)
+    assert found
+    assert not found.is_end
+    assert found.cause.startswith(cause)
+    assert tells(text)
+
+
+@pytest.mark.parametrize("text", _FIRMWARE_FINE)
+def test_what_a_firmware_tries_in_vain_is_no_trouble(text: str) -> None:
+    assert trouble.of_firmware(text, 1.0) is None
 
 
 def test_a_survived_trouble_ends_no_wait_and_explains_its_failure() -> None:
@@ -96,7 +185,7 @@ def test_a_survived_trouble_ends_no_wait_and_explains_its_failure() -> None:
         feed.publish(ConsoleLine(f"[    3.100000] {text}"))
     outcome = judge.wait(lambda _: False, Patience(0, 10))
     assert outcome == TooLate(0)
-    assert [each.cause for each in judge.troubles()] == list(_SURVIVED.values())
+    assert [each.cause for each in judge.troubles()] == list(dict.fromkeys(_SURVIVED.values()))
     words = explain(
         outcome, "milestone crio", [], [], ["the CPU was in its idle loop"], ["out of memory: the kernel killed crio"]
     )
@@ -112,6 +201,14 @@ def test_many_troubles_are_bounded() -> None:
         situation.hear(ConsoleLine(f"[    3.100000] EXT4-fs error (device a): {number}"))
     assert len(situation.troubles()) < 100
     assert situation.troubles()[-1].cause == "filesystem error on a: 999"
+    assert situation.troubles()[0].cause == "filesystem error on a: 0", "what came first may be why the others came"
+
+
+def test_what_is_said_again_is_one_trouble_as_old_as_it_is() -> None:
+    situation = Situation()
+    for number in range(1000):
+        situation.hear(ConsoleLine("[    3.100000] nvme nvme0: I/O 12 QID 1 timeout, aborting", at=float(number)))
+    assert [(each.cause, each.at) for each in situation.troubles()] == [("nvme0: I/O 12 QID 1 timeout, aborting", 0.0)]
 
 
 def test_an_init_that_finds_no_data_partition_is_known_to_look_for_it() -> None:

@@ -1,0 +1,23 @@
+"""How a process ended, as one number tells it."""
+
+import signal
+
+# What a shell, and a container's runtime, add to the signal that ended a process (POSIX, Shell Command Language, 2.8.2).
+_BY_SIGNAL = 128
+_OF_SHELLS = {126: "what it was to run cannot be run", 127: "what it was to run is not there"}
+
+
+def in_words(status: int) -> str:
+    """As `status 137 (SIGKILL)`; negative is a signal, as Python has it."""
+    if status < 0:
+        name = signal_name(-status)
+    elif status > _BY_SIGNAL:
+        name = signal_name(status - _BY_SIGNAL)
+    else:
+        name = _OF_SHELLS.get(status, "")
+    return f"status {status} ({name})" if name else f"status {status}"
+
+
+def signal_name(number: int) -> str:
+    """As `SIGKILL`; empty for what is the number of no signal that has a name of its own."""
+    return signal.Signals(number).name if number in set(signal.Signals) and number < signal.SIGRTMIN else ""
