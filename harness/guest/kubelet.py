@@ -204,25 +204,28 @@ def _states_of(pod: dict[str, Any]) -> list[ContainerState]:
 
 def _phase_of(pod: dict[str, Any]) -> PodState:
     status, metadata = pod.get("status") or {}, pod["metadata"]
-    reason, message = status.get("reason") or "", status.get("message") or ""
-    words = f"{reason}: {message}" if reason and message else reason or message
-    return PodState(str(metadata["name"]), str(status.get("phase") or ""), words, str(metadata["namespace"]))
+    return PodState(str(metadata["name"]), str(status.get("phase") or ""), _reason_in(status), str(metadata["namespace"]))
 
 
 def _state_of(pod: dict[str, Any], entry: dict[str, Any]) -> ContainerState:
     name, details = next(iter((entry.get("state") or {"waiting": {}}).items()))
-    reason, message = details.get("reason") or "", details.get("message") or ""
+    before = (entry.get("lastState") or {}).get("terminated")
     return ContainerState(
         pod=str(pod["name"]),
         namespace=str(pod["namespace"]),
         container=str(entry["name"]),
         state=name,
-        reason=f"{reason}: {message}" if message else reason,
+        reason=_reason_in(details),
         exit_code=details.get("exitCode"),
         restarts=entry.get("restartCount") or 0,
+        last_end=(int(before.get("exitCode") or 0), _reason_in(before)) if before else None,
         started=_seconds(details.get("startedAt")),
         finished=_seconds(details.get("finishedAt")),
     )
+
+
+def _reason_in(status: dict[str, Any]) -> str:
+    return ": ".join(filter(None, (status.get("reason"), status.get("message"))))
 
 
 def _seconds(stamp: str | None) -> float | None:

@@ -12,6 +12,7 @@ from harness.guest.remote_command import RemoteCommand
 from harness.lab import vitals
 from harness.lab.boot import Boot
 from harness.serial.result import Result
+from harness.verdict.exit_status import in_words
 from harness.verdict.feed import ContainerState, PodState
 from harness.wire.dhcp import Lease
 from harness.wire.path import loss_of_long
@@ -221,7 +222,7 @@ def _absolute(path: PurePosixPath | str) -> PurePosixPath:
 
 
 def _ending(done: Result) -> str:
-    return f"status {done.status}: {done.text.strip()[-500:] or 'nothing was said'}"
+    return f"{in_words(done.status)}: {done.text.strip()[-500:] or 'nothing was said'}"
 
 
 def _name(name: str) -> str:

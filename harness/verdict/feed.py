@@ -56,7 +56,8 @@ class QemuExit:
 class ContainerState:
     """What the kubelet says of a container: `running`, `waiting` or `terminated`, with the reason it gives.
 
-    `started` and `finished` are seconds of the epoch, by the node's clock; `restarts` is how often it was started again.
+    `started` and `finished` are seconds of the epoch, by the node's clock; `restarts` is how often it was started again, None
+    where it is not the kubelet who says all this; `last_end` is the exit status of the run before, with its reason.
     """
 
     pod: str
@@ -68,6 +69,7 @@ class ContainerState:
     finished: float | None = None
     namespace: str = "default"
     restarts: int | None = None
+    last_end: tuple[int, str] | None = None
     at: float = field(default_factory=time.monotonic)
 
 

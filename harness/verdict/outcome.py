@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from harness.errors import HarnessError, NodeFailure, Party
 from harness.escape import shown
+from harness.verdict.exit_status import in_words
 from harness.verdict.feed import Happening
 
 
@@ -131,7 +132,7 @@ def cause(outcome: Outcome) -> str:
         case QemuDied(status, words) if status == -signal.SIGBUS:
             return f"QEMU died of SIGBUS: the file of the guest's memory has no space, or was cut off: {words.strip()}"
         case QemuDied(status, words):
-            return f"QEMU died with status {status}: {words.strip() or 'without a word'}"
+            return f"QEMU died with {in_words(status)}: {words.strip() or 'without a word'}"
         case Stalled(silent):
             return f"nothing was heard from the node for {silent:.0f} s{delay(outcome)}"
         case TooLate(within):

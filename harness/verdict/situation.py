@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from harness.verdict import trouble
+from harness.verdict.exit_status import in_words
 from harness.verdict.feed import (
     ConsoleLine,
     ContainerState,
@@ -25,21 +26,8 @@ from harness.verdict.feed import (
 from harness.verdict.outcome import Contradicted, GuestDied, HostStopped, NoSpace, Outcome, QemuDied
 from harness.verdict.trouble import Trouble
 
-# What the kubelet does not get past by itself, or not in the time of a test.
-_WORST_WAITING = frozenset(
-    {
-        "CrashLoopBackOff",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImageInspectError",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RunContainerError",
-    }
-)
-# How the kubelet calls a container that has yet to begin.
+# How the kubelet calls a container that has yet to begin. Any other reason to wait is what hinders it, and what it does not get
+# past by itself, or not in the time of a test (Kubernetes, pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 _BEGINNING = ("", "ContainerCreating", "PodInitializing")
 # What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
 _NO_NETWORK_YET = "network is unreachable"
@@ -61,9 +49,11 @@ _HOST_REASONS = {
 }
 _INIT_FAILURES, _FAILURES = 2, 3
 # The kubelet's for any status but 0 (Kubernetes, ContainerStateTerminated), and the agent's where a log is empty.
-_WORDLESS = ("Error", "")
+_WORDLESS = ("Error", "Completed", "")
 # How the kubelet says that a critical pod, as static ones are, has no room (pkg/kubelet/preemption).
 _NO_ROOM = re.compile(r"to reclaim resources: \[\(res: (?P<resource>[\w./-]+), q: (?P<quantity>\d+)\)")
+# Of a whole node (pkg/kubelet/eviction, nodeConditionMessageFmt).
+_UNDER_PRESSURE = "The node had condition: "
 _MOST_TROUBLES = 64
 # Of SIGKILL and SIGTERM, as every container at the node's own end.
 _ENDED_BY_OTHERS = (137, 143)
@@ -87,7 +77,7 @@ class Awaited:
     def is_final(self, state: ContainerState, failures: int) -> bool:
         """Whether a container in this state, that has failed so often, will not come to do its work."""
         if state.state == "waiting":
-            return state.reason.partition(":")[0] in _WORST_WAITING and _NO_NETWORK_YET not in state.reason
+            return state.reason.partition(":")[0] not in _BEGINNING and _NO_NETWORK_YET not in state.reason
         if state.state != "terminated" or not state.exit_code:
             return False
         if self.restart_policy == "Never":
@@ -115,12 +105,18 @@ class _Container:
     # Each source counts for itself: both tell of the same end, in either order.
     told: int = 0
     counted: int = 0
-    # By exit status, as only one of the sources may have any.
+    # By exit status, as only one of the sources may have any: the kubelet's reason, and the last words of its log.
+    reasons: dict[int | None, str] = field(default_factory=dict)
     words: dict[int | None, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> int:
         return max(self.told, self.counted)
+
+    def why(self, status: int | None) -> str:
+        """Why it ended with a status, by all who told."""
+        reason, words = self.reasons.get(status, ""), self.words.get(status, "")
+        return reason if words in reason else ": ".join(filter(None, (reason, words)))
 
 
 @dataclass
@@ -188,11 +184,18 @@ class Situation:
 
     def unbegun(self, pods: Sequence[Awaited]) -> list[Awaited]:
         """Those of these pods of which no container has begun yet, by what the kubelet says of each."""
-        told = [(known.state.namespace, known.state.pod, known.state) for known in self._containers.values()]
-        begun = {
-            (namespace, pod) for namespace, pod, state in told if state.state != "waiting" or state.reason not in _BEGINNING
-        }
-        return [pod for pod in pods if (pod.namespace, pod.name) in {each[:2] for each in told} - begun]
+        told = {(namespace, name) for namespace, name, _ in self._containers}
+        return [pod for pod in pods if (pod.namespace, pod.name) in told and not self._has_begun(pod)]
+
+    def _verb(self, pod: Awaited, told: PodState) -> str:
+        # A pod that is not admitted for want of what others are evicted for has that reason too.
+        if told.reason.startswith("Evicted") and _UNDER_PRESSURE not in told.reason:
+            return "evicted"
+        return "ended" if self._has_begun(pod) else "rejected"
+
+    def _has_begun(self, pod: Awaited) -> bool:
+        states = [known.state for name, known in self._containers.items() if name[:2] == (pod.namespace, pod.name)]
+        return any(state.state != "waiting" or state.reason not in _BEGINNING for state in states)
 
     def nearest(self, pods: Sequence[Awaited]) -> list[str]:
         """What the kubelet says of containers that neither run nor are done, in words: what was nearest when time was over."""
@@ -287,16 +290,18 @@ class Situation:
         elif state.state == "terminated" and state.restarts is not None:
             known.counted = state.restarts + 1
         known.state = state
-        if state.state == "terminated" and state.reason not in _WORDLESS:
-            known.words[state.exit_code] = state.reason
+        said = known.words if state.restarts is None else known.reasons
+        ends = [state.last_end] if state.last_end else []
+        if state.state == "terminated":
+            ends += [(state.exit_code or 0, state.reason)]
+        said.update({status: reason for status, reason in ends if reason not in _WORDLESS})
 
     def _verdict_on(self, pod: Awaited) -> Outcome | None:
         told = self._pods.get((pod.namespace, pod.name))
         if told and told.phase == "Failed" and told.reason:
-            verb = "evicted" if told.reason.startswith("Evicted") else "rejected"
             room = _NO_ROOM.search(told.reason)
             plain = f"the node lacks {_amount(**room.groupdict())} that it requests: " if room else ""
-            return Contradicted(f"the kubelet {verb} pod {pod.name}: {plain}{told.reason}")
+            return Contradicted(f"the kubelet {self._verb(pod, told)} pod {pod.name}: {plain}{told.reason}")
         for (namespace, name, container), known in self._containers.items():
             if (namespace, name) == (pod.namespace, pod.name) and pod.is_final(known.state, known.failures):
                 return Contradicted(_fate(known), (namespace, name, container))
@@ -317,8 +322,12 @@ def _amount(resource: str, quantity: str) -> str:
 def _fate(known: _Container) -> str:
     state = known.state
     who = f"container {state.container} of pod {state.pod}"
+    if state.state == "waiting" and state.last_end:
+        status, reason = state.last_end
+        how = f"{in_words(status)}: {known.why(status) or reason}"
+        return f"{who} cannot run: {state.reason}; its last run ended with {how}"
     if state.state == "waiting":
         return f"{who} cannot run: {state.reason}"
-    words = known.words.get(state.exit_code, state.reason) if state.reason in _WORDLESS else state.reason
     often = f" ({known.failures} times by now)" if known.failures > 1 else ""
-    return f"{who} ended with status {state.exit_code}: {words or 'it left no word'}{often}"
+    why = known.why(state.exit_code) or state.reason or "it left no word"
+    return f"{who} ended with {in_words(state.exit_code or 0)}: {why}{often}"

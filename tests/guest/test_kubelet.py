@@ -139,6 +139,15 @@ def test_states_are_as_the_kubelet_tells_them(api: KubeletApi) -> None:
     ]
 
 
+def test_how_the_run_before_ended_is_told(server: Kubelet, api: KubeletApi) -> None:
+    ended = {"exitCode": 137, "reason": "OOMKilled"}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    server.say(
+        {"name": "a", "state": waiting, "lastState": {"terminated": ended}}, {"name": "b", "state": waiting, "lastState": {}}
+    )
+    assert [state.last_end for state in api.states()] == [(137, "OOMKilled"), None]
+
+
 @pytest.mark.parametrize("body", [b'{"items": null}', b"{}", b'{"items": []}'])
 def test_no_pods_are_no_states(server: Kubelet, api: KubeletApi, body: bytes) -> None:
     server.body = body

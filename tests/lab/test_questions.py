@@ -103,6 +103,8 @@ def test_succeed_returns_the_output_and_names_a_failure(tmp_path: Path) -> None:
     assert node.succeed("echo yes") == "yes\n"
     with pytest.raises(NodeFailure, match=r"`echo no; exit 3` ended with status 3: no"):
         node.succeed("echo no; exit 3")
+    with pytest.raises(NodeFailure, match=r"ended with status 139 \(SIGSEGV\): "):
+        node.succeed("exit 139")
 
 
 def test_fail_returns_the_output_and_names_a_success(tmp_path: Path) -> None:

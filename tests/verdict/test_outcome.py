@@ -53,7 +53,7 @@ def test_each_outcome_has_its_party(outcome: Outcome, kind: type[Exception]) -> 
     [
         (Contradicted("container parted failed"), "it cannot happen any more: container parted failed"),
         (GuestDied(PANIC), f"the guest died: {PANIC}"),
-        (QemuDied(-9, " words \n"), "QEMU died with status -9: words"),
+        (QemuDied(-9, " words \n"), "QEMU died with status -9 (SIGKILL): words"),
         (QemuDied(1, " \n"), "QEMU died with status 1: without a word"),
         (Stalled(59.6), "nothing was heard from the node for 60 s"),
         (TooLate(180), "it did not happen within 180 s"),

@@ -1,6 +1,7 @@
 """How a node stands: what ends it, what is final of its pods, and what it recovers from."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -188,6 +189,55 @@ def test_a_failure_that_is_final_ends_the_wait(state: ContainerState, by: str) -
     assert outcome.container == ("default", "node", state.container)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CreateContainerConfigError: container has runAsNonRoot and image will run as root",
+        "CreateContainerError: container create failed: executable file `nothing` not found in $PATH",
+        "RunContainerError: failed to start container",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "PostStartHookError: Exec lifecycle hook ([false]) for Container main failed",
+        "InvalidImageName: couldn't parse image name",
+        "ImageInspectError: no such store",
+        "RegistryUnavailable: image pull failed",
+        "SignatureValidationFailed: A signature was required, but no signature exists",
+    ],
+)
+def test_whatever_hinders_a_container_ends_the_wait(reason: str) -> None:
+    outcome = wait(fed(ContainerState("node", "main", "waiting", reason)), never, LONG, needed=[_NODE])
+    assert outcome == Contradicted(f"container main of pod node cannot run: {reason}", ("default", "node", "main"))
+
+
+@pytest.mark.parametrize(
+    ("last_end", "words"),
+    [
+        ((137, "OOMKilled"), "status 137 (SIGKILL): OOMKilled"),
+        ((139, "Error"), "status 139 (SIGSEGV): Error"),
+        ((0, "Completed"), "status 0: Completed"),
+    ],
+)
+def test_a_crash_loop_is_told_with_how_the_last_run_ended(last_end: tuple[int, str], words: str) -> None:
+    crashing = ContainerState("node", "main", "waiting", "CrashLoopBackOff: back-off 10s", restarts=2, last_end=last_end)
+    outcome = wait(fed(crashing), never, LONG, needed=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert (
+        outcome.by == f"container main of pod node cannot run: CrashLoopBackOff: back-off 10s; its last run ended with {words}"
+    )
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["console first", "kubelet first"])
+def test_why_the_kubelet_says_that_a_container_ended_stays_beside_its_last_words(order: int) -> None:
+    spoken = ContainerState("node", "parted", "terminated", "reading the table", exit_code=137)
+    killed = ContainerState("node", "parted", "terminated", "OOMKilled", exit_code=137, restarts=0)
+    both: list[Happening] = [spoken, killed]
+    outcome = wait(fed(*both[::order], replace(killed, restarts=1)), never, NOW, needed=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by == (
+        "container parted of pod node ended with status 137 (SIGKILL): OOMKilled: reading the table (2 times by now)"
+    )
+
+
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff: Back-off: ErrImagePull"])
 def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     early = ContainerState(
@@ -270,6 +320,24 @@ def test_a_pod_that_the_kubelet_rejects_ends_the_wait() -> None:
     outcome = wait(fed(rejected), never, LONG, needed=[_NODE])
     assert outcome == Contradicted("the kubelet rejected pod node: NodeAffinity: Pod was rejected")
     assert wait(fed(PodState("node", "Running")), never, NOW, needed=[_NODE]) == TooLate(0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "begun", "verb"),
+    [
+        ("Evicted: The node was low on resource: ephemeral-storage. ", True, "evicted"),
+        ("Evicted: Container main exceeded its local ephemeral storage limit. ", True, "evicted"),
+        ("Evicted: The node had condition: [DiskPressure]. ", False, "rejected"),
+        ("UnexpectedAdmissionError: no devices", False, "rejected"),
+        ("DeadlineExceeded: Pod was active on the node longer than the specified deadline", True, "ended"),
+        ("Preempting: Preempted in order to admit critical pod", True, "ended"),
+        ("NodeShutdown: Pod was rejected as the node is shutting down.", False, "rejected"),
+    ],
+)
+def test_a_pod_that_ran_was_not_rejected(reason: str, begun: bool, verb: str) -> None:
+    running: list[Happening] = [ContainerState("node", "main", "running")] if begun else []
+    outcome = wait(fed(*running, PodState("node", "Failed", reason)), never, LONG, needed=[_NODE])
+    assert outcome == Contradicted(f"the kubelet {verb} pod node: {reason}")
 
 
 @pytest.mark.parametrize(
