@@ -1,12 +1,13 @@
 """One night as a line: what a report came to, small enough to be kept for years in any folder or git branch."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from harness import told
 from harness.errors import InputError
 from harness.history.branch import Branch
 
@@ -41,33 +42,46 @@ def add(night: Night, place: Path) -> bool:
     line = json.dumps(asdict(night), sort_keys=True) + "\n"
     if branch := Branch.named_by(place):
         on = time.strftime("%Y-%m-%d", time.gmtime(night.at))
-        branch.change(NAME, lambda nights: nights + line, f"The night of {on}")
+        branch.change(NAME, lambda nights: nights + _break_behind(nights.encode()) + line, f"The night of {on}")
         return True
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with (place / NAME).open("a") as file:
-            file.write(line)
+        with (place / NAME).open("ab+", buffering=0) as file:
+            file.seek(-min(1, file.tell()), os.SEEK_END)
+            # In one write: two that are added at a time stay whole.
+            file.write((_break_behind(file.read(1)) + line).encode())
     except OSError as refused:
         raise InputError(f"{place / NAME} cannot be written ({refused.strerror}): name another folder.") from refused
     return True
 
 
 def read(place: Path) -> Sequence[Night]:
-    """The nights in a folder or on a branch, in the order of their time; a line that is none is left out."""
-    nights = [_night(line) for line in _text(place).splitlines()]
-    return sorted((night for night in nights if night), key=lambda night: night.at)
+    """The nights in a folder or on a branch, in the order of their time, each once; a line that is none is left out.
+
+    Raises InputError where they cannot be read.
+    """
+    found = [_night(line) for line in _text(place).split("\n")]
+    nights = {night.name: night for night in found if night}
+    return sorted(nights.values(), key=lambda night: night.at)
+
+
+def _break_behind(nights: bytes) -> str:
+    """What a torn last line lacks, which would take the next one with it."""
+    return "\n" if nights and not nights.endswith(b"\n") else ""
 
 
 def _text(place: Path) -> str:
     if branch := Branch.named_by(place):
         return branch.read(NAME)
     file = place / NAME
-    return file.read_text(errors="replace") if file.exists() else ""
+    try:
+        return file.read_text(errors="replace") if file.exists() else ""
+    except OSError as refused:
+        raise InputError(f"{file} cannot be read ({refused.strerror}): name another folder.") from refused
 
 
 def _night(line: str) -> Night | None:
     try:
-        told: dict[str, Any] = json.loads(line)
-        return Night(**{each.name: told[each.name] for each in fields(Night) if each.name in told})
-    except (ValueError, TypeError):
+        return told.value(Night, json.loads(line))
+    except (ValueError, RecursionError):
         return None

@@ -6,6 +6,9 @@ Times are seconds of the epoch, paths are relative to the journal's folder. A fi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+VERDICTS = ("passed", "failed", "error", "skipped", "blocked", "known", "elsewhere")
+"""How a test may end (see `Ended`)."""
+
 
 @dataclass(frozen=True)
 class Began:

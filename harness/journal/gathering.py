@@ -73,6 +73,7 @@ class Gathering:
 def gather(folders: Iterable[Path]) -> Gathering:
     """Puts the runs in some folders together; a run that is there twice counts once. InputError where there is none."""
     entries: dict[str, tuple[Path, list[Entry]]] = {}
+    torn: dict[str, Path] = {}
     for folder in folders:
         for file in journal.found_in(folder):
             read = list(journal.read(file))
@@ -80,7 +81,11 @@ def gather(folders: Iterable[Path]) -> Gathering:
             # A copy of a journal may have been made before its run had ended.
             if run is not None and len(read) > len(entries.get(run, (file, []))[1]):
                 entries[run] = (file.parent, read)
-    return _together(entries.values())
+            elif run is None:
+                torn[journal.run_of(file)] = file
+    together = _together(entries.values())
+    headless = [f"the beginning of {file}" for run, file in torn.items() if run not in entries]
+    return replace(together, missing=[*together.missing, *headless])
 
 
 def promise_of(test: str) -> str:

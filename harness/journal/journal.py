@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from harness import told
 from harness.errors import HarnessError, InputError
-from harness.journal.entry import Booted, Entry, Stage
+from harness.journal.entry import VERDICTS, Ended, Entry
 
 _NAME = "journal-{}.jsonl"
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Entry)}
@@ -57,23 +58,36 @@ def found_in(folder: Path) -> list[Path]:
     return files
 
 
+def run_of(file: Path) -> str:
+    """The run whose journal a file is, by its name."""
+    return file.stem.partition("-")[2]
+
+
 def any_in(folders: Iterable[Path]) -> bool:
     """Whether there is a journal in one of some folders, or below it."""
     return any(True for folder in folders for _ in folder.rglob(_NAME.format("*")))
 
 
 def read(file: Path) -> Iterator[Entry]:
-    """Yields a journal's entries; what a later version wrote and this one does not know is left out, and so is half a line."""
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                yield _entry(json.loads(line))
+    """Yields a journal's entries; what a later version wrote and this one does not know is left out, and so is half a line.
+
+    Raises InputError where the file cannot be read.
+    """
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, RecursionError):
+                    yield _entry(json.loads(line))
+    except OSError as refused:
+        raise InputError(f"{file} cannot be read: {refused.strerror}") from refused
 
 
-def _entry(told: dict[str, Any]) -> Entry:
-    kind = _KINDS[told[_WHAT]]
-    known = {name: told[name] for name in (each.name for each in fields(kind)) if name in told}
-    if kind is Booted:
-        known["stages"] = [Stage(**stage) for stage in known.get("stages", ())]
-    entry: Entry = kind(**known)
+def _entry(line: object) -> Entry:
+    kind = _KINDS.get(str(line.get(_WHAT))) if isinstance(line, dict) else None
+    if kind is None:
+        raise ValueError("no entry")
+    entry: Entry = told.value(kind, line)
+    # One that nobody here knows is no verdict: its test then counts as not run to its end.
+    if isinstance(entry, Ended) and entry.verdict not in VERDICTS:
+        raise ValueError(f"no verdict: {entry.verdict}")
     return entry

@@ -1,12 +1,11 @@
 """What the canaries caught: a harness that does not fail where something is broken proves nothing where nothing fails."""
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import whole_file
+from harness import told, whole_file
 
 NAME = "canaries.json"
 
@@ -28,11 +27,17 @@ def write(file: Path, canaries: Iterable[Canary]) -> None:
 
 
 def found_in(folders: Iterable[Path]) -> list[Canary]:
-    """The canaries that were run, by what `python -m faults --canaries` wrote; of each the last, and of a torn file none."""
-    files = sorted({file.resolve() for folder in folders for file in folder.rglob(NAME)}, key=lambda file: file.stat().st_mtime)
-    return list({each.name: each for file in files for each in _read(file)}.values())
+    """The canaries that were run, by what `python -m faults --canaries` wrote; of a torn file none.
+
+    One that was missed by any part of a whole counts as missed: its harness does not fail where it has to.
+    """
+    files = sorted({file.resolve() for folder in folders for file in folder.rglob(NAME)})
+    found = [each for file in files for each in _read(file)]
+    return list({each.name: each for each in sorted(found, key=lambda each: not each.caught)}.values())
 
 
-def _read(file: Path) -> Iterator[Canary]:
-    with contextlib.suppress(ValueError, TypeError):
-        yield from [Canary(**told) for told in json.loads(file.read_text())]
+def _read(file: Path) -> Sequence[Canary]:
+    try:
+        return told.values(Canary, json.loads(file.read_text()))
+    except (ValueError, RecursionError):
+        return ()

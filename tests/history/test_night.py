@@ -1,5 +1,6 @@
 """The nights' file: a report is added once, and what is no night is left out."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -22,6 +23,41 @@ def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
     with (tmp_path / night.NAME).open("a") as file:
         file.write('{"name": "b"}\n{"na')
     assert [each.name for each in night.read(tmp_path)] == ["a"]
+
+
+def test_a_night_behind_a_torn_line_is_kept(tmp_path: Path) -> None:
+    (tmp_path / night.NAME).write_text('{"name": "b", "at": 1.0, "ans')
+    assert night.add(Night("a", 2.0, "qualified"), tmp_path)
+    assert [each.name for each in night.read(tmp_path)] == ["a"]
+
+
+def test_a_line_that_two_machines_merged_twice_is_one_night(tmp_path: Path) -> None:
+    night.add(Night("a", 1.0, "qualified"), tmp_path)
+    (tmp_path / night.NAME).write_text((tmp_path / night.NAME).read_text() * 2)
+    assert [each.name for each in night.read(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"at": "x"}, {"at": float("nan")}, {"at": None}, {"milestones": [1]}, {"milestones": {"m": "x"}}, {"verdicts": {"t": 1}}],
+)
+def test_a_line_of_another_shape_is_left_out(tmp_path: Path, field: dict[str, object]) -> None:
+    line = {"name": "b", "at": 1, "answer": "qualified", **field}
+    (tmp_path / night.NAME).write_text(f"{json.dumps(line)}\n{'[' * 100_000}\n")
+    assert list(night.read(tmp_path)) == []
+    night.add(Night("a", 2.0, "qualified"), tmp_path)
+    assert [each.name for each in night.read(tmp_path)] == ["a"]
+
+
+def test_what_a_later_version_says_of_a_night_besides_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / night.NAME).write_text('{"name": "b", "at": 1, "answer": "qualified", "moon": [1]}')
+    assert night.read(tmp_path) == [Night("b", 1, "qualified")]
+
+
+def test_nights_that_cannot_be_read_are_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / night.NAME).mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        night.read(tmp_path)
 
 
 @pytest.fixture

@@ -59,6 +59,15 @@ def test_what_a_killed_run_left_undone_is_known(tmp_path: Path) -> None:
     assert (killed.status, killed.undone, killed.ended_at) == (None, ["t1", "t2"], 2.0)
 
 
+def test_a_journal_without_its_beginning_is_missing(tmp_path: Path) -> None:
+    whole, torn = run(tmp_path / "one", "a", passed("t1")), run(tmp_path / "two", "b", passed("t2"))
+    [file] = torn.glob("journal-*")
+    shutil.copytree(torn, tmp_path / "copy")
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert gather([whole, torn]).missing == [f"the beginning of {file}"]
+    assert gather([whole, torn, tmp_path / "copy"]).missing == []
+
+
 def test_facts_of_several_runs_stand_beside_each_other(tmp_path: Path) -> None:
     one = run(tmp_path / "one", "a", [Fact("host", "QEMU", "11.1"), Fact("host", "QEMU", "11.1")])
     two = run(tmp_path / "two", "b", [Fact("host", "QEMU", "10.0")])

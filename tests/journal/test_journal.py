@@ -47,6 +47,32 @@ def test_a_torn_line_and_what_a_later_version_wrote_are_left_out(tmp_path: Path)
     assert list(journal.read(written.file)) == [Fact("host", "QEMU", "11.1"), Fact("host", "moon", "full")]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"entry": "Ended", "test": "t", "verdict": "molten", "at": 1}',
+        '{"entry": "Ended", "test": "t", "verdict": "passed", "at": "x"}',
+        '{"entry": "Ended", "test": "t", "verdict": "passed", "at": 1, "seconds": {"call": null}}',
+        '{"entry": "Figure", "test": "t", "name": "f", "value": NaN}',
+        '{"entry": "Booted", "test": "t", "node": "n", "number": true, "at": 1, "seconds": 1, "start": "cold"}',
+        '{"entry": "Booted", "test": "t", "node": "n", "number": 1, "at": 1, "seconds": 1, "start": "cold", "stages": [{}]}',
+        '{"entry": [], "test": "t"}',
+        "[" * 100_000,
+    ],
+)
+def test_an_entry_of_another_shape_is_left_out(tmp_path: Path, line: str) -> None:
+    written = Journal(tmp_path, "r")
+    written.file.write_text(f"{line}\n")
+    written.write(_ENTRIES[1])
+    assert list(journal.read(written.file)) == [_ENTRIES[1]]
+
+
+def test_a_journal_that_cannot_be_read_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "journal-r.jsonl").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        list(journal.read(tmp_path / "journal-r.jsonl"))
+
+
 def _write_many(folder: Path, name: str) -> None:
     mine = Journal(folder, "r")
     for number in range(200):
