@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +20,37 @@ if TYPE_CHECKING:
 
 # Of what ends with an answer, for which 1 is one: not qualified.
 _COULD_NOT_TELL = 2
+# As a shell has it (SIGINT).
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line, by default the process's own; returns its exit status."""
+    """Runs a command line, by default the process's own; returns its exit status.
+
+    A command that ends with an answer has one for whatever hinders it: it could not tell.
+    """
     options = _parser().parse_args(arguments)
     options.command = shlex.join(["kios-e2e", *(sys.argv[1:] if arguments is None else arguments)])
+    answers = options.could_not == _COULD_NOT_TELL
     try:
         status: int = options.run(options)
-    except (HarnessError, NodeFailure, OSError) as failed:
-        if isinstance(failed, OSError) and not space.is_lacking(failed):
-            raise
-        print(f"kios-e2e: {shown(str(failed))}", file=sys.stderr)
-        return int(options.could_not)
+        return status
+    except (HarnessError, NodeFailure) as failed:
+        words = str(failed)
     except KeyboardInterrupt:
-        return 130
-    return status
+        if not answers:
+            return _INTERRUPTED
+        words = "it was interrupted"
+    except Exception as failed:
+        if space.is_lacking(failed):
+            words = str(failed)
+        elif not answers:
+            raise
+        else:
+            traceback.print_exc()
+            words = "the harness itself failed, as is said above"
+    print(f"kios-e2e: {'could not tell: ' if answers else ''}{shown(words)}", file=sys.stderr)
+    return int(options.could_not)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument(
         "--history", type=Path, metavar="PLACE", help="where `kios-e2e history add` keeps the nights: a folder or git:BRANCH"
     )
-    compared.add_argument("--excuse", action="append", default=[], metavar="TEST", help="a test that need not be proven")
+    compared.add_argument(
+        "--excuse", type=_pattern, action="append", default=[], metavar="TEST", help="a test that need not be proven"
+    )
 
     qualify = commands.add_parser(
         "qualify",
@@ -116,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
     qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
     qualify.add_argument(
-        "--budget", type=float, metavar="MINUTES", help="what would take longer is left out or ended, and said"
+        "--budget", type=_minutes, metavar="MINUTES", help="what would take longer is left out or ended, and said"
     )
     qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
     qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
@@ -144,6 +162,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     add.set_defaults(run=_history_add)
     return parser
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes > 0:
+        raise argparse.ArgumentTypeError(f"{text} minutes are no time to run anything in")
+    return minutes
+
+
+def _pattern(text: str) -> str:
+    # It is looked for anywhere in a test's name: these are in all of them.
+    if not text.strip("*?"):
+        raise argparse.ArgumentTypeError(f"{text!r} would excuse every test")
+    return text
 
 
 def _node_options() -> argparse.ArgumentParser:
@@ -326,9 +358,9 @@ def _told(answer: "Answer", page: Path) -> int:
 
 def _history_add(options: argparse.Namespace) -> int:
     from harness.history import night
-    from harness.report import content
+    from harness.report import content, earlier
 
-    is_new = night.add(content.night_of(content.read(options.report)), options.to)
+    is_new = night.add(content.night_of(earlier.of(options.report)), options.to)
     _say(f"{options.to}, {night.NAME}: {'one night more' if is_new else 'it is there already'}")
     return 0
 

@@ -1,7 +1,6 @@
 """`kios-e2e qualify`: runs a tier's plan, step by step, and ends with one answer and one report, however it ends."""
 
 import contextlib
-import json
 import math
 import signal
 import subprocess
@@ -12,30 +11,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from harness import tools, whole_file
+from harness import tools
 from harness.errors import DamagedImageError, InputError
+from harness.history import night
 from harness.journal import journal
-from harness.journal.entry import Ended, Finished, Planned, Started
+from harness.journal.entry import Ended, Planned, Started
 from harness.lab import artifacts, bundle, cache
 from harness.lab.generation import Belief, Generation
 from harness.lab.wanted import Wanted
-from harness.qualification import canary, matrix
+from harness.qualification import canary, matrix, task
 from harness.qualification.answer import Answer
 from harness.qualification.plan import Step, plan
-from harness.report import binder, content
+from harness.qualification.task import Task
+from harness.report import binder, earlier
+from harness.scribe import commit
 from harness.watch import Watch
 
 _ROOT = Path(__file__).parent.parent
-_RUNS, _PLAN, _REPORT = "runs", "plan.json", "report"
+_REPORT = "report"
 _LOOK_SECONDS = 1.0
 # A run that is told to end ends its nodes first.
 _END_SECONDS = 90.0
 _WORDS = 2000
 OUTPUTS = ("--kios-efi", "--kios-modules", "--kios-initrd")
 """The options that name the outputs of kiOS's build."""
-
-# pytest's own: all passed, some failed, and no tests, as in an empty shard.
-_RUN_TO_ITS_END = (0, 1, 5)
 
 
 @dataclass(frozen=True)
@@ -83,22 +82,32 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     damage, belief = _looked_at(wish.wanted)
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
-    known = {run["machine"]: run["seconds"] for run in content.read(wish.against)["runs"]} if wish.against else {}
+    known = {run.machine: run.seconds for run in earlier.of(wish.against).runs} if wish.against else {}
+    if wish.history:
+        night.read(wish.history)
     machines = matrix.read(wish.matrix)
     if belief and belief.generation is Generation.B:
         machines = machines.of_generation_b()
     steps = plan(machines, wish.tier, known)
-    _take(wish, steps)
-    if damage:
-        return _bind(wish, "nothing was run", damage)
-    cut_short = "it was ended from outside"
+    task.check(steps)
+    with task.alone_in(wish.out):
+        _take(wish, steps)
+        return _bind(wish, "nothing was run", damage) if damage else _done(wish, steps, watch)
+
+
+def _done(wish: Wish, steps: Sequence[Step], watch: Watch) -> Answer:
+    """Runs the steps, and makes the report however that ends."""
+    cut_short = "it was interrupted"
     try:
         with _ended_like_by_ctrl_c():
             cut_short = _run_all(wish, steps, watch)
     except KeyboardInterrupt:
-        cut_short = "it was interrupted"
+        pass
     except InputError as unfit:
         cut_short = str(unfit)
+        raise
+    except Exception as failed:
+        cut_short = f"the harness itself failed ({type(failed).__name__}: {failed})"
         raise
     finally:
         watch.close()
@@ -132,26 +141,27 @@ def _take(wish: Wish, steps: Sequence[Step]) -> None:
     """Writes down what is to be done in the folder; InputError for a folder of something else."""
     files = [Path(word) for word in wish.under_test[1::2]]
     facts = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    wanted = {
-        "image": "; ".join(facts) or "reference",
-        "tier": wish.tier,
-        "steps": [step.name for step in steps],
-        "options": list(wish.options),
-        "shard": wish.shard,
-    }
-    file = wish.out / _PLAN
-    try:
-        there = json.loads(file.read_text()) if file.exists() else None
-    except ValueError as torn:
-        raise InputError(f"{file} is torn: name another folder, or remove that file to begin anew.") from torn
+    wanted = Task(
+        image="; ".join(facts) or "reference",
+        tier=wish.tier,
+        steps=[step.name for step in steps],
+        options=list(wish.options),
+        shard=wish.shard,
+        scenarios=str(wish.scenarios.absolute()),
+        words=[[*step.options, *step.scenarios] for step in steps],
+        canaries=[name for step in steps for name in step.canaries],
+        harness=commit(),
+        command=wish.command,
+    )
+    there = task.read(wish.out)
     if there is not None and not wish.goes_on:
         raise InputError(f"{wish.out} holds a qualification already: go on with it by --resume, or name another folder.")
-    if there is not None and there != wanted:
-        changed = ", ".join(name for name in wanted if there.get(name) != wanted[name])
-        raise InputError(f"{wish.out} holds another qualification (other {changed}): name another folder.")
+    if there is None and journal.any_in([wish.out]):
+        raise InputError(f"{wish.out} holds other runs, which would count: name another folder.")
+    if there is not None and (changed := wanted.unlike(there)):
+        raise InputError(f"{wish.out} holds another qualification (other {', '.join(changed)}): name another folder.")
     try:
-        wish.out.mkdir(parents=True, exist_ok=True)
-        whole_file.write(file, json.dumps(wanted, indent=1) + "\n")
+        wanted.write(wish.out)
     except OSError as refused:
         raise InputError(f"{wish.out} cannot be written ({refused.strerror}): name another folder.") from refused
 
@@ -161,7 +171,7 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
     ends = time.monotonic() + wish.minutes * 60 if wish.minutes is not None else math.inf
     reasons, left_out = [], []
     for number, step in enumerate(steps):
-        if _is_done(wish, step):
+        if task.is_done(wish.out, step):
             watch.say(f"{step.name}: done before")
             continue
         if number and time.monotonic() + step.seconds > ends:
@@ -172,7 +182,7 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
             reasons.append(f"{step.name}: {words}")
         elif not journal.any_in([wish.out]):
             # Nothing has begun that could be gone on with.
-            (wish.out / _PLAN).unlink()
+            (wish.out / task.NAME).unlink()
             part = f" and shard {wish.shard}" if wish.shard else ""
             raise InputError(
                 f"pytest finds no test in {wish.scenarios}{part} that asks for a node: name a folder of scenarios with "
@@ -188,7 +198,7 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
 
 def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
     """Runs a step to its end, or to when the budget ends; returns what went wrong with it other than what its journal says."""
-    folder = wish.out / _RUNS / step.folder
+    folder = wish.out / task.RUNS / step.folder
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + _END_SECONDS
     # The run of a qualification that was killed ends its nodes first.
@@ -222,7 +232,7 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
         there = {each.name for each in canary.found_in([folder])}
         lacking = [name for name in step.canaries if name not in there]
         return f"no word of {', '.join(lacking)}: {last}" if lacking else ""
-    return "" if running.returncode in _RUN_TO_ITS_END else f"pytest ended with status {running.returncode}: {last}"
+    return "" if running.returncode in task.TO_ITS_END else f"pytest ended with status {running.returncode}: {last}"
 
 
 def _interrupt(running: subprocess.Popen[bytes]) -> None:
@@ -245,15 +255,6 @@ def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
         *(["--shard", wish.shard] if wish.shard else []),
         *("--artifacts", str(folder.absolute()), "--junitxml", str(folder.absolute() / "junit.xml")),
     ]
-
-
-def _is_done(wish: Wish, step: Step) -> bool:
-    """Whether an earlier try ran a step to its end; one that was cut off is run again as a whole."""
-    folder = wish.out / _RUNS / step.folder
-    if step.canaries:
-        return {each.name for each in canary.found_in([folder])} >= set(step.canaries)
-    ends = [entry for file in folder.glob("journal-*") for entry in journal.read(file) if isinstance(entry, Finished)]
-    return any(end.status in _RUN_TO_ITS_END for end in ends)
 
 
 def _look(folder: Path, watch: Watch) -> None:

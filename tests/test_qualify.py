@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.qualification import task
 from harness.qualification.plan import Step
 from harness.qualify import Wish, qualify
-from harness.report import content
+from harness.report import earlier
 from tests.lab.loader_disks import SYSTEMD_BOOT, with_loader
 
 _ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ def arguments(place: Path, *more: str) -> list[str]:
 
 
 def content_of(place: Path, folder: str = "out/report") -> dict[str, Any]:
-    return content.read(place / folder)
+    return earlier.read(place / folder)
 
 
 def _journal(place: Path) -> list[str]:
@@ -53,7 +54,7 @@ def _journal(place: Path) -> list[str]:
 def test_what_holds_everywhere_is_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(place)) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("qualified: 1 promise proven on 2 machines")
-    report = content.read(place / "out/report")
+    report = earlier.read(place / "out/report")
     assert report["machines"] == ["as the scenario has it", "nic e1000e"]
     assert (place / "out/report/report.html").exists()
 
@@ -149,6 +150,84 @@ def test_a_budget_leaves_out_and_says_what(place: Path, capsys: pytest.CaptureFi
     assert "the budget of 0.5 minutes left out: other" in capsys.readouterr().out
 
 
+def test_a_report_of_what_a_budget_left_out_qualifies_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place, "--budget", "0.5")) == 2
+    assert main(["report", str(place / "out"), "--out", str(place / "again")]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "could not tell: the run of the machine 'other' is missing"
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "nan", "soon"])
+def test_a_budget_that_is_none_is_refused(place: Path, budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(arguments(place, "--budget", budget))
+    assert refused.value.code == 2
+    assert not (place / "out/plan.json").exists()
+
+
+@pytest.mark.parametrize("pattern", ["", "*", "?*"])
+def test_not_every_test_is_excused(place: Path, pattern: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(arguments(place, "--excuse", pattern))
+    assert refused.value.code == 2
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError("x"), PermissionError(13, "no"), KeyboardInterrupt()])
+def test_whatever_hinders_an_answer_it_could_not_tell(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException
+) -> None:
+    def fails(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("harness.qualification.matrix.read", fails)
+    monkeypatch.setattr("harness.report.binder.bind", fails)
+    assert main(arguments(place)) == 2
+    assert main(["report", str(place), "--out", str(place / "report")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("kios-e2e: could not tell: ")
+
+
+def test_a_crash_leaves_a_report_that_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("harness.qualify._run", fails)
+    assert main(arguments(place)) == 2
+    assert content_of(place)["answer"]["why"].startswith("the harness itself failed (ZeroDivisionError: a mistake)")
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "spreads": []}', '{"format": 1, "spreads": [{}], "runs": []}', "[" * 100_000])
+def test_what_it_is_held_against_and_beside_is_read_before_anything_runs(
+    place: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "report.json").write_text(text)
+    assert main(arguments(place, "--against", str(place / "report.json"))) == 2
+    assert "is no report" in capsys.readouterr().err
+    (place / "nights.jsonl").mkdir()
+    assert main(arguments(place, "--history", str(place))) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (place / "out/plan.json").exists()
+
+
+def test_runs_of_something_else_do_not_count(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place)) == 0
+    (place / "out/plan.json").unlink()
+    for more in ((), ("--resume",)):
+        assert main(arguments(place, *more)) == 2
+        assert "holds other runs, which would count" in capsys.readouterr().err
+
+
+def test_another_matrix_of_the_same_names_is_another_qualification(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place)) == 0
+    (place / "m.yaml").write_text(_MACHINES.replace("e1000e", "e1000"))
+    assert main(arguments(place, "--resume")) == 2
+    assert "holds another qualification (other words)" in capsys.readouterr().err
+
+
+def test_a_folder_in_which_one_runs_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with task.alone_in(place / "out"):
+        assert main(arguments(place)) == 2
+    assert "another qualification runs in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("tests", ["", "def test_one(): pass\n"], ids=["no test", "none of a node's"])
 def test_a_folder_without_tests_of_a_node_is_refused_and_leaves_the_folder_free(
     place: Path, tests: str, capsys: pytest.CaptureFixture[str]
@@ -200,7 +279,7 @@ def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
     running.send_signal(how)
     said = running.communicate(timeout=60)[0]
     assert (running.returncode, "could not tell: it was interrupted" in said) == (2, True)
-    undone = content.read(place / "out/report")["runs"][0]["undone"]
+    undone = earlier.read(place / "out/report")["runs"][0]["undone"]
     assert [test.rpartition("::")[2] for test in undone] == ["test_two"]
     assert main(arguments(place)) == 2
     assert "--resume" in capsys.readouterr().err

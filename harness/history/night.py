@@ -12,6 +12,8 @@ from harness.errors import InputError
 from harness.history.branch import Branch
 
 NAME = "nights.jsonl"
+# The last second that has a date of four digits.
+_LATEST = 253_402_300_799
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def add(night: Night, place: Path) -> bool:
         return False
     line = json.dumps(asdict(night), sort_keys=True) + "\n"
     if branch := Branch.named_by(place):
-        on = time.strftime("%Y-%m-%d", time.gmtime(night.at))
+        on = time.strftime("%Y-%m-%d", time.gmtime(min(max(night.at, 0), _LATEST)))
         branch.change(NAME, lambda nights: nights + _break_behind(nights.encode()) + line, f"The night of {on}")
         return True
     try:

@@ -10,19 +10,25 @@ from harness.journal.entry import Began, Booted, Ended, Entry, Fact, Figure, Fin
 
 # What a machine is called whose dimensions are all the harness's own.
 PLAIN = "as the scenario has it"
+# The kind of a fact that is a digest of what is tested.
+UNDER_TEST = "under test"
 # Which of its times a test is, as `--repeat` has it in a test's name.
 _TIME = re.compile(r"\[\d+of\d+\]$|-\d+of\d+(?=\]$)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its beginning, its folder, pytest's exit status (None: it was cut off), and what it left undone."""
+    """One run: its beginning, its folder, pytest's exit status (None: it was cut off), and what it left undone.
+
+    `tested` has the digests of what it tested, as far as it came to that.
+    """
 
     began: Began
     folder: Path
     ended_at: float
     status: int | None = None
     undone: Sequence[str] = ()
+    tested: frozenset[str] = frozenset()
 
     @property
     def cell(self) -> str:
@@ -135,7 +141,8 @@ def _run(folder: Path, entries: Sequence[Entry]) -> Run:
     undone = [promise_of(entry.test) for entry in entries if isinstance(entry, Planned) and entry.test not in ended]
     statuses = [entry.status for entry in entries if isinstance(entry, Finished)]
     times = [entry.at for entry in entries if isinstance(entry, Began | Started | Ended | Finished)]
-    return Run(began, folder, max(times), statuses[-1] if statuses else None, list(dict.fromkeys(undone)))
+    tested = frozenset(entry.value for entry in entries if isinstance(entry, Fact) and entry.kind == UNDER_TEST)
+    return Run(began, folder, max(times), statuses[-1] if statuses else None, list(dict.fromkeys(undone)), tested)
 
 
 def _missing(runs: Sequence[Run]) -> list[str]:

@@ -1,12 +1,12 @@
 """The one answer: qualified, not qualified, or could not tell."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatch
 
-from harness.journal.gathering import Attempt, Gathering
+from harness.journal.gathering import UNDER_TEST, Attempt, Gathering
 from harness.qualification.canary import Canary
 
 
@@ -18,6 +18,8 @@ class Word(StrEnum):
     COULD_NOT_TELL = "could not tell"
 
 
+# pytest's own: all passed, and no tests, as in an empty shard.
+_RIGHT = (0, 5)
 _STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
 
 
@@ -53,21 +55,26 @@ def decide(
     if damage:
         return Answer(Word.NOT_QUALIFIED, damage, (damage,))
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
-    unproven, known = _unproven(gathering, list(excused)), _known(gathering)
+    lacking, patterns, known = _unproven(gathering), list(excused), _known(gathering)
+    unproven = [test for test in lacking if not any(fnmatch(test, f"*{pattern}*") for pattern in patterns)]
     if failures:
         reasons = _by_cause(failures)
         more = f" (and {_counted(len(reasons) - 1, 'more cause')})" if len(reasons) > 1 else ""
         return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven, known)
     reasons = [*_doubts(gathering, cut_short), *_about(canaries), *(f"nothing proved {test}" for test in unproven)]
+    passed = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "passed"]
+    # As where all is excused.
+    if not passed and not reasons:
+        reasons = ["nothing was proven"]
     if reasons:
         more = f" (and {_counted(len(reasons) - 1, 'more reason')})" if len(reasons) > 1 else ""
         return Answer(Word.COULD_NOT_TELL, f"{reasons[0]}{more}", reasons, unproven, known)
-    passed = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "passed"]
     cells = {attempt.cell for attempt in passed}
     # As on one with other blocks than the image is made for.
     idle = [cell for cell in dict.fromkeys(run.cell for run in gathering.runs) if cell not in cells]
     limits = f"; nothing proven on: {', '.join(idle)}" if idle else ""
     limits += f"; known not to hold: {len(known)}" if known else ""
+    limits += f"; excused: {len(lacking)}" if lacking else ""
     held = f"{_counted(len({attempt.ended.test for attempt in passed}), 'promise')} proven on {_counted(len(cells), 'machine')}"
     why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
     return Answer(Word.QUALIFIED, why, known=known)
@@ -102,7 +109,27 @@ def _doubts(gathering: Gathering, cut_short: str) -> list[str]:
         for test in run.undone
         if not done[test, run.cell]
     }
-    return [*doubts, *undone.values()]
+    return [*doubts, *undone.values(), *_mixed(gathering), *_unexplained(gathering)]
+
+
+def _mixed(gathering: Gathering) -> Iterator[str]:
+    """Why the runs are no whole: an answer is on one image, and by one harness."""
+    if more := [name for name, digests in gathering.facts.get(UNDER_TEST, {}).items() if len(digests) > 1]:
+        yield f"{', '.join(more)} had other bytes in one run than in another"
+    largest = max((run.tested for run in gathering.runs), key=len, default=frozenset[str]())
+    if not more and any(not run.tested <= largest for run in gathering.runs):
+        yield "one run tested another image than another run"
+    harnesses = list(dict.fromkeys(run.began.harness for run in gathering.runs if run.began.harness))
+    if len(harnesses) > 1:
+        yield f"the runs are by different harnesses: {'; '.join(harnesses)}"
+
+
+def _unexplained(gathering: Gathering) -> Iterator[str]:
+    """The runs that pytest says went wrong, though nothing that they left does."""
+    told = {attempt.run for attempt in gathering.attempts if attempt.ended.verdict in ("failed", "error")}
+    for run in gathering.runs:
+        if run.status not in (None, *_RIGHT) and not run.undone and run.began.run not in told:
+            yield f"a run on the machine {run.cell} ended with pytest's status {run.status}, and none of its tests says why"
 
 
 def _about(canaries: Sequence[Canary]) -> list[str]:
@@ -111,7 +138,7 @@ def _about(canaries: Sequence[Canary]) -> list[str]:
     return [f"the canary {canary.name} was not caught: {canary.words}" for canary in canaries if not canary.caught]
 
 
-def _unproven(gathering: Gathering, excused: Sequence[str]) -> list[str]:
+def _unproven(gathering: Gathering) -> list[str]:
     """The promises that no attempt proved; those that failed or could not be told are reasons of their own.
 
     What is promised of another generation alone is none of this image's promises.
@@ -119,11 +146,7 @@ def _unproven(gathering: Gathering, excused: Sequence[str]) -> list[str]:
     verdicts: dict[str, set[str]] = {test: set() for test in gathering.planned}
     for attempt in gathering.attempts:
         verdicts.setdefault(attempt.ended.test, set()).add(attempt.ended.verdict)
-    return [
-        test
-        for test, found in verdicts.items()
-        if found <= {"skipped", "blocked"} and not any(fnmatch(test, f"*{pattern}*") for pattern in excused)
-    ]
+    return [test for test, found in verdicts.items() if found <= {"skipped", "blocked"}]
 
 
 def _counted(number: int, one: str, more: str = "") -> str:

@@ -10,9 +10,9 @@ from harness.errors import InputError
 from harness.history import night
 from harness.journal import gathering, journal
 from harness.journal.gathering import Gathering
-from harness.qualification import answer, canary
+from harness.qualification import answer, canary, task
 from harness.qualification.answer import Answer
-from harness.report import content, page
+from harness.report import content, earlier, page
 from harness.report.content import Beside
 
 
@@ -31,21 +31,25 @@ def bind(
 
     `damage` is what is wrong with an image of which no run could make a node, `command` what all runs were started by.
 
+    Of a qualification that was not cut short just now, what it has left undone is missing.
+
     Raises InputError where there is no run, where `against` is no report, or where `out` cannot be written.
     """
-    earlier = content.read(against) if against else {}
+    before = earlier.of(against) if against else None
     canaries = canary.found_in(folders)
     # A run that was cut short may have been so before its first test.
     gathered = Gathering() if cut_short and not journal.any_in(folders) else gathering.gather(folders)
+    if not cut_short:
+        undone = [each for place, known in task.found_in(folders).items() for each in known.undone(place)]
+        gathered = replace(gathered, missing=[*gathered.missing, *undone])
     decided = answer.decide(gathered, canaries, excused, cut_short, damage)
-    beside = Beside(str(against) if against else "", earlier, night.read(history) if history else (), command)
+    beside = Beside(str(against) if against else "", before, night.read(history) if history else (), command)
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
-    before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
     try:
         out.mkdir(parents=True, exist_ok=True)
         # A report that is looked at is made anew as the run goes on.
-        whole_file.write(out / content.NAME, composed.to_json())
-        whole_file.write(out / page.NAME, page.render(composed, before))
+        whole_file.write(out / earlier.NAME, composed.to_json())
+        whole_file.write(out / page.NAME, page.render(composed, before.seconds if before else {}))
     except OSError as refused:
         raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
     return replace(decided, changes=composed.answer["changes"])

@@ -3,12 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.errors import InputError
 from harness.history.change import change_points
 from harness.history.night import Night
 from harness.journal.entry import Booted
@@ -16,9 +15,9 @@ from harness.journal.gathering import Attempt, Gathering
 from harness.qualification.answer import Answer
 from harness.qualification.canary import Canary
 from harness.report import evidence, statistics
+from harness.report.earlier import FORMAT, Earlier, Spread
 from harness.report.evidence import Evidence
 
-NAME = "report.json"
 # Evidence with console, screen and wire is kept for so many failures; the others' is in their artifacts.
 _MOST_EVIDENCE = 20
 # A difference that is nobody's concern, whatever its p.
@@ -83,16 +82,6 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What one stage took in the cold boots of a group, in seconds from the stage before it."""
-
-    group: str
-    stage: str
-    seconds: Sequence[float]
-    median: float
-
-
-@dataclass(frozen=True)
 class Difference:
     """A quantity in this report and in the one before; `p` is None where there is no sample to test, or too small a one."""
 
@@ -149,7 +138,7 @@ class Content:
     differences: Sequence[Difference] = ()
     nights: Sequence[Night] = ()
     curves: Sequence[Curve] = ()
-    format: int = 1
+    format: int = FORMAT
 
     def to_json(self) -> str:
         """The same as JSON."""
@@ -158,24 +147,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a report is seen beside: an earlier one, as JSON has it, the nights before, and the command that started all."""
+    """What a report is seen beside: an earlier one, the nights before, and the command that started all."""
 
     name: str = ""
-    earlier: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Earlier | None = None
     nights: Sequence[Night] = ()
     command: str = ""
-
-
-def read(named: Path) -> dict[str, Any]:
-    """A report as JSON has it, by its file or its folder; raises InputError for what is none."""
-    file = named / NAME if named.is_dir() else named
-    try:
-        told = json.loads(file.read_text())
-        if told["format"] == 1 and isinstance(told["spreads"], list):
-            return dict(told)
-    except (OSError, ValueError, KeyError, TypeError) as unfit:
-        raise InputError(f"{file} is no report ({unfit}): name the folder that --out named, or {NAME} in it.") from unfit
-    raise InputError(f"{file} is a report of another format: make it again with this harness.")
 
 
 def compose(
@@ -188,7 +165,7 @@ def compose(
     boots = [_bar(each.booted, each.cell) for each in gathering.boots]
     spreads = _spreads(boots)
     figures = _figures(gathering)
-    differences = _differences(spreads, figures, beside.earlier)
+    differences = _differences(spreads, figures, beside.earlier) if beside.earlier else []
     return Content(
         made_at=made_at,
         answer=asdict(replace(answer, changes=[each.words for each in differences if each.significant and each.p is not None])),
@@ -235,20 +212,19 @@ def compose(
     )
 
 
-def night_of(report: Mapping[str, Any]) -> Night:
-    """A report, as JSON has it, as a line of the history."""
-    attempts = {each["test"]: [cell["verdict"] for cell in each["cells"].values()] for each in report["promises"]}
-    facts = report["facts"]
-    images = [values[0] for values in (facts.get("image") or facts.get("under test", {})).values()]
+def night_of(report: Earlier) -> Night:
+    """A report as a line of the history."""
+    attempts = {each.test: [cell.verdict for cell in each.cells.values()] for each in report.promises}
+    images = [values[0] for values in (report.facts.get("image") or report.facts.get("under test", {})).values() if values]
     return Night(
-        name="+".join(sorted(run["run"][:8] for run in report["runs"])),
-        at=report["began"],
-        answer=report["answer"]["word"],
+        name="+".join(sorted(run.run[:8] for run in report.runs)),
+        at=report.began,
+        answer=report.answer.word,
         image=images[0] if images else "",
         verdicts={test: min(found, key=_worst) for test, found in attempts.items() if found},
-        flakes={test: failed / attempts for test, _, failed, attempts in report["flakes"]},
-        milestones={f"{each['stage']} ({each['group']})": each["median"] for each in report["spreads"]},
-        figures={name: value for name, _, value in report["figures"]},
+        flakes={test: failed / attempts for test, _, failed, attempts in report.flakes},
+        milestones={f"{each.stage} ({each.group})": each.median for each in report.spreads},
+        figures={name: value for name, _, value in report.figures},
     )
 
 
@@ -358,10 +334,8 @@ def _figures(gathering: Gathering) -> list[tuple[str, str, float]]:
     return [(name, unit, median(values)) for (name, unit), values in sorted(found.items())]
 
 
-def _differences(
-    spreads: Sequence[Spread], figures: Sequence[tuple[str, str, float]], earlier: Mapping[str, Any]
-) -> list[Difference]:
-    before = {(each["group"], each["stage"]): each["seconds"] for each in earlier.get("spreads", ())}
+def _differences(spreads: Sequence[Spread], figures: Sequence[tuple[str, str, float]], earlier: Earlier) -> list[Difference]:
+    before = earlier.seconds
     both = [(each, before[each.group, each.stage]) for each in spreads if before.get((each.group, each.stage))]
     changes = [statistics.compare(old, new.seconds) for new, old in both]
     ps = statistics.adjusted(changes, _SIGNIFICANT)
@@ -378,7 +352,7 @@ def _differences(
         )
         for (new, old), change, p in zip(both, changes, ps, strict=True)
     ]
-    known = {name: value for name, _, value in earlier.get("figures", ())}
+    known = {name: value for name, _, value in earlier.figures}
     found += [
         Difference("", name, unit, known[name], value, value - known[name], None, value != known[name])
         for name, unit, value in figures

@@ -51,7 +51,11 @@ def render(content: Content, earlier: dict[tuple[str, str], Sequence[float]]) ->
 
 
 def _when(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        # No clock had it: the line of a night may come from anywhere.
+        return f"{at:g} s"
 
 
 def _lasted(seconds: float) -> str:

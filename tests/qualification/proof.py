@@ -18,7 +18,7 @@ import pytest
 
 from harness import tools
 from harness.lab import builder, cache
-from harness.report import content
+from harness.report import earlier
 from harness.storage.disk import Disk, open_image
 from images import kernel, node
 from images.cache import Cache
@@ -50,7 +50,7 @@ class Qualified:
 
     @property
     def report(self) -> dict[str, Any]:
-        return content.read(self.out / "report")
+        return earlier.read(self.out / "report")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_two_shards_are_one_run(reference: Path, place: Path) -> None:
     words = ["report", *(str(each.out) for each in parts), "--out", str(place / "both")]
     joined = _run(words)
     assert joined.returncode == one.status == 0, joined.stdout
-    both = content.read(place / "both")
+    both = earlier.read(place / "both")
     assert both["answer"] == one.report["answer"]
     assert verdicts(both) == verdicts(one.report)
     assert len(both["canaries"]) == len(one.report["canaries"])

@@ -1,11 +1,13 @@
 """The one answer: what is known to be bad outranks what could not be told, and skipped is never green."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.journal.entry import Began, Ended, Planned
-from harness.journal.gathering import PLAIN, Attempt, Gathering, Run
+from harness.journal.gathering import PLAIN, UNDER_TEST, Attempt, Gathering, Run
 from harness.qualification.answer import Answer, Word, decide
 from harness.qualification.canary import Canary
 
@@ -91,6 +93,45 @@ def test_an_excused_test_need_not_be_proven() -> None:
     found = gathering(("page.py::test_the_page_runs", "skipped"), ("a", "passed"))
     assert decide(found, [CAUGHT]).word is Word.COULD_NOT_TELL
     assert decide(found, [CAUGHT], excused=["page.py"]).word is Word.QUALIFIED
+
+
+def test_where_nothing_was_proven_nothing_could_be_told() -> None:
+    assert decide(gathering(("b", "known"), ("c", "elsewhere")), [CAUGHT]).why == "nothing was proven"
+    assert decide(gathering(("a", "skipped")), [CAUGHT], excused=["a"]).why == "nothing was proven"
+
+
+def test_what_was_excused_is_counted() -> None:
+    found = gathering(("page.py::test_the_page_runs", "skipped"), ("a", "passed"))
+    why = decide(found, [CAUGHT], excused=["page.py"]).why
+    assert why == "1 promise proven on 1 machine; excused: 1; 1 of 1 canary caught"
+
+
+def runs(**second: Any) -> Gathering:
+    """Two runs in which all holds, the second of which has something otherwise."""
+    one = Run(Began("r", 0.0, harness="abc"), Path(), 2.0, 0, tested=frozenset({"1", "2"}))
+    other = replace(one, **second)
+    return replace(gathering(("a", "passed")), runs=[one, other])
+
+
+def test_runs_of_one_thing_are_a_whole() -> None:
+    assert decide(runs(), [CAUGHT]).word is Word.QUALIFIED
+    # It came to no node, or only to some of them.
+    assert decide(runs(tested=frozenset({"1"})), [CAUGHT]).word is Word.QUALIFIED
+
+
+def test_an_answer_is_on_one_image_and_by_one_harness() -> None:
+    assert decide(runs(tested=frozenset({"3"})), [CAUGHT]).why == "one run tested another image than another run"
+    replaced = replace(runs(), facts={UNDER_TEST: {"kios.img": ["1", "3"]}})
+    assert decide(replaced, [CAUGHT]).why == "kios.img had other bytes in one run than in another"
+    assert decide(runs(began=Began("o", 0.0, harness="xyz")), [CAUGHT]).why == "the runs are by different harnesses: abc; xyz"
+
+
+def test_a_status_that_no_test_explains_could_not_be_told() -> None:
+    unexplained = decide(runs(began=Began("o", 0.0), status=1), [CAUGHT])
+    assert unexplained.word is Word.COULD_NOT_TELL
+    assert "ended with pytest's status 1, and none of its tests says why" in unexplained.why
+    for status in (None, 0, 5):
+        assert decide(runs(status=status), [CAUGHT]).word is Word.QUALIFIED
 
 
 def test_a_run_that_was_cut_short_is_never_qualified() -> None:

@@ -66,6 +66,15 @@ def test_what_earlier_runs_took_is_what_a_step_may_take(tmp_path: Path) -> None:
         ("machines: [{name: a}]\ncanaries: [x]", "`canaries` has a list"),
         ("machines: [{name: a}]\ncanaries-b: {dusk: [x]}", "`canaries-b` has a list"),
         ("machines: [", "cannot be read"),
+        ("machines: [{name: a, nic: e1000, nic: e1000e}]", "'nic' is there twice"),
+        ("machines: [{name: a}]\ncanary: {presubmit: [x]}", "has canary, which is none of machines"),
+        ("machines: [{name: a}]\ncanaries: {presubmit: order-failure}", "`canaries` has a list"),
+        ("machines: [{name: a, scenarios: order.py}]", "`scenarios` is a list"),
+        ("machines: [{name: a, scenarios: ['']}]", "`scenarios` is a list"),
+        ("machines: [{name: a, repeats: {dusk: 3}}]", "`repeats` has a number"),
+        ("machines: [{name: a, repeats: {nightly: true}}]", "`repeats` has a number"),
+        ("machines: [{name: a, nic: }]", "`nic` has one value"),
+        ("machines: [{name: a, cpus: [1, 2]}]", "`cpus` has one value"),
     ],
 )
 def test_a_matrix_that_is_none_is_refused_with_what_is_wrong(tmp_path: Path, text: str, why: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.history import night
-from harness.report import binder, content
+from harness.report import binder, content, earlier
 from tests.report.conftest import write_run
 
 _CHROMIUM = shutil.which("chromium")
@@ -112,7 +112,7 @@ def test_axe_has_nothing_against_a_page_with_everything_on_it(tmp_path: Path, sc
         write_run(tmp_path / f"runs/{number}", f"r{number}", boots=6)
     write_run(tmp_path / "before", "b", boots=6, failures=False, slow=1.9)
     binder.bind([tmp_path / "before"], tmp_path / "old")
-    told = content.night_of(content.read(tmp_path / "old"))
+    told = content.night_of(earlier.of(tmp_path / "old"))
     for number in range(20):
         slower = {name: value * 1.02**number for name, value in told.milestones.items()}
         made = night.Night(f"n{number}", told.at + 86400 * number, "qualified", verdicts=told.verdicts, milestones=slower)

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import InputError
 from harness.history import night
 from harness.qualification.answer import Word
-from harness.report import binder, content
+from harness.report import binder, content, earlier
 from harness.wire import record
 from tests.report.conftest import HOSTILE, write_run
 
@@ -18,7 +18,7 @@ from tests.report.conftest import HOSTILE, write_run
 def test_a_failure_opens_with_the_judges_sentence(failed_run: Path, tmp_path: Path) -> None:
     answer = binder.bind([failed_run], tmp_path / "out")
     assert (answer.word, answer.status) == (Word.NOT_QUALIFIED, 1)
-    told = content.read(tmp_path / "out")
+    told = earlier.read(tmp_path / "out")
     [failure] = told["failures"]
     assert failure["sentence"].startswith("milestone node/dhcpcd: it cannot happen any more")
     assert failure["artifacts"] == "../artifacts/order/test_bad"
@@ -42,7 +42,7 @@ def test_the_capture_that_a_whole_run_keeps_is_read(failed_run: Path, tmp_path: 
     boot = failed_run / "order/test_bad/node-1/boot-1"
     record.keep(boot / "wire.pcap", boot / "wire.pcapng", "52:54:00:6b:69:6f", [])
     binder.bind([failed_run], tmp_path / "out")
-    frames = content.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]["frames"]
+    frames = earlier.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]["frames"]
     assert [frame["after"] for frame in frames] == pytest.approx([0, 0.5, 1], abs=0.01)
     assert frames[0]["what"].startswith("ARP who has")
 
@@ -71,7 +71,7 @@ def test_the_harness_own_questions_are_counted_and_left_out(failed_run: Path, tm
     capture = failed_run / "order/test_bad/node-1/boot-1/wire.pcap"
     capture.write_bytes(capture.read_bytes() + records)
     binder.bind([failed_run], tmp_path / "out")
-    boot = content.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]
+    boot = earlier.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]
     shown = [(each["source"], each["destination"]) for each in boot["frames"] if each["what"].startswith("TCP")]
     assert shown == [tuple(f"{host}:{port}" for host, port in ends) for ends in others]
     assert boot["own_frames"] == 300
@@ -113,7 +113,7 @@ def test_what_is_there_twice_counts_once(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", "w", failures=False)
     binder.bind([whole], tmp_path / "one")
     binder.bind([whole, whole, tmp_path], tmp_path / "twice")
-    one, twice = (content.read(tmp_path / name) for name in ("one", "twice"))
+    one, twice = (earlier.read(tmp_path / name) for name in ("one", "twice"))
     for part in ("promises", "boots", "spreads", "figures", "answer"):
         assert one[part] == twice[part]
 
@@ -124,7 +124,7 @@ def test_a_slower_kernel_is_named_with_its_change_and_p(tmp_path: Path) -> None:
     binder.bind([before], tmp_path / "old")
     answer = binder.bind([after], tmp_path / "new", against=tmp_path / "old")
     assert any(each.startswith("kernel +1.71 s, p = 0.0") for each in answer.changes)
-    changed = [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
+    changed = [each for each in earlier.read(tmp_path / "new")["differences"] if each["significant"]]
     assert {each["name"] for each in changed} == {"kernel", "in all", "firmware"}
     kernel = next(each for each in changed if each["name"] == "kernel")
     assert (kernel["shift"], kernel["p"] < 0.05) == (pytest.approx(1.71, abs=0.1), True)
@@ -136,20 +136,20 @@ def test_the_same_boots_are_no_change(tmp_path: Path) -> None:
         write_run(tmp_path / name, name, boots=6, failures=False)
     binder.bind([tmp_path / "a"], tmp_path / "old")
     assert not binder.bind([tmp_path / "b"], tmp_path / "new", against=tmp_path / "old").changes
-    assert not [each for each in content.read(tmp_path / "new")["differences"] if each["significant"]]
+    assert not [each for each in earlier.read(tmp_path / "new")["differences"] if each["significant"]]
 
 
 def test_two_hundred_boots_stay_below_ten_megabytes(tmp_path: Path) -> None:
     for number in range(40):
         write_run(tmp_path / f"runs/{number}", f"r{number}", boots=5)
     binder.bind([tmp_path / "runs"], tmp_path / "out")
-    assert len(content.read(tmp_path / "out")["boots"]) == 200
+    assert len(earlier.read(tmp_path / "out")["boots"]) == 200
     assert (tmp_path / "out/report.html").stat().st_size < 10_000_000
 
 
 def test_the_nights_are_shown_with_where_they_changed(failed_run: Path, tmp_path: Path) -> None:
     binder.bind([failed_run], tmp_path / "out")
-    told = content.night_of(content.read(tmp_path / "out"))
+    told = content.night_of(earlier.of(tmp_path / "out"))
     assert (told.answer, told.image) == ("not qualified", "a" * 64)
     assert told.verdicts == {
         "order.py::test_good": "passed",
@@ -162,7 +162,7 @@ def test_the_nights_are_shown_with_where_they_changed(failed_run: Path, tmp_path
         made = night.Night(f"n{number}", told.at + 86400 * number, "qualified", verdicts=told.verdicts, milestones=milestones)
         night.add(made, tmp_path / "history")
     binder.bind([failed_run], tmp_path / "out", history=tmp_path / "history")
-    shown = content.read(tmp_path / "out")
+    shown = earlier.read(tmp_path / "out")
     assert all(curve["changes"] for curve in shown["curves"])
     assert "changed from" in (tmp_path / "out/report.html").read_text()
 

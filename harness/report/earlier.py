@@ -1,0 +1,96 @@
+"""A report that was written, as it is read again: to hold another one against it, or for a line of the history."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import told
+from harness.errors import InputError
+
+NAME = "report.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What one stage took in the cold boots of a group, in seconds from the stage before it."""
+
+    group: str
+    stage: str
+    seconds: Sequence[float]
+    median: float
+
+
+@dataclass(frozen=True)
+class OneAnswer:
+    """Its answer's word."""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """A run in it: its name, its machine in words, and how long it took."""
+
+    run: str
+    machine: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OneCell:
+    """How a promise ended on a machine."""
+
+    verdict: str
+
+
+@dataclass(frozen=True)
+class OnePromise:
+    """A test and how it ended on each machine."""
+
+    test: str
+    cells: Mapping[str, OneCell]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What counts of it (see `content.Content`)."""
+
+    began: float
+    answer: OneAnswer
+    runs: Sequence[OneRun]
+    spreads: Sequence[Spread]
+    figures: Sequence[tuple[str, str, float]]
+    promises: Sequence[OnePromise]
+    flakes: Sequence[tuple[str, str, int, int]]
+    facts: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    hosts: Sequence[Mapping[str, str]] = ()
+    harness: Sequence[str] = ()
+
+    @property
+    def seconds(self) -> dict[tuple[str, str], Sequence[float]]:
+        """Those of each group's stages."""
+        return {(each.group, each.stage): each.seconds for each in self.spreads}
+
+
+def read(named: Path) -> dict[str, Any]:
+    """A report as JSON has it, by its file or its folder; raises InputError for what is none."""
+    return _read(named)[0]
+
+
+def of(named: Path) -> Earlier:
+    """What counts of a report; raises InputError for what is none."""
+    return _read(named)[1]
+
+
+def _read(named: Path) -> tuple[dict[str, Any], Earlier]:
+    file = named / NAME if named.is_dir() else named
+    try:
+        report = json.loads(file.read_text())
+        if report["format"] == FORMAT:
+            return report, told.value(Earlier, report)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as unfit:
+        raise InputError(f"{file} is no report ({unfit}): name the folder that --out named, or {NAME} in it.") from unfit
+    raise InputError(f"{file} is a report of another format: make it again with this harness.")
