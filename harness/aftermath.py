@@ -1,4 +1,4 @@
-"""What becomes of the nodes of a test that failed: a person sits down at them, or they are frozen into files."""
+"""What happens to the nodes of a failed test: a user visits them, or they are frozen into files."""
 
 import shlex
 import tempfile
@@ -22,7 +22,7 @@ from harness.summary import tell
 
 @dataclass(frozen=True)
 class Bundling:
-    """What bundles may take in all, in bytes, below the folder `root`; where they are made, and on which host."""
+    """How bundles are made: `limit` is the total size of all below the folder `root`, in bytes."""
 
     limit: int
     root: Path
@@ -32,7 +32,7 @@ class Bundling:
 
 
 def freeze(nodes: Iterable[Node], failure: Failure, how: Bundling, config: pytest.Config) -> None:
-    """Freezes nodes into files, one each; where that is, or what hinders it, is told."""
+    """Freezes nodes into files, one each; the summary says where each is, or why it could not be made."""
     failure = replace(failure, environment={"harness": commit(), **how.host.facts()})
     for node in [node for node in nodes if node.was_started and node.overlay.exists()]:
         place, began = node.artifacts / bundle.NAME, time.monotonic()
@@ -48,7 +48,7 @@ def freeze(nodes: Iterable[Node], failure: Failure, how: Bundling, config: pytes
 
 
 def visit(maker: NodeMaker, why: str, config: pytest.Config) -> None:
-    """Gives the consoles of the nodes that run to the terminal, if there is one; then keeps their disks."""
+    """Connects the terminal, if there is one, to the consoles of the running nodes in turn; then keeps their disks."""
     from harness import by_hand
 
     seat, capture = _seat(config), config.pluginmanager.get_plugin("capturemanager")
@@ -65,7 +65,7 @@ def visit(maker: NodeMaker, why: str, config: pytest.Config) -> None:
 
 
 def _seat(config: pytest.Config) -> FileIO | None:
-    """The terminal, opened anew: pytest has put something else in the place of stdin. Workers of pytest-xdist share one."""
+    """The terminal, opened anew because pytest has replaced stdin. Workers of pytest-xdist share one, and get none."""
     if hasattr(config, "workerinput"):
         return None
     try:

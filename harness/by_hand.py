@@ -1,4 +1,4 @@
-"""A node for a person: booted, its addresses shown, its console on this terminal, and gone when they leave."""
+"""A node for a user: booted, its addresses shown, its console on this terminal, and removed when the user leaves."""
 
 import contextlib
 import os
@@ -11,8 +11,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.lab import builder, host, place
-from harness.lab import cache as cache_place
+from harness.lab import builder, cache, host, place
 from harness.lab.keeper import scratch
 from harness.lab.maker import NodeMaker
 from harness.lab.node import Node
@@ -24,10 +23,10 @@ _RESIZE_WITHIN = 5.0
 
 
 def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
-    """Boots a node with manifests, and stays until its user leaves or it ends; returns the exit status."""
+    """Boots a node with manifests, and stays until the user leaves or the node ends; returns the exit status."""
     wanted.check()
-    folder = cache_place.folder(wanted.cache)
-    cache_place.announce_to(_say)
+    folder = cache.folder(wanted.cache)
+    cache.announce_to(_say)
     brought = wanted.bring(folder)
     if brought:
         _say(brought.belief.words())
@@ -53,7 +52,7 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
                 visit(node, sys.stdin.buffer, sys.stdout.buffer)
                 node.boot.check_end()
                 if node.boot.process.running() and not sys.stdin.isatty():
-                    _say("what came on stdin has ended, and so does the node: start it from a terminal to stay at it")
+                    _say("stdin has ended, and so does the node: start it from a terminal to stay connected")
         except (HarnessError, NodeFailure) as failed:
             raise type(failed)(str(failed).replace(str(artifacts), str(kept(artifacts)))) from failed
     print("\nThe node has ended; nothing of it is left.")
@@ -61,7 +60,7 @@ def boot(wanted: Wanted, manifests: Sequence[Path]) -> int:
 
 
 def kept(artifacts: Path) -> Path:
-    """Moves the logs of a node that failed, if it has any, to where they outlive the run; returns where they are."""
+    """Moves the logs of a node that failed, if there are any, to a place where they outlive the run; returns that place."""
     if not artifacts.exists():
         return artifacts
     return Path(shutil.move(artifacts, tempfile.mkdtemp(prefix="kios-e2e-artifacts-")))
@@ -72,7 +71,7 @@ def _say(words: str) -> None:
 
 
 def ways_in(node: Node) -> list[str]:
-    """How a running node is reached from other programs of its user's."""
+    """How a running node is reached by other programs of the user's."""
     keys, port = node.credentials, node.boot.kubelet.port
     trust = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     return [
@@ -82,14 +81,14 @@ def ways_in(node: Node) -> list[str]:
 
 
 def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat, why: str = "") -> None:
-    """Shows how a running node is entered, and connects a keyboard and a screen to its console until its user leaves.
+    """Shows the ways into a running node, and connects a keyboard and a screen to its console until the user leaves.
 
-    `why` is what they came for, in a line.
+    `why` is the reason for the visit, in a line.
     """
     lines = [
         *([shown(why)] if why else []),
         *ways_in(node),
-        "This terminal is the node's serial console; a shell that is left comes back in some seconds. Ctrl-] ends the node.",
+        "This terminal is the node's serial console; a shell that exits is restarted within seconds. Ctrl-] ends the node.",
     ]
     screen.write("".join(f"{line}\r\n" for line in lines).encode())
     screen.flush()
@@ -97,12 +96,12 @@ def visit(node: Node, keyboard: terminal.Seat, screen: terminal.Seat, why: str =
 
 
 def sit_down(node: Node, keyboard: terminal.Seat, screen: terminal.Seat) -> None:
-    """Connects a keyboard and a screen to a running node's console until their user leaves."""
-    # Where it took commands, for want of a second port, it would show its user no prompt.
+    """Connects a keyboard and a screen to a running node's console until the user leaves."""
+    # If the shell took commands, for lack of a second port, it would show the user no prompt.
     node.boot.shell.leave()
 
     def resize(window: os.terminal_size) -> bool:
-        # The size is a comfort: a node that is in trouble is left alone with it.
+        # The size is only a convenience: a node in trouble is not bothered with it.
         with contextlib.suppress(HarnessError, NodeFailure):
             return node.boot.agent.answers and node.boot.agent.run(_resized_to(window), _RESIZE_WITHIN) is not None
         return True

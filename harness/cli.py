@@ -1,4 +1,4 @@
-"""`kios-e2e`, also `python -m harness`: what can be asked of the harness without pytest."""
+"""`kios-e2e`, also `python -m harness`: what the harness does without pytest."""
 
 import argparse
 import os
@@ -14,11 +14,10 @@ from harness.errors import HarnessError, InputError, NodeFailure
 from harness.escape import shown
 
 if TYPE_CHECKING:
-    from harness.lab.wanted import Wanted
     from harness.manifests.manifest import Reading
     from harness.qualification.answer import Answer
 
-# Of what ends with an answer, for which 1 is one: not qualified.
+# For commands that end with an answer, of which 1 is one: not qualified.
 _COULD_NOT_TELL = 2
 # As a shell has it (SIGINT).
 _INTERRUPTED = 130
@@ -61,28 +60,29 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check",
         help="check static pod manifests",
-        description="Checks manifests as those of one node. Exit status 1 if one of them would not run as it is written.",
+        description="Checks the manifests of one node. Exit status 1 if one of them would not run as it is written.",
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a manifest; - is what comes on stdin")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a manifest; - is stdin")
     check.add_argument("--no-build", action="store_true", help="never build the program that has the kubelet's own rules")
     check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
-    check.add_argument("--memory", metavar="SIZE", help="the node's memory: says whether the pods' requests fit into it")
+    check.add_argument("--memory", metavar="SIZE", help="the node's memory: checks whether the pods' requests fit into it")
     check.set_defaults(run=_check)
 
-    node = _node_options()
+    under_test = _under_test_options()
+    node = _node_options(under_test)
     doctor = commands.add_parser(
         "doctor",
         parents=[node],
         help="say what this host has and lacks",
-        description="Says what this host has and lacks, with what mends it. Exit status 1 if something is lacking.",
+        description="Says what this host has and lacks, and how to get it. Exit status 1 if something is lacking.",
     )
     doctor.set_defaults(run=_doctor)
 
     boot = commands.add_parser(
         "boot",
         parents=[node],
-        help="boot a node and give its console; Ctrl-] leaves",
-        description="Boots a node and connects this terminal to its serial console. Ctrl-] ends it; nothing of it is left.",
+        help="boot a node and connect to its console; Ctrl-] leaves",
+        description="Boots a node and connects this terminal to its serial console. Ctrl-] ends the node and leaves nothing.",
     )
     boot.add_argument(
         "--manifest",
@@ -95,17 +95,19 @@ def _parser() -> argparse.ArgumentParser:
 
     enter = commands.add_parser(
         "enter",
-        help="bring up a failed node from its bundle, with a Python prompt",
-        description="Brings a failed node up where it failed (docs/bundles.md), with a Python prompt that knows `node`, `wire` "
-        "and `disk`; what comes on stdin, if that is no terminal, is run in its place. Ctrl-D ends the node.",
+        help="resume a failed node from its bundle, with a Python prompt",
+        description="Resumes a failed node where it failed (docs/bundles.md), with a Python prompt that knows `node`, `wire` "
+        "and `disk`. If stdin is not a terminal, what it contains is run instead. Ctrl-D ends the node.",
     )
-    enter.add_argument("bundle", type=Path, metavar="FAIL.tar.zst", help="among a failed test's artifacts")
-    enter.add_argument("--kios-image", type=Path, metavar="FILE", help="its image (default: where it was, by its hash)")
-    enter.add_argument("--at", default="", metavar="MILESTONE", help="a clone of the last template before that, with its pods")
-    enter.add_argument("--leave-clock", action="store_true", help="leave its clock at the time of the failure")
+    enter.add_argument("bundle", type=Path, metavar="FAIL.tar.zst", help="one of a failed test's artifacts")
+    enter.add_argument("--kios-image", type=Path, metavar="FILE", help="the node's image (default: where it was, if unchanged)")
+    enter.add_argument(
+        "--at", default="", metavar="MILESTONE", help="instead, clone the last template that has not passed this milestone"
+    )
+    enter.add_argument("--leave-clock", action="store_true", help="leave the node's clock at the time of the failure")
     enter.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)")
-    enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: as where it failed")
-    enter.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether it may reach out")
+    enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: the failed node's")
+    enter.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether the node may reach out")
     enter.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
     enter.set_defaults(run=_enter)
 
@@ -120,45 +122,41 @@ def _parser() -> argparse.ArgumentParser:
 
     qualify = commands.add_parser(
         "qualify",
-        parents=[compared],
+        parents=[under_test, compared],
         help="say whether an image can be released",
         description="Runs the scenarios on a matrix of machines, and canaries that show that the harness can fail. Ends with "
         "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
-        epilog="What is behind -- goes to every run of pytest as it is: -- -n auto --container FILE --page FILE",
+        epilog="What follows -- is passed to every run of pytest: -- -n auto --container FILE --page FILE",
     )
-    qualify.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
-    qualify.add_argument("--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary")
-    qualify.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
-    qualify.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, its user's initramfs")
-    qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is left of the runs, and the report")
+    qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs' artifacts and the report")
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
     qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
     qualify.add_argument(
-        "--budget", type=_minutes, metavar="MINUTES", help="what would take longer is left out or ended, and said"
+        "--budget", type=_minutes, metavar="MINUTES", help="steps that would take longer are left out or ended, and named"
     )
     qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
     qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
-    qualify.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    qualify.add_argument("--resume", action="store_true", help="continue the qualification in the folder")
     qualify.add_argument("options", nargs="*", metavar="-- OPTION", help="for every run of pytest")
     qualify.set_defaults(run=_qualify, could_not=_COULD_NOT_TELL)
 
     report = commands.add_parser(
         "report",
         parents=[compared],
-        help="put runs together to one report",
+        help="put runs together into one report",
         description="Puts the runs in some folders of artifacts together: one HTML page, and the same as JSON. Exit status 0 "
         "if what was tested is qualified, 1 if it is not, 2 if that could not be told.",
     )
-    report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of a run or of many")
+    report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of one run or of many")
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report is written")
     report.set_defaults(run=_report, could_not=_COULD_NOT_TELL)
 
-    history = commands.add_parser("history", help="keep a line of each night", description="Keeps what each night came to.")
-    doings = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = doings.add_parser("add", help="add a report to the nights, once")
+    history = commands.add_parser("history", help="keep a line per night", description="Keeps the result of each night.")
+    history_commands = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add = history_commands.add_parser("add", help="add a report to the nights, once")
     add.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its JSON")
     add.add_argument(
-        "--to", type=Path, required=True, metavar="PLACE", help="any folder, or git:BRANCH, on which it is committed"
+        "--to", type=Path, required=True, metavar="PLACE", help="a folder, or git:BRANCH, to which the night is committed"
     )
     add.set_defaults(run=_history_add)
     return parser
@@ -178,14 +176,20 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _node_options() -> argparse.ArgumentParser:
+def _under_test_options() -> argparse.ArgumentParser:
+    """Those that name the kiOS under test."""
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
+    named.add_argument("--kios-efi", type=Path, metavar="FILE", help="instead of an image, kiOS's EFI binary")
+    named.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
+    named.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, the user's initramfs")
+    return named
+
+
+def _node_options(under_test: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Those that pytest has too (see `options.add`)."""
-    node = argparse.ArgumentParser(add_help=False)
-    node.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
-    node.add_argument("--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary")
-    node.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
-    node.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, its user's initramfs")
-    node.add_argument("--generation", choices=("a", "b"), help="what that kiOS is")
+    node = argparse.ArgumentParser(add_help=False, parents=[under_test])
+    node.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
     node.add_argument(
         "--container", type=Path, action="append", default=[], metavar="FILE", help="OCI archive of an image that it lacks"
     )
@@ -204,7 +208,7 @@ def _node_options() -> argparse.ArgumentParser:
     return node
 
 
-# Each command imports what it needs by itself: none waits for another's.
+# Each command imports what it needs itself, so that none waits for another's imports.
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -244,14 +248,14 @@ def _lacks_memory(readings: "Sequence[Reading]", size: str) -> str:
 
 
 def _build_kubelet_rules(cache: Path) -> None:
-    """Builds the program that has them, where Go is there; what hinders that is said by the build."""
+    """Builds the program that has the kubelet's rules if there is Go; the build says if it fails."""
     import shutil
 
     from harness.lab import builder
 
     if shutil.which("go") is None and not os.access(cache / "go-1.24/bin/go", os.X_OK):
         return
-    print("kios-e2e: builds the kubelet's own rules, which takes a minute or two, once", file=sys.stderr)
+    print("kios-e2e: building the kubelet's own rules, which takes a minute or two, once", file=sys.stderr)
     try:
         builder.build_kubelet_rules(cache)
     except HarnessError as failed:
@@ -260,18 +264,20 @@ def _build_kubelet_rules(cache: Path) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     from harness import doctor
+    from harness.lab.wanted import Wanted
 
     lacking = False
-    for finding in doctor.examine(_wanted(options)):
-        _say(finding.line())
-        lacking = lacking or bool(finding.cure)
+    for condition in doctor.examine(Wanted.named_by(options)):
+        _say(condition.line())
+        lacking = lacking or bool(condition.cure)
     return int(lacking)
 
 
 def _boot(options: argparse.Namespace) -> int:
     from harness import by_hand
+    from harness.lab.wanted import Wanted
 
-    return by_hand.boot(_wanted(options), options.manifest or [])
+    return by_hand.boot(Wanted.named_by(options), options.manifest or [])
 
 
 def _enter(options: argparse.Namespace) -> int:
@@ -286,30 +292,6 @@ def _enter(options: argparse.Namespace) -> int:
         cache=options.image_cache,
     )
     return enter(Visit(options.bundle, wanted, sets_clock=not options.leave_clock, at=options.at))
-
-
-def _wanted(options: argparse.Namespace) -> "Wanted":
-    from harness.lab.generation import Generation
-    from harness.lab.wanted import Wanted
-
-    return Wanted(
-        image=options.kios_image,
-        efi=options.kios_efi,
-        modules=options.kios_modules,
-        initrd=options.kios_initrd,
-        generation=Generation(options.generation) if options.generation else None,
-        containers=tuple(options.container),
-        disk_size=options.disk_size,
-        memory=options.memory,
-        sector_size=options.sector_size,
-        cpus=options.cpus,
-        nic=options.nic,
-        firmware=options.firmware,
-        network=options.network,
-        accelerator=options.accelerator,
-        qemu=options.qemu,
-        cache=options.image_cache,
-    )
 
 
 def _qualify(options: argparse.Namespace) -> int:
@@ -338,17 +320,18 @@ def _qualify(options: argparse.Namespace) -> int:
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
     )
     answer = qualify(wish, Watch())
-    return _told(answer, options.out / "report/report.html")
+    return _tell(answer, options.out / "report/report.html")
 
 
 def _report(options: argparse.Namespace) -> int:
     from harness.report import binder, page
 
     answer = binder.bind(options.folders, options.out, against=options.against, history=options.history, excused=options.excuse)
-    return _told(answer, options.out / page.NAME)
+    return _tell(answer, options.out / page.NAME)
 
 
-def _told(answer: "Answer", page: Path) -> int:
+def _tell(answer: "Answer", page: Path) -> int:
+    """Prints an answer and where its report is; returns the exit status."""
     _say(str(page))
     if answer.changes:
         _say(f"changed since the earlier report: {'; '.join(answer.changes)}")
@@ -366,13 +349,13 @@ def _history_add(options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    """Prints a line; what a terminal would act on or cannot show is escaped, such as a file name that is no UTF-8."""
-    # Python has no stdout where the shell closed it.
+    """Prints a line; escapes what a terminal would act on or cannot show, such as a file name that is not UTF-8."""
+    # Python has no stdout if the shell has closed it.
     if sys.stdout is None:
         return
     encoding = sys.stdout.encoding or "ascii"
     try:
         print(shown(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
-        # Nobody reads any more; the exit status still counts (Python's documentation, SIGPIPE).
+        # Nobody reads any more, but the exit status still counts (Python's documentation, SIGPIPE).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What this host has and lacks for nodes, each with what mends it."""
+"""What this host has and lacks for nodes, and how to get what it lacks."""
 
 import os
 import shutil
@@ -8,19 +8,18 @@ from pathlib import Path
 
 from harness import tools
 from harness.errors import HarnessError
-from harness.lab import builder, capacity, host
-from harness.lab import cache as cache_place
+from harness.lab import builder, cache, capacity, host
 from harness.lab.keeper import scratch
 from harness.lab.size import size_in_bytes
 from harness.lab.wanted import Wanted
 from harness.vm import accelerator, qemu
 
 _GIB = 1 << 30
-# A first build and the frozen nodes.
+# For a first build and the frozen nodes.
 _DISK = 20 * _GIB
-# One node beside the rest of the machine.
+# For one node beside the rest of the machine.
 _MEMORY = 2 * _GIB
-# What each is asked to say its version by.
+# Each program, and the option that makes it print its version.
 _TOOLS = {
     "qemu-img": "--version",
     "qemu-io": "--version",
@@ -34,7 +33,7 @@ _TOOLS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing: how it is, and what mends it; no cure for what is well."""
+    """The condition of one thing, in words, and its cure; empty if it needs none."""
 
     what: str
     words: str
@@ -47,12 +46,12 @@ class Condition:
 
 
 def examine(wanted: Wanted) -> Iterator[Condition]:
-    """Yields the condition of each thing that such a node needs, as it is looked at."""
+    """Yields the condition of each thing that such a node needs, as it is examined."""
     yield from _under_test(wanted)
     yield from (_tool(name, question) for name, question in _TOOLS.items())
     yield _memory()
     try:
-        folder = cache_place.folder(wanted.cache)
+        folder = cache.folder(wanted.cache)
     except HarnessError as lacking:
         yield Condition("cache", str(lacking), "name one with --image-cache DIR")
         return
@@ -72,11 +71,11 @@ def examine(wanted: Wanted) -> Iterator[Condition]:
 
 
 def _under_test(wanted: Wanted) -> Iterator[Condition]:
-    """Nothing while there is nothing to say: the reference image has a line of its own."""
+    """The condition of what was named; none for the reference image, which has a line of its own."""
     named = wanted.efi or wanted.image
     try:
         wanted.check()
-        # That a host has no memory for any node is said below.
+        # A host without memory for any node is reported below.
         if wanted.memory != Wanted.memory:
             capacity.refuse_what_never_fits(size_in_bytes(wanted.memory), capacity.capacity())
         belief = wanted.belief()
@@ -101,7 +100,7 @@ def _tool(name: str, question: str) -> Condition:
 
 
 def _disk(folder: Path) -> Condition:
-    # Others' folders may be closed, which Path.exists raises.
+    # Path.exists raises for a folder below one that this user may not enter.
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))  # noqa: PTH110
     try:
         free = shutil.disk_usage(there).free

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Party(StrEnum):
-    """Who a failure is put down to."""
+    """Who is at fault for a failure."""
 
     NODE = "node"
     HOST = "host"
@@ -21,13 +21,13 @@ class HarnessError(Exception):
 
 
 class InputError(HarnessError):
-    """What the test or its user handed in cannot be used: an image, a manifest, an option, a call. Says what to change."""
+    """What the test or its user gave cannot be used: an image, a manifest, an option, a call. Says what to change."""
 
     party = Party.TEST
 
 
 class DamagedImageError(InputError):
-    """An image that no node can be made of, because something of it is lacking or wrong: it cannot be released."""
+    """No node can be made from an image because the image is incomplete or damaged: it cannot be released."""
 
 
 class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an error of the harness
@@ -38,9 +38,9 @@ class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an
 
 @contextmanager
 def fails_with(words: str) -> Iterator[None]:
-    """For what has to fail: lets a failure of the node's with this pattern pass, and raises NodeFailure where nothing fails.
+    """For a block that must fail: accepts a failure of the node's with this pattern, and raises NodeFailure if there is none.
 
-    Any other failure stays what it is, in its own words.
+    Any other failure is passed on unchanged.
     """
     try:
         yield

@@ -1,10 +1,10 @@
-"""Text that an untrusted node or file brought, made safe to be shown on a terminal."""
+"""Text from an untrusted node or file, made safe for a terminal."""
 
 
 def shown(text: str) -> str:
-    """Escapes all that would not be shown as itself: control characters, C1's too, and what turns the direction of writing.
+    """Escapes what would not be shown as itself: control characters, C1's too, and changes of the direction of writing.
 
-    Line feeds stay: lines are shown as lines.
+    Line feeds stay, so lines are shown as lines.
     """
     return "".join(each if each == "\n" or each.isprintable() else _escaped(each) for each in text)
 

@@ -1,4 +1,4 @@
-"""HTTP on this host's loopback, served until a block ends, to guests that are not trusted."""
+"""HTTP on this host's loopback for untrusted guests, served until a block ends."""
 
 import socket
 import sys
@@ -15,12 +15,12 @@ _TLS_HANDSHAKE = b"\x16"  # RFC 8446, 5.1: the first byte of a record
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection, one request: as HTTP/1.0 has it, so that none outlives its server."""
+    """One request per connection, as in HTTP/1.0, so that no connection outlives its server."""
 
     timeout = _SILENCE_SECONDS
 
     def handle(self) -> None:
-        # Clients of a registry try TLS first, and then wait for an answer, while a line of HTTP is waited for here.
+        # A registry's client tries TLS first and waits for an answer, while this end would wait for a line of HTTP.
         if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
             super().handle()
 
@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """Listens on a port of 127.0.0.1 that the kernel chooses, and answers each connection in a thread of its own."""
 
-    # Its end waits for the threads, whose connections are cut before.
+    # `server_close` waits for the threads; `cut_off` has ended their connections before.
     daemon_threads = False
 
     def __init__(self, handler: type[Handler]) -> None:
@@ -40,7 +40,7 @@ class Server(ThreadingHTTPServer):
         self._changing = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A guest opens as many connections as it likes; those that are too many end at once."""
+        """Closes connections beyond a limit at once: a guest may open as many as it likes."""
         with self._changing:
             if taken := len(self._open) < _MOST_CONNECTIONS:
                 self._open.add(request)
@@ -63,14 +63,14 @@ class Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle of an answer is no fault of ours."""
+        """Ignores a client that goes away in the middle of an answer."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def serving(server: Server, name: str) -> Iterator[None]:
-    """Has a server answer until the block ends, with which all connections end; `name` is its thread's."""
+    """Runs a server until the block ends, and then ends all its connections; `name` is that of its thread."""
     thread = threading.Thread(target=server.serve_forever, args=(_LOOK_SECONDS,), name=name, daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The harness's options: declared, and refused before anything is collected where no node could be made from them."""
+"""The harness's options of pytest: declared, and refused before collection if no node could be made from them."""
 
 import json
 from pathlib import Path
@@ -31,25 +31,23 @@ def add(parser: pytest.Parser) -> None:
         help="disk image to test: raw, qcow2, or raw and compressed with gzip, xz or zstd; it is only read "
         "(default: the reference image, built if missing)",
     )
+    group.addoption("--kios-efi", type=Path, metavar="FILE", help="instead of an image, kiOS's EFI binary, with --kios-modules")
+    group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made from both")
     group.addoption(
-        "--kios-efi", type=Path, metavar="FILE", help="in place of an image, kiOS's EFI binary, with --kios-modules"
-    )
-    group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made of both")
-    group.addoption(
-        "--kios-initrd", type=Path, metavar="FILE", help="for kiOS of generation B, its user's initramfs beside those two"
+        "--kios-initrd", type=Path, metavar="FILE", help="with those two, for kiOS of generation B, the user's initramfs"
     )
     group.addoption(
         "--generation",
         type=Generation,
         choices=[Generation.A, Generation.B],
-        help="what the kiOS under test is (default: what its modules tell)",
+        help="the generation of the kiOS under test (default: judged by its modules)",
     )
     group.addoption(
         "--own-pods",
         type=OwnPods,
         choices=list(OwnPods),
         default=OwnPods.LEFT_OUT,
-        help="whether pods that the image brings of its own run beside a test's (default: %(default)s)",
+        help="whether pods that the image brings run beside a test's (default: %(default)s)",
     )
     group.addoption(
         "--container",
@@ -63,7 +61,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--disk-size",
         metavar="SIZE",
-        help="size of a node's disk where the scenario names none, as 2G (default: twice the image)",
+        help="size of a node's disk if the scenario names none, as 2G (default: twice the image)",
     )
     group.addoption("--memory", default=_MEMORY, metavar="SIZE", help="memory of a node (default: %(default)s)")
     group.addoption("--nic", choices=NICS, default=NICS[0], help="a node's NIC (default: %(default)s)")
@@ -72,7 +70,7 @@ def add(parser: pytest.Parser) -> None:
         "--sector-size",
         type=int,
         choices=SECTOR_SIZES,
-        help="bytes in a block of a node's disk (default: those that the image is made for)",
+        help="bytes in a block of a node's disk (default: the image's)",
     )
     group.addoption(
         "--firmware",
@@ -84,7 +82,7 @@ def add(parser: pytest.Parser) -> None:
         "--accelerator",
         choices=WISHES,
         default="auto",
-        help="what runs the guest's instructions (default: what is proven to work)",
+        help="what runs the guest's instructions (default: KVM if it is proven to work, else TCG)",
     )
     group.addoption(
         "--network",
@@ -96,11 +94,11 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--boot-anyway",
         action="store_true",
-        help="boot for each test what did not come up for an earlier one (default: such tests are blocked)",
+        help="boot again for each test what did not come up in an earlier one (default: such tests are blocked)",
     )
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
-    group.addoption("--repeat", type=int, default=1, metavar="N", help="run each test N times, and say how often it passed")
-    group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; together the parts are all of them")
+    group.addoption("--repeat", type=int, default=1, metavar="N", help="run each test N times, and report how often it passed")
+    group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; the parts together are all of them")
     group.addoption(
         "--artifacts",
         type=Path,
@@ -114,18 +112,18 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep-on-failure",
         action="store_true",
-        help="keep a failed test's nodes up, with the ways in and their consoles on this terminal; then keep their disks",
+        help="keep a failed test's nodes running, with the ways in and their consoles on this terminal; then keep their disks",
     )
     group.addoption(
         "--bundle-on-failure",
         action="store_true",
-        help="freeze the nodes of a test that the node failed, each into a file that `kios-e2e enter` brings up again",
+        help="when a node fails a test, freeze each of the test's nodes into a file that `kios-e2e enter` resumes",
     )
     group.addoption(
         "--bundle-limit",
         default=f"{bundle.LIMIT >> 30}G",
         metavar="SIZE",
-        help="what such files may take among the artifacts in all, 0 for none (default: %(default)s)",
+        help="the total size of such files among the artifacts, 0 for none (default: %(default)s)",
     )
 
 
@@ -151,13 +149,13 @@ def check(config: pytest.Config) -> None:
 
 
 def believed_generation(config: pytest.Config) -> Belief | None:
-    """What the options alone tell of the generation under test; None where a disk image has yet to be read."""
+    """What the options alone say about the generation under test; None if a disk image has yet to be read."""
     is_read_later = config.getoption("kios_image") and not config.getoption("kios_efi")
     return None if is_read_later else wanted(config).belief() or THE_REFERENCE
 
 
 def _refuse_less_than_the_image(config: pytest.Config) -> None:
-    """Raises InputError for a --disk-size that cannot hold the image; one that is yet to be made is not waited for."""
+    """Raises InputError for a --disk-size that cannot hold the image, if that is there already."""
     if config.getoption("kios_efi"):
         return
     try:
@@ -171,33 +169,16 @@ def _refuse_less_than_the_image(config: pytest.Config) -> None:
 
 def wanted(config: pytest.Config) -> Wanted:
     """What the options want of nodes."""
-    return Wanted(
-        image=config.getoption("kios_image"),
-        efi=config.getoption("kios_efi"),
-        modules=config.getoption("kios_modules"),
-        initrd=config.getoption("kios_initrd"),
-        generation=config.getoption("generation"),
-        containers=tuple(config.getoption("container")),
-        disk_size=config.getoption("disk_size"),
-        memory=config.getoption("memory"),
-        sector_size=config.getoption("sector_size"),
-        cpus=config.getoption("cpus"),
-        nic=config.getoption("nic"),
-        firmware=config.getoption("firmware"),
-        network=config.getoption("network"),
-        accelerator=config.getoption("accelerator"),
-        qemu=config.getoption("qemu"),
-        cache=config.getoption("image_cache"),
-    )
+    return Wanted.named_by(config.option)
 
 
 def bundle_limit(config: pytest.Config) -> int:
-    """What all bundles of the run may take, in bytes; 0 where none are asked for."""
+    """The total size that bundles of the run may have, in bytes; 0 if none are asked for."""
     return size_in_bytes(config.getoption("bundle_limit")) if config.getoption("bundle_on_failure") else 0
 
 
 def dimensions(config: pytest.Config) -> dict[str, str]:
-    """What the options choose of a machine other than the harness itself does, as they are written."""
+    """The options that choose something of a machine other than its default, as they are written."""
     asked = {name: config.getoption(name) for name in ("disk_size", "sector_size", "nic", "cpus", "memory", "firmware")}
     chosen = {name.replace("_", "-"): str(value) for name, value in asked.items() if value and value != _DEFAULTS.get(name)}
     if config.getoption("accelerator") != "auto":

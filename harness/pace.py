@@ -1,4 +1,4 @@
-"""The order of tests where several run at once: the longest come first, by what they took before, so that none ends alone."""
+"""The order of tests that run in parallel: the longest first, by their earlier times, so that none is left to run alone."""
 
 import contextlib
 import json
@@ -12,22 +12,22 @@ from harness import whole_file
 from harness.lab.admission import QEMU_ITSELF, Need
 
 _GIVEN = "kios-e2e-pace"
-# Of a test of which nothing is known: seconds, by the nodes that it asks for.
+# The seconds of a test of unknown duration, by the kind of nodes that it asks for.
 _BOOTS, _CLONES = 60.0, 10.0
-# Nodes wait more than they work, 20 s of each power-off alone: workers are more than CPUs, and the gate holds back what would
-# be too much.
+# Nodes wait more than they work, each power-off alone for 20 s. So there are more workers than CPUs; `Admission` holds back
+# nodes that would be too many.
 _WORKERS_A_CPU = 3
 _A_NODE = (1 << 30) + QEMU_ITSELF
-# What a report says of the nodes of a test begins so.
+# The title of a report's section about a test's node begins with this.
 NODES = "artifacts of "
 
 
 class Pace:
-    """The hooks of one process's part of a run; `file` keeps what tests took, for the next."""
+    """The hooks of one process of a run; `file` keeps the tests' durations for the next run."""
 
     def __init__(self, config: pytest.Config, file: Path) -> None:
         given: Mapping[str, float] | None = getattr(config, "workerinput", {}).get(_GIVEN)
-        # All workers have to collect in one order, whatever another run writes to the file meanwhile.
+        # All workers must collect in the same order, whatever another run writes to the file meanwhile.
         self._known = dict(given) if given is not None else _read(file)
         self._is_worker = hasattr(config, "workerinput")
         self._file = file
@@ -36,12 +36,12 @@ class Pace:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
-        """Tells a worker of pytest-xdist."""
+        """Passes the known durations to a worker of pytest-xdist."""
         node.workerinput[_GIVEN] = self._known  # type: ignore[attr-defined] # xdist's
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:
-        """Has a worker that is done take over what waits behind a long test of another's, unless `--dist` says else."""
+        """Lets an idle worker take tests that wait behind another worker's long one, unless `--dist` says otherwise."""
         if config.getoption("dist") != "load":
             return None
         from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
@@ -51,32 +51,32 @@ class Pace:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Puts a worker's tests in their order; those that ask for no node keep theirs, and come last."""
+        """Sorts a worker's tests, the longest first; those without nodes keep their order and come last."""
         if self._is_worker:
             guesses = {item: _guess(item) for item in items}
             items.sort(key=lambda item: -self._known.get(item.nodeid, guesses[item]) if guesses[item] else 0)
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Notes what a test with nodes took."""
+        """Notes the duration of a test, and whether it had nodes."""
         self._took[report.nodeid] += report.duration
         if any(title.startswith(NODES) for title, _ in report.sections):
             self._with_nodes.add(report.nodeid)
 
     @pytest.hookimpl
     def pytest_sessionfinish(self) -> None:
-        """Keeps what tests with nodes took; what is known of others stays."""
+        """Saves the durations of tests with nodes, beside those already known."""
         took = {test: round(self._took[test], 1) for test in self._with_nodes}
         if self._is_worker or not took:
             return
-        # It is a comfort: where it cannot be kept, the next run guesses.
+        # Only a convenience: without it, the next run guesses.
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             whole_file.write(self._file, json.dumps({**_read(self._file), **took}, indent=1, sort_keys=True))
 
 
 def workers(limit: Need) -> int:
-    """The workers for what nodes may take here."""
+    """How many workers to start where nodes may take so much in all."""
     return max(1, min(round(_WORKERS_A_CPU * limit.cpus), limit.memory // _A_NODE))
 
 

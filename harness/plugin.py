@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures named by what they give, and the artifacts of every node."""
+"""The pytest plugin: fixtures that give nodes and what they are made of, and the artifacts of every node."""
 
 import contextlib
 import functools
@@ -36,11 +36,11 @@ from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
 from harness.storage.disk import Disk
-from harness.summary import by_its_own, describe, party_of, tell
+from harness.summary import blamed, describe, tell
 
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
-# The failure of a test that has one, and who is at fault.
+# A failed test's failure, and who is at fault.
 _FAILED = pytest.StashKey[tuple[Failure, Party]]()
 _SCRIBE = pytest.StashKey[Scribe]()
 _VERSIONS_KNOWN = pytest.StashKey[bool]()
@@ -53,26 +53,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """How many `-n auto` are, which pytest-xdist asks before it configures; its own variable overrules."""
+    """How many workers `-n auto` starts; pytest-xdist asks before it configures. Its own variable overrides this."""
     return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else pace.workers(capacity())
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the marks, and refuses options that no node could be made from before anything is collected."""
+    """Declares the marks, and refuses options from which no node could be made before anything is collected."""
     config.addinivalue_line("markers", "needs_module(*names): the image under test must have these kernel modules as modules")
     config.addinivalue_line(
-        "markers", "generation(*names, cannot=): of which generations of kiOS it holds; what others cannot keep of it"
+        "markers", "generation(*names, cannot=): the generations of kiOS to which it applies; what others cannot keep of it"
     )
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     config.addinivalue_line(
         "markers",
-        "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says else",
+        "machine(nic=, cpus=, memory=, disk_size=, kernel_arguments=): what this test's nodes have unless it says otherwise",
     )
     options.check(config)
     config.pluginmanager.register(summary)
     config.stash[_SCRIBE] = Scribe(config)
     config.pluginmanager.register(config.stash[_SCRIBE])
-    # Without a home there is no cache: whoever asks for a node is told, and nobody else.
+    # Without a home there is no cache; a test that asks for a node fails then, and no other.
     with contextlib.suppress(InputError):
         kubelet_rules.look_in(cache_of(config))
         config.pluginmanager.register(Pace(config, cache_of(config) / "durations.json"))
@@ -83,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the tests of other shards out."""
+    """Leaves out the tests of other shards."""
     if config.getoption("shard"):
         shard = Shard.parse(config.getoption("shard"))
         others = [item for item in items if not shard.has(item.nodeid)]
@@ -96,17 +96,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Notes a failure for the fixtures' end, and puts what the test's nodes did and left into its report."""
+    """Keeps a failure for the end of the fixtures, and adds what the test's nodes did and left to its report."""
     made = yield
     if made.failed:
         raised = call.excinfo.value if call.excinfo else None
-        at_fault = (party_of(raised) or by_its_own(raised, made.when)) if raised else Party.HOST
         failure = Failure(item.nodeid, str(raised).strip() or "it failed")
-        item.stash.setdefault(_FAILED, (failure, at_fault))
+        item.stash.setdefault(_FAILED, (failure, blamed(raised, made.when)))
     if made.when == "call":
         for node in item.stash.get(_NODES, []):
             if made.failed and node.started is not None:
-                # The page of a report shows it. It cannot be taken of every node, and the failure is told anyway.
+                # For the page of a report. Not every node has a screen, and the failure is reported anyway.
                 with contextlib.suppress(HarnessError, OSError):
                     node.boot.screen()
             properties.tell_of(node, item, made)
@@ -115,7 +114,7 @@ def pytest_runtest_makereport(
 
 
 def _why_void(nodes: list[Node]) -> str:
-    """That a node's disk is full explains whatever else was found on it."""
+    """Why nothing found on the nodes counts: a full disk of the host explains everything else."""
     folder = next(filter(None, (node.full_disk for node in nodes)), "")
     return f"no space is left in {folder}" if folder else ""
 
@@ -134,7 +133,7 @@ def run_folder(pytestconfig: pytest.Config) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
-    """What runs nodes here, proven to work before the first of them boots."""
+    """What runs nodes here, proven to work before the first node boots."""
     found = hosts.find(
         pytestconfig.getoption("qemu"),
         pytestconfig.getoption("accelerator"),
@@ -151,7 +150,7 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
 
 @pytest.fixture(scope="session")
 def dimensions(pytestconfig: pytest.Config) -> Mapping[str, str]:
-    """What this run's options choose of a machine, as `{"nic": "e1000e"}`; a test may set some otherwise."""
+    """What this run's options choose of a machine, as `{"nic": "e1000e"}`; a test may override some."""
     return options.dimensions(pytestconfig)
 
 
@@ -159,7 +158,7 @@ def dimensions(pytestconfig: pytest.Config) -> Mapping[str, str]:
 def node_image(pytestconfig: pytest.Config) -> Path:
     """The folder of the reference node image, built now if it is missing."""
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    # A first build takes many minutes, and says what it does.
+    # A first build takes many minutes, and shows its progress.
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
         return builder.reference_image(cache_of(pytestconfig))
 
@@ -195,7 +194,7 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
         if brought is None:
             raise
         pytest.skip(str(unfit))
-    # A disk that was made of what was brought is known by that.
+    # A disk that was made from what was brought has the digests of its parts.
     own = tested.path.name
     for name, digest in ({own: digests[own]} if own in digests else digests).items():
         scribe.note(Fact("image", name, digest))
@@ -207,9 +206,9 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
 
 @pytest.fixture(scope="session")
 def image_4k(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
-    """What is under test on a disk of 4096-byte blocks; skips where the user brought an image, which is of one block size."""
+    """What is under test, on a disk of 4096-byte blocks; skips if the user brought an image, which has one block size."""
     if request.config.getoption("kios_image"):
-        pytest.skip("what is under test exists for one block size only")
+        pytest.skip("what is under test exists only for one block size")
     large = wanted(request.config).of_large_blocks()
     found = large.bring(cache_of(request.config))
     return large.tested(found, lambda: request.getfixturevalue("node_image"))
@@ -226,7 +225,7 @@ def page(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(autouse=True)
 def _supported(request: pytest.FixtureRequest) -> None:
-    """Skips what the image under test cannot support, with the reason."""
+    """Skips a test that the image under test does not support, with the reason."""
     for mark in request.node.iter_markers("needs_module"):
         under_test = request.getfixturevalue("brought") or request.getfixturevalue("image")
         lacking = [name for name in mark.args if not under_test.has_module(name)]
@@ -234,18 +233,18 @@ def _supported(request: pytest.FixtureRequest) -> None:
             pytest.skip(f"the image under test has no module {', '.join(lacking)}")
     for mark in request.node.iter_markers("generation"):
         brought = request.getfixturevalue("brought")
-        is_of = brought.belief.generation if brought else THE_REFERENCE.generation
-        if is_of in mark.args:
+        generation = brought.belief.generation if brought else THE_REFERENCE.generation
+        if generation in mark.args:
             continue
         if cannot := mark.kwargs.get("cannot"):
-            tell(request.config, f"a promise that generation {is_of.upper()} cannot keep: {request.node.nodeid}: {cannot}")
+            tell(request.config, f"a promise that generation {generation.upper()} cannot keep: {request.node.nodeid}: {cannot}")
         request.node.stash[NEVER_PROMISED] = "known" if cannot else "elsewhere"
         pytest.skip(cannot or f"holds for generation {' and '.join(mark.args).upper()} only")
 
 
 @pytest.fixture(scope="session")
 def artifacts_root(pytestconfig: pytest.Config) -> Path:
-    """The folder of this run's artifacts, which its workers share and no other run writes to."""
+    """The folder of this run's artifacts, which its workers share and to which no other run writes."""
     root = pytestconfig.stash[_SCRIBE].root()
     if root != (wanted := pytestconfig.getoption("artifacts").absolute()):
         tell(pytestconfig, f"artifacts are in {root}: another run writes to {wanted}")
@@ -254,7 +253,7 @@ def artifacts_root(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture
 def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config, artifacts_root: Path) -> Path:
-    """An empty folder for what is left of this test."""
+    """An empty folder for this test's artifacts."""
     tests = [OneTest(item.path, item.name) for item in request.session.items]
     folder = emptied(artifacts_root, OneTest(request.path, request.node.name), tests)
     pytestconfig.stash[_SCRIBE].leave_artifacts(request.node.nodeid, folder)
@@ -263,14 +262,14 @@ def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config, artif
 
 @pytest.fixture
 def stock(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Stock:
-    """Container images at hand for nodes whose disk lacks them: the reference image's, and those named with --container."""
+    """Container images for nodes whose disk lacks them: the reference image's, and those named with --container."""
     named = wanted(pytestconfig).archives
     return Stock(lambda: request.getfixturevalue("node_image"), named, cache_of(pytestconfig) / "stores")
 
 
 @pytest.fixture(scope="session")
 def failed_boots(pytestconfig: pytest.Config, artifacts_root: Path) -> FailedBoots:
-    """What did not come up in this run, in whichever of its processes."""
+    """What did not come up in this run, in any of its processes."""
     if pytestconfig.getoption("boot_anyway"):
         return Unnoted()
     return FailedBoots(artifacts_root / ".failed-boots", pytestconfig.stash[_SCRIBE].run)
@@ -287,7 +286,7 @@ def node_maker(
     brought: Brought | None,
     failed_boots: FailedBoots,
 ) -> Iterator[NodeMaker]:
-    """Makes the nodes of one test, and ends them with it."""
+    """Makes the nodes of one test, and ends them when the test ends."""
     for name, digest in (brought.digests if brought else {}).items():
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
@@ -315,7 +314,10 @@ def node_maker(
 
 
 def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
-    """Writes down what runs in the image under test, and whose rules its manifests were checked by; whether a node told."""
+    """Records what runs in the image under test, and warns of manifests checked by another kubelet's rules.
+
+    Returns whether a node could be asked.
+    """
     node = next((node for node in nodes if node.started is not None and node.boot.agent.answers), None)
     if node is None:
         return False
@@ -333,7 +335,7 @@ def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Callable[[str, float, str], None]:
-    """Writes down a quantity that was measured in a node, with its unit: reports compare it with an earlier one's."""
+    """Records a quantity that was measured in a node, with its unit; reports compare it with an earlier report's."""
 
     def note(name: str, value: float, unit: str = "") -> None:
         pytestconfig.stash[_SCRIBE].note(Figure(request.node.nodeid, name, value, unit))
@@ -343,7 +345,7 @@ def figure(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Calla
 
 @pytest.fixture
 def new_node(request: pytest.FixtureRequest, node_maker: NodeMaker) -> NewNode:
-    """Makes nodes that are prepared and not yet started; each ends with the test.
+    """Makes nodes that are prepared but not started; each ends with the test.
 
     See `maker.NewNode` for the arguments.
     """
@@ -356,7 +358,7 @@ def ready_node(
 ) -> NewNode:
     """Makes nodes on which every pod runs, with the arguments of `new_node`: clones of one that was booted once.
 
-    With `--cold`, the mark `cold`, or a QEMU that cannot freeze a node, each is booted.
+    With `--cold`, the mark `cold`, or a QEMU that cannot freeze a node, each node is booted.
     """
     why_cold = _why_cold(request, pytestconfig, host)
     if why_cold:

@@ -1,4 +1,4 @@
-"""What a person sees while a run takes its time: each stage of a boot, and what a wait waits for."""
+"""What a user sees while a run takes its time: each stage of a boot, and what is being waited for."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from harness.escape import shown
 from harness.verdict.timeline import Passed
 
 _LOOK_SECONDS = 1.0
-# A boot that says nothing for so long looks like one that hangs.
+# A boot that is silent for so long looks as if it hung.
 _QUIET_SECONDS = 20.0
 
 
@@ -29,29 +29,29 @@ class Watched(Protocol):
 
 @dataclass
 class _Seen:
-    """What was said of one node: how many of its milestones, and when."""
+    """What was reported of one node: how many milestones, and when last."""
 
     milestones: int
     at: float
 
 
 class Progress:
-    """Says how the nodes of the running test get on: all their milestones, or a line when nothing was said for 20 s."""
+    """Reports how the nodes of the running test are doing: each milestone, or a line after 20 s of silence."""
 
     def __init__(self, write: Callable[[str], None], say_milestones: Callable[[], bool]) -> None:
-        """`write` takes a line; `say_milestones` says whether each milestone has one."""
+        """`write` takes a line; `say_milestones` says whether each milestone gets one."""
         self._write, self._say_milestones = write, say_milestones
         self._on_own_line = False
 
     def say(self, words: str) -> None:
-        """Says at once what a wait waits for."""
-        # pytest has begun a line with the test's name or the dots of others.
+        """Writes a line at once."""
+        # pytest has begun a line, with the test's name or the dots of others.
         self._write(("" if self._on_own_line else "\n") + f"kios-e2e: {shown(words)}")
         self._on_own_line = True
 
     @contextlib.contextmanager
     def watching(self, test: str, nodes: Sequence[Watched]) -> Iterator[None]:
-        """Watches a test's nodes, which may still grow in number, until the block ends."""
+        """Watches a test's nodes until the block ends; more may be added meanwhile."""
         self._on_own_line = False
         ended, seen = threading.Event(), dict[int, _Seen]()
 
@@ -87,7 +87,7 @@ class Progress:
 
 
 def to_terminal() -> Callable[[str], None]:
-    """Returns what writes a line to the terminal that stderr is now, whatever pytest puts in its place later."""
+    """Returns a function that writes a line to what stderr is now, whatever pytest replaces it with later."""
     terminal = os.dup(2)
 
     def write(line: str) -> None:

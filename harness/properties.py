@@ -1,4 +1,4 @@
-"""What a test's report says of each of its nodes: in sections of its own, and as JUnit's properties."""
+"""What a test's report says about each of its nodes: in sections of its own, and as JUnit properties."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from harness.summary import describe
 
 
 def tell_of(node: Node, item: pytest.Item, made: pytest.TestReport) -> None:
-    """Says where a node's artifacts are and, if it was started, of what it was made, how it was started and how far it came."""
+    """Adds where a node's artifacts are and, if it was started, its image, the kind of its start, and how far it came."""
     name = node.artifacts.name
     made.sections.append((f"{NODES}{name}", str(node.artifacts)))
     describe(item, f"artifacts of {name}", node.artifacts)
@@ -19,7 +19,7 @@ def tell_of(node: Node, item: pytest.Item, made: pytest.TestReport) -> None:
     made.sections.append((f"milestones of {name}", passed))
     describe(item, f"milestones of {name}", passed)
     describe(item, f"start of {name}", "clone" if node.is_clone else "cold boot")
-    # An image that was brought has been described already, by its user's name of it.
+    # An image that the user brought has been described already, by the user's name for it.
     if getattr(item, "funcargs", {}).get("brought") is None:
         tested = node.order.image.path
         describe(item, f"sha256 of {tested.name}", digest.of(tested))

@@ -1,6 +1,6 @@
-"""Tests that are run more than once (`--repeat N`): each time is a test of its own, and in the end each has its rate.
+"""Tests that are run more than once (`--repeat N`): each time is a test of its own, and the summary has each test's rate.
 
-Nothing is run again because it failed: a flake is counted, not hidden.
+Nothing is run again because it failed: flakes are counted, not hidden.
 """
 
 import re
@@ -15,7 +15,7 @@ from harness.journal.gathering import Attempt, OneBoot
 from harness.scribe import Scribe
 
 _FIXTURE = "_time_of_many"
-# A test's id with parameters, as it is given to pytest.
+# The id of a test with parameters, as an argument of pytest.
 _WITH_PARAMETERS = re.compile(r"(.*::.*\[.*)\]")
 
 
@@ -27,12 +27,12 @@ class Repeats:
 
     @pytest.hookimpl
     def pytest_collection(self, session: pytest.Session) -> None:
-        """Asks for every time of a test that is asked for by its id, since an id with parameters ends with the time."""
+        """Replaces an id with parameters by the ids of all its times, each of which has the time as its last parameter."""
         session.config.args[:] = [each for arg in session.config.args for each in self._times_of(arg)]
 
     @pytest.hookimpl(trylast=True)
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Makes of each test as many as it is to be run."""
+        """Makes one test for each time."""
         metafunc.fixturenames.append(_FIXTURE)
         metafunc.parametrize(_FIXTURE, self._names(), ids=self._names())
 
@@ -58,7 +58,7 @@ class Repeats:
 
 
 def table(attempts: Iterable[Attempt], boots: Iterable[OneBoot]) -> Iterator[str]:
-    """Lines: of each test its rate and its seconds, then the milestones of its boots, each with the median and the ends."""
+    """Yields lines: each test's rate and seconds, then its boots' milestones, each with median, minimum and maximum."""
     of_test: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
         of_test[attempt.ended.test].append(attempt)

@@ -1,4 +1,4 @@
-"""What a run writes down, as it goes, in the journal among its artifacts (see `journal`): part of the plugin."""
+"""Records a run, as it goes, in the journal among its artifacts (see `journal`): part of the plugin."""
 
 import importlib.metadata
 import inspect
@@ -23,21 +23,21 @@ from harness.lab.artifacts import taken
 from harness.lab.boot import Boot
 from harness.lab.failed_boots import Blocked
 from harness.lab.node import Node
-from harness.summary import by_its_own, party_of
+from harness.summary import blamed, party_of
 from harness.verdict.feed import QemuExit
 
 _RUN, _COMMAND = "kios-e2e-run", "kios-e2e-command"
-# Whoever asks for it has nodes, or may have them: a run of other tests keeps no journal.
+# A test that uses this fixture has nodes, or may have them; a run without such tests keeps no journal.
 _WITH_ARTIFACTS = "artifacts_root"
 _MOST_WORDS = 20_000
 _ROOT = Path(__file__).parent.parent
 _TEMPLATE = "template"
-# The verdict on a test that its image's generation is not held to: `known` or `elsewhere`.
+# The verdict on a test that does not apply to the image's generation: `known` or `elsewhere`.
 NEVER_PROMISED = pytest.StashKey[str]()
 
 
 class Scribe:
-    """Keeps the journal of one process's part of a run. A controller of pytest-xdist writes what its workers cannot."""
+    """Keeps the journal of one process of a run. A controller of pytest-xdist writes what its workers cannot."""
 
     def __init__(self, config: pytest.Config) -> None:
         given: Mapping[str, str] = getattr(config, "workerinput", {})
@@ -53,34 +53,34 @@ class Scribe:
         self._is_part = False
 
     def root(self) -> Path:
-        """The folder of this run's artifacts, which no other run writes to; raises InputError where it cannot be written."""
+        """The folder of this run's artifacts, to which no other run writes; raises InputError if it cannot be written."""
         if self._root is None:
             self._root = self._open.enter_context(taken(self._config.getoption("artifacts").absolute(), self.run))
         return self._root
 
     def note(self, entry: Entry) -> None:
-        """Writes an entry down, in a run that keeps a journal."""
+        """Writes an entry to the journal, if the run keeps one."""
         if self._journal:
             self._journal.write(entry)
 
     def note_boots(self, test: str, nodes: Iterable[Node]) -> None:
-        """Writes down every boot of a test's nodes, which have ended."""
+        """Records every boot of a test's nodes, which have ended."""
         if self._journal:
             for node in nodes:
                 for number, boot in enumerate(node.boots, start=1):
                     self._journal.write(_booted(test, node, number, boot, self._journal.relative(boot.artifacts)))
 
     def leave_to_other_shards(self, items: Iterable[pytest.Item]) -> None:
-        """Hears which tests are others' to run: of those that need nodes, this is a part, even if it has none itself."""
+        """Takes the tests that other shards run: if any needs nodes, this run keeps a journal even without such a test."""
         self._is_part = any(_WITH_ARTIFACTS in _fixtures(item) for item in items)
 
     def leave_artifacts(self, test: str, folder: Path) -> None:
-        """Says where what is left of a test is."""
+        """Takes the folder of a test's artifacts."""
         self._artifacts = {**self._artifacts, test: folder}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
-        """Tells a worker of pytest-xdist whose it is."""
+        """Tells a worker of pytest-xdist the run that it belongs to."""
         node.workerinput.update({_RUN: self.run, _COMMAND: self._command})  # type: ignore[attr-defined] # xdist's
 
     @pytest.hookimpl
@@ -107,7 +107,7 @@ class Scribe:
 
     @pytest.hookimpl
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Writes down that a test was started: one that never ends is known by that."""
+        """Records that a test was started, so that one that never ends is known."""
         self._tests[nodeid] = _Test()
         if not _is_controller(self._config):
             self.note(Started(nodeid, time.time(), self._process))
@@ -116,14 +116,14 @@ class Scribe:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Takes what one phase of a test came to."""
+        """Takes the result of one phase of a test."""
         report = yield
         self._tests.setdefault(item.nodeid, _Test()).take(report, call, item.stash.get(NEVER_PROMISED, "skipped"))
         return report
 
     @pytest.hookimpl
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Writes down how a test ended."""
+        """Records how a test ended."""
         test = self._tests.pop(nodeid, None)
         if test and self._journal and not _is_controller(self._config):
             folder = self._artifacts.get(nodeid)
@@ -131,7 +131,7 @@ class Scribe:
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Writes down a test that took its worker with it, of which only pytest-xdist's controller hears."""
+        """Records a test that crashed its worker, which only pytest-xdist's controller knows of."""
         if _is_controller(self._config) and report.when not in ("setup", "call", "teardown"):
             self._begin_journal()
             words = str(report.longrepr)
@@ -145,19 +145,19 @@ class Scribe:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Has a worker tell its controller that there is a journal."""
+        """Tells a worker's controller that there is a journal."""
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_RUN] = self._journal is not None
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
-        """Lets go of the artifacts."""
+        """Releases the folder of artifacts."""
         self._open.close()
         self._journal = None
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, exitstatus: int) -> None:
-        """Ends the journal of a run that came to its end."""
+        """Ends the journal of a run that was not cut off."""
         if not hasattr(self._config, "workerinput"):
             self.note(Finished(time.time(), int(exitstatus)))
 
@@ -172,14 +172,14 @@ class Scribe:
 
 
 class _Test:
-    """What is known of a test that runs."""
+    """What is known of a running test."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._verdict, self._party, self._words = "passed", "", ""
 
     def take(self, report: pytest.TestReport, call: pytest.CallInfo[None], skipped: str) -> None:
-        """Takes what a phase came to; the first that went wrong counts. `skipped` is the verdict if it is skipped."""
+        """Takes the result of a phase; the first that went wrong counts. `skipped` is the verdict if the test is skipped."""
         self._seconds[report.when] = round(report.duration, 3)
         if self._verdict != "passed" or report.passed:
             return
@@ -191,7 +191,7 @@ class _Test:
             if hasattr(report, "wasxfail"):
                 self._verdict, self._words = "known", report.wasxfail
         else:
-            party = _party(raised, report.when)
+            party = blamed(raised, report.when)
             self._verdict, self._party = ("failed" if party is Party.NODE else "error"), party
             self._words = (
                 _words(call.excinfo) if raised and party_of(raised) else f"{_words(call.excinfo)}\n\n{report.longreprtext}"
@@ -206,7 +206,7 @@ class _Test:
 
 
 def commit() -> str:
-    """The harness's commit, marked where files differ from it; its version where it is not a checkout."""
+    """The harness's commit, marked if files differ from it; its version if it is not a checkout."""
     try:
         asked = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=12", "--dirty=, changed since", "--exclude=*"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
@@ -249,10 +249,6 @@ def _is_controller(config: pytest.Config) -> bool:
     return config.pluginmanager.has_plugin("dsession")
 
 
-def _party(raised: BaseException | None, phase: str) -> Party:
-    return Party.HOST if raised is None else party_of(raised) or by_its_own(raised, phase)
-
-
 def _words(raised: pytest.ExceptionInfo[BaseException] | None) -> str:
     if raised is None:
         return ""
@@ -287,7 +283,7 @@ def _booted(test: str, node: Node, number: int, boot: Boot, artifacts: str) -> B
 
 
 def _host() -> dict[str, str]:
-    """What this host is, for whoever reads a report elsewhere."""
+    """A description of this host, for readers of a report elsewhere."""
     models = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""Space on the disks that a run writes to: asked for before, and named where a write failed for want of it."""
+"""Space on the disks to which a run writes: checked beforehand, and named if a write fails for lack of it."""
 
 import contextlib
 import errno
@@ -10,25 +10,25 @@ from harness.errors import HarnessError
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = tuple(map(os.strerror, _REFUSALS))
-# What QEMU allocates at once for a disk.
+# QEMU's unit of allocation for a disk.
 _FULL = 64 << 10
 _CURE = "make room, or name another folder: TMPDIR for the run's own, --artifacts, --image-cache"
 
 
 def free(folder: Path) -> int:
-    """Bytes that this user may still write to the disk of a folder."""
+    """The bytes that this user may still write to the disk of a folder."""
     status = os.statvfs(folder)
     return status.f_frsize * (status.f_bfree if os.geteuid() == 0 else status.f_bavail)
 
 
 def check(folder: Path, wanted: int, what: str) -> None:
-    """Raises HarnessError where so many bytes are not free in a folder; `what` is what wants them."""
+    """Raises HarnessError if fewer than `wanted` bytes are free in a folder; `what` names what needs them."""
     if (left := free(folder)) < wanted:
         raise HarnessError(f"{what} takes {wanted >> 20} MiB in {folder}, and {left >> 20} MiB are free there: {_CURE}.")
 
 
 def is_full(folder: Path) -> bool:
-    """Whether nothing more of a node's can be written to a folder."""
+    """Whether a node can write nothing more to a folder."""
     try:
         return free(folder) < _FULL
     except OSError:
@@ -42,7 +42,7 @@ def is_lacking(failure: BaseException) -> bool:
 
 @contextlib.contextmanager
 def named(folder: Path) -> Iterator[None]:
-    """Raises HarnessError with the name of the folder where what is done in it fails for want of space."""
+    """Raises HarnessError with the name of the folder if the block fails for lack of space in it."""
     try:
         yield
     except (OSError, HarnessError) as failed:

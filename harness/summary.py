@@ -1,4 +1,4 @@
-"""What a run tells: who is at fault for a failure, and on what the nodes ran; in the terminal and in JUnit's XML."""
+"""What a run reports: who is at fault for a failure, and what the nodes ran on; in the terminal and in JUnit's XML."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -20,44 +20,49 @@ _WORDS = {
     Party.TEST: "the test, or what was handed to it",
 }
 _TOLD = pytest.StashKey[list[str]]()
-# Says why nothing that a test found proves anything, if there is a reason.
+# Says why nothing that a test found proves anything; empty if there is no such reason.
 VOID = pytest.StashKey[Callable[[], str]]()
 
 
 def party_of(failure: BaseException) -> Party | None:
-    """Who an exception says is at fault; None for one that is not the harness's."""
+    """Who an exception of the harness's says is at fault; None for any other exception."""
     if space.is_lacking(failure):
         return Party.HOST
     return failure.party if isinstance(failure, HarnessError | NodeFailure) else None
 
 
-def by_its_own(raised: BaseException, phase: str | None) -> Party:
-    """Who is at fault for what a scenario raised by itself: an assertion speaks of the node, any other error of the test."""
-    # What an sshd on the node answers is the node's word; its library is not imported for that.
+def blamed(raised: BaseException | None, phase: str | None) -> Party:
+    """Who is at fault for what was raised in a phase of a test; the host if the test ended without raising anything.
+
+    Of what a scenario raises itself, an assertion is about the node, any other error about the test.
+    """
+    if raised is None:
+        return Party.HOST
+    # An error of paramiko's is what an sshd on the node answered; paramiko takes too long to import for an isinstance.
     is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception) or type(raised).__module__.startswith("paramiko.")
-    return Party.NODE if is_verdict and phase == "call" else Party.TEST
+    return party_of(raised) or (Party.NODE if is_verdict and phase == "call" else Party.TEST)
 
 
 def tell(config: pytest.Config, words: str) -> None:
-    """Has a line stand once in the run's summary."""
+    """Adds a line to the run's summary, once."""
     told = config.stash.setdefault(_TOLD, [])
     if words not in told:
         told.append(words)
 
 
 def describe(item: pytest.Item, name: str, value: object) -> None:
-    """Writes down a property of what a test ran on, for JUnit; a second one of that name is left out."""
+    """Records a property of what a test ran on, for JUnit; the first one of a name counts."""
     if name not in dict(item.user_properties):
         item.user_properties.append((name, str(value)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has JUnit's XML tell errors from failures."""
+    """Makes JUnit's XML tell errors from failures."""
     config.pluginmanager.register(_JUnit(config))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Says what is under test, as far as the options do, and of which generation of kiOS it is taken to be."""
+    """Says what is under test, as far as the options tell, and which generation of kiOS it is taken for."""
     under_test = config.getoption("kios_efi") or config.getoption("kios_image") or "the reference image"
     belief = options.believed_generation(config)
     lines = [f"kios-e2e: tests {under_test}; artifacts: {config.getoption('artifacts')}"]
@@ -68,7 +73,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Says who is at fault; a failure of the harness comes with its reason alone: where in it that was found helps nobody."""
+    """Says who is at fault; a HarnessError is shown without its traceback, which would help nobody."""
     if call.excinfo and (VOID in item.stash or party_of(call.excinfo.value) is Party.NODE):
         _escape(call.excinfo.value)
     if call.excinfo and not item.config.getoption("fulltrace"):
@@ -83,7 +88,7 @@ def pytest_runtest_makereport(
         return report
     party, full = party_of(call.excinfo.value), space.is_lacking(call.excinfo.value)
     if party is None and VOID in item.stash:
-        party = by_its_own(call.excinfo.value, report.when)
+        party = blamed(call.excinfo.value, report.when)
     if (full or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
         report.sections.insert(0, ("why it proves nothing", reason))
@@ -98,7 +103,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Has the terminal say what could not be found: a worker of pytest-xdist keeps that for itself."""
+    """Shows in the terminal what could not be collected: a worker of pytest-xdist would keep that to itself."""
     try:
         return (yield)
     except pytest.UsageError as refused:
@@ -110,7 +115,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A file of tests that the harness refuses as it is read, as for a manifest of its, says why, and who is at fault."""
+    """Says why the harness refused a file of tests as it was read, as for a manifest in it, and who is at fault."""
     report = yield
     call: pytest.CallInfo[object] | None = getattr(report, "call", None)
     if report.failed and call and call.excinfo and isinstance(refused := call.excinfo.value, HarnessError):
@@ -121,7 +126,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """A test in which the harness could not tell is an error, wherever it ended; one that had no chance is blocked."""
+    """Counts a test in which the harness could not tell as an error in any phase, and one without a chance as blocked."""
     if report.skipped and isinstance(report.longrepr, tuple) and report.longrepr[2].startswith(f"{_BLOCKED}: "):
         return "blocked", "B", "BLOCKED"
     if report.when == "call" and _is_error(report):
@@ -131,26 +136,26 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 @pytest.hookimpl
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Sends what a worker of pytest-xdist has to tell to the process that has the terminal."""
+    """Sends a pytest-xdist worker's lines to the process that has the terminal."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["kios-e2e"] = session.config.stash.get(_TOLD, [])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Takes what a worker had to tell."""
+    """Takes a worker's lines."""
     for words in getattr(node, "workeroutput", {}).get("kios-e2e", []):
         tell(node.config, words)  # type: ignore[attr-defined] # xdist's WorkerController has it
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says on what the nodes ran."""
+    """Writes the lines of the summary."""
     for words in config.stash.get(_TOLD, []):
         terminalreporter.write_line(shown(words))
 
 
 class _JUnit:
-    """Makes an error of what pytest writes as a failure: by itself it knows errors in fixtures only."""
+    """Turns what pytest writes as a failure into an error: by itself, pytest has errors only for fixtures."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -169,10 +174,10 @@ class _JUnit:
 
 
 def _hide_harness(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:
-    """Has pytest show where in the harness it was found only where the harness itself is what went wrong."""
+    """Hides the harness's own frames in a traceback, unless the harness itself is what went wrong."""
     is_verdict = party_of(raised.value) is Party.NODE
     if is_verdict:
-        # Its sentence has the words of what led to it.
+        # A verdict's sentence already says what led to it.
         raised.value.__cause__, raised.value.__suppress_context__ = None, True
     for entry in raised.traceback:
         if _HARNESS in Path(entry.path).parents:
@@ -180,7 +185,7 @@ def _hide_harness(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item
 
 
 def _escape(raised: BaseException | None) -> None:
-    """Escapes what a node wrote: pytest shows the words of an exception, and of those behind it, as they are."""
+    """Escapes what a node wrote: pytest shows the words of an exception, and of its causes, as they are."""
     known: set[int] = set()
     while raised is not None and id(raised) not in known:
         known.add(id(raised))
@@ -195,6 +200,6 @@ def _is_error(report: pytest.TestReport) -> bool:
 
 
 def _asked_at(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> str:
-    """The line of the test from which the harness was called; nothing where a fixture was the one who called."""
+    """The line of the test from which the harness was called; empty if a fixture called it."""
     lines = [entry for entry in raised.traceback if entry.path == item.path]
     return f"\n\nasked for at {item.path.name}:{lines[-1].lineno + 1}: {str(lines[-1].statement).strip()}" if lines else ""

@@ -1,4 +1,4 @@
-"""The programs that work on disk images: where they are, and how one is run to its end."""
+"""The host's programs that the harness runs, most of them on disk images: found, and run to their end."""
 
 import os
 import shutil
@@ -25,8 +25,8 @@ _PACKAGES = {
 
 
 def find(name: str) -> Path:
-    """Returns where the program `name` is; HarnessError with the Debian package to install when it is nowhere."""
-    # Debian keeps the file system tools in sbin, which the PATH of a normal user does not have.
+    """Returns the path of the program `name`; raises HarnessError with the Debian package to install if there is none."""
+    # Debian keeps the file system tools in sbin, which is not in the PATH of a normal user.
     folders = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     found = shutil.which(name, path=folders)
     if found is None:
@@ -49,8 +49,8 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs the program `name` in the folder `cwd`, with `input` as its stdin, and returns what it wrote.
 
-    Raises HarnessError with the program's words if its exit status is not in `ok` or it runs for more than `timeout`
-    seconds; it is killed then.
+    Raises HarnessError with the program's words if its exit status is not in `ok`, or if it runs for more than `timeout`
+    seconds; it is then killed.
     """
     argv = [str(find(name)), *map(str, args)]
     try:
@@ -64,7 +64,7 @@ def run(
 
 
 def head(size: int, name: str, *args: str | Path, timeout: float = 60, ok: Container[int] = (0,)) -> bytes:
-    """Runs the program `name` as `run` does, and returns the first `size` bytes that it writes: one with more is killed."""
+    """Runs the program `name` as `run` does, and returns the first `size` bytes that it writes; it is then killed."""
     argv = [str(find(name)), *map(str, args)]
     is_late = threading.Event()
     with tempfile.TemporaryFile() as errors:
@@ -93,9 +93,9 @@ def head(size: int, name: str, *args: str | Path, timeout: float = 60, ok: Conta
 
 
 def _environment() -> Mapping[str, str]:
-    """Messages are compared with English ones; mtools have no names but those of the locale, and a user's settings of theirs.
+    """The environment of each program: its messages in English, file names in UTF-8, and no settings of the user's for mtools.
 
-    They refuse a disk without a geometry, which nobody has any more (mtools(1), mtools_skip_check).
+    mtools would refuse a disk without a geometry, which no disk has any more (mtools(1), mtools_skip_check).
     """
     return {**os.environ, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": os.devnull}
 
@@ -108,5 +108,5 @@ def _check(name: str, done: subprocess.CompletedProcess[bytes], ok: Container[in
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Returns what a program said on stdout and stderr, as one text for a message."""
+    """Returns what a program wrote to stdout and stderr, as one text for a message."""
     return (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip()

@@ -1,4 +1,4 @@
-"""What a person sees of a qualification: a line that is kept up to date, and without a terminal, lines as they come."""
+"""What a user sees of a qualification: a line that is kept up to date, or without a terminal, line after line."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Watch:
         self._told = 0
 
     def begin(self, step: str, number: int, count: int, left: float) -> None:
-        """A step begins; `left` is what it and those behind it may take, in seconds."""
+        """Announces a step; `left` is how many seconds it and the later ones may take."""
         self._step, self._left = f"{number}/{count} {step}", left
         self._step_began, self._told = time.monotonic(), 0
         self.say(f"{self._step}: begins, about {_minutes(left)} left")
@@ -32,7 +32,7 @@ class Watch:
             self._status.start()
 
     def see(self, running: Mapping[str, float], ended: Sequence[Ended], planned: int) -> None:
-        """How a step gets on: the tests that run, since when in seconds of the epoch, and those that ended."""
+        """Shows the progress of a step: the running tests with their starts, in seconds of the epoch, and those that ended."""
         for entry in ended[self._told :]:
             seconds = sum(entry.seconds.values())
             why = f": {entry.sentence}" if entry.sentence else ""
@@ -47,11 +47,11 @@ class Watch:
             self._status.update(escape(shown(f"{self._step}: {counted}; {times}")))
 
     def say(self, words: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         self._console.print(escape(shown(words)))
 
     def close(self) -> None:
-        """Takes the line away that was kept up to date."""
+        """Removes the line that was kept up to date."""
         if self._status:
             self._status.stop()
 

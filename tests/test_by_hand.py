@@ -67,7 +67,7 @@ def test_a_node_that_ends_with_its_stdin_says_so(
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
     assert boot(lambda: None) == 0
-    assert ("what came on stdin has ended" in capsys.readouterr().err) is not is_terminal
+    assert ("stdin has ended, and so does the node" in capsys.readouterr().err) is not is_terminal
 
 
 def test_the_generation_is_said_before_anything_boots(

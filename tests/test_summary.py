@@ -7,7 +7,7 @@ import paramiko
 import pytest
 
 from harness.errors import Party
-from harness.summary import by_its_own
+from harness.summary import blamed
 
 _TEST = """
 from harness.errors import HarnessError, InputError, NodeFailure
@@ -123,8 +123,8 @@ def test_where_in_the_harness_it_was_found_is_shown_where_that_helps(
     [(paramiko.SSHException("EOF"), Party.NODE), (AssertionError("no"), Party.NODE), (KeyError("x"), Party.TEST)],
 )
 def test_what_a_scenario_raised_by_itself_has_a_party(raised: Exception, party: Party) -> None:
-    assert by_its_own(raised, "call") is party
-    assert by_its_own(raised, "setup") is Party.TEST
+    assert blamed(raised, "call") is party
+    assert blamed(raised, "setup") is Party.TEST
 
 
 def test_a_file_of_tests_that_is_refused_says_why_and_no_traceback(run: pytest.Pytester) -> None:

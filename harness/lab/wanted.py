@@ -1,5 +1,6 @@
 """What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ _LARGE_BLOCKS = 4096
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was named, and None for what was not; sizes as people write them."""
+    """What was named, or None; sizes as people write them."""
 
     image: Path | None = None
     efi: Path | None = None
@@ -36,13 +37,35 @@ class Wanted:
     qemu: str | None = None
     cache: Path | None = None
 
+    @classmethod
+    def named_by(cls, options: argparse.Namespace) -> "Wanted":
+        """What the options of a command name; pytest's have the same names (`config.option`)."""
+        return cls(
+            image=options.kios_image,
+            efi=options.kios_efi,
+            modules=options.kios_modules,
+            initrd=options.kios_initrd,
+            generation=Generation(options.generation) if options.generation else None,
+            containers=tuple(options.container),
+            disk_size=options.disk_size,
+            memory=options.memory,
+            sector_size=options.sector_size,
+            cpus=options.cpus,
+            nic=options.nic,
+            firmware=options.firmware,
+            network=options.network,
+            accelerator=options.accelerator,
+            qemu=options.qemu,
+            cache=options.image_cache,
+        )
+
     @property
     def archives(self) -> tuple[Path, ...]:
-        """The OCI archives, for whoever is elsewhere."""
+        """The OCI archives, by absolute paths."""
         return tuple(file.absolute() for file in self.containers)
 
     def check(self) -> None:
-        """Raises InputError for what no node could be made of, as far as can be seen before one is."""
+        """Raises InputError if no node could be made of this, as far as can be seen beforehand."""
         if bool(self.efi) != bool(self.modules):
             raise InputError("--kios-efi and --kios-modules belong together: kiOS's Bootx64.efi and its lib/modules.")
         if self.efi and self.image and not self.initrd:
@@ -60,7 +83,7 @@ class Wanted:
         Machine(size_in_bytes(self.disk_size or "1G"), memory=size_in_bytes(self.memory), cpus=self.cpus)
 
     def bring(self, cache: Path) -> Brought | None:
-        """What was brought to test, unpacked in the cache where it has to be; None for the reference image."""
+        """What the user brought, unpacked in the cache if necessary; None for the reference image."""
         if self.efi and self.modules:
             theirs = (self.initrd, self.generation, self.sector_size, self.image)
             return brought.of_outputs(self.efi, self.modules, cache, *theirs)
@@ -71,7 +94,7 @@ class Wanted:
     def tested(self, brought: Brought | None, reference: Callable[[], Path]) -> Disk:
         """The disk under test: what was brought, or the reference image in the folder that `reference` finds.
 
-        Raises InputError where what was brought is made for other blocks than are wanted.
+        Raises InputError if what was brought is made for another block size than the one wanted.
         """
         if brought is None:
             return open_image(reference() / ("kios-4k.img" if self.sector_size == _LARGE_BLOCKS else "kios.img"))
@@ -85,19 +108,19 @@ class Wanted:
         return replace(self, sector_size=_LARGE_BLOCKS)
 
     def belief(self) -> Belief | None:
-        """The generation that build outputs are taken for; None where none were named. Raises InputError for bad ones."""
+        """The generation that build outputs are taken for; None if none were named. Raises InputError for bad ones."""
         if self.efi and self.modules:
             return brought.check_outputs(self.efi, self.modules, self.initrd, self.generation)
         return None
 
     def believed(self, cache: Path) -> Belief | None:
-        """As `belief`, of a disk image too, which is unpacked in the cache where it has to be read."""
+        """As `belief`, but of a disk image too, which is unpacked in the cache if necessary."""
         if self.efi or not self.image:
             return self.belief()
         return brought.of_file(self.image, cache, self.generation).belief
 
     def machine(self, image: Disk, disk_size: int | None) -> Machine:
-        """The machine of a node of an image; its disk is twice as large where neither a scenario nor its user names a size."""
+        """The machine for a node of an image; its disk is twice the image if neither a scenario nor the user names a size."""
         named = size_in_bytes(self.disk_size) if self.disk_size else 2 * image.size
         return Machine(
             disk_size=disk_size or named,
