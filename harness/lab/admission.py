@@ -1,7 +1,7 @@
-"""How many nodes run at once on this host: as many as its memory and its CPUs carry, whoever starts them.
+"""How many nodes run at once on this host: as many as its memory and CPUs allow, whoever starts them.
 
-There is a file for each running node, with what it needs, and one for each that waits, with its turn. The file's lock says that
-the node lives: the kernel drops it with the process, so that a killed run reserves nothing.
+Each running node has a file with what it needs, and each waiting one a file with its turn. A lock on the file shows that the
+node lives: the kernel drops it with the process, so a killed run reserves nothing.
 """
 
 import contextlib
@@ -20,11 +20,9 @@ from typing import IO
 from harness.errors import HarnessError, InputError
 
 _LOOK_AGAIN_SECONDS = 0.2
-# A longer wait looks like one that hangs.
+# A longer silent wait looks as if it hung.
 _QUIET_SECONDS = 5.0
-
-
-# Measured: QEMU's own memory beside the guest's.
+# Measured: QEMU's own memory, without the guest's.
 QEMU_ITSELF = 400 << 20
 
 
@@ -44,14 +42,14 @@ class _Reserved(Need):
 
 
 def _silently(words: str) -> None:
-    """Says nothing of what is waited for."""
+    """Reports nothing."""
 
 
 class Admission:
     """The gate through which every node goes; all processes with the same folder share it."""
 
     def __init__(self, folder: Path, limit: Need, say: Callable[[str], None] = _silently) -> None:
-        """`say` is told what a wait of more than some seconds waits for. Raises OSError where the folder cannot be written."""
+        """`say` is called if a wait takes more than some seconds. Raises OSError if the folder cannot be written."""
         self._folder, self._limit, self._say = folder, limit, say
         folder.mkdir(parents=True, exist_ok=True)
         with self._gate():
@@ -59,11 +57,11 @@ class Admission:
 
     @contextlib.contextmanager
     def reserve(self, need: Need, within: float) -> Iterator[Callable[[float], None]]:
-        """Waits until there is room beside the nodes that run, and keeps it; yields a function that changes the CPUs kept.
+        """Waits for room beside the running nodes, and reserves it; yields a function that changes the reserved CPUs.
 
-        A node is always let in where all others are of this very process: none of them could end while it waits.
+        A node is always let in if all others belong to this process, because none of them could end while it waits.
 
-        Raises HarnessError when there is none within so many seconds, and InputError when there never is.
+        Raises HarnessError if there is no room within so many seconds, and InputError if there can never be.
         """
         if not self.can_ever(need):
             raise InputError(
@@ -83,7 +81,7 @@ class Admission:
                 mine.unlink(missing_ok=True)
 
     def can_ever(self, need: Need) -> bool:
-        """Whether a node fits when no other runs. One that wants more CPUs than there are is only slow."""
+        """Whether a node fits if no other runs. One that wants more CPUs than there are is only slow."""
         return need.memory <= self._limit.memory
 
     def _wait(self, mine: Path, need: Need, within: float) -> IO[str]:
@@ -110,9 +108,9 @@ class Admission:
                 pause.wait(_LOOK_AGAIN_SECONDS)
 
     def _must_queue(self, living: list[_Reserved], turn: Path) -> bool:
-        """Whether another has waited longer: a large node would never be let in while small ones come and go.
+        """Whether another node has waited longer; without a queue, a large node would never be let in between small ones.
 
-        A process with a node that runs goes ahead: the one before it may wait for that node's end.
+        A process that already runs a node goes ahead, because the node before it may wait for that node's end.
         """
         if any(held.pid == os.getpid() for held in living):
             return False
@@ -120,7 +118,7 @@ class Admission:
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        """Nobody else reads or changes the needs meanwhile."""
+        """Excludes all others from reading and changing the needs meanwhile."""
         with (self._folder / "gate").open("w") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             yield
@@ -142,7 +140,7 @@ class Admission:
         return f"a node waits for {wanted}: {free} are free beside the nodes of process {others}"
 
     def _living(self) -> list[_Reserved]:
-        """The needs of nodes that live; files of dead ones are removed."""
+        """The needs of living nodes; the files of dead ones are removed."""
         needs = []
         for file in self._folder.glob("*.need"):
             if _is_locked(file):
@@ -156,7 +154,7 @@ def _gib(memory: int) -> str:
 
 
 def _is_locked(file: Path) -> bool:
-    """Whether the process that made a file lives; the file of a dead one is removed. For whoever holds the gate."""
+    """Whether the process that made a file lives; the file of a dead one is removed. The caller must hold the gate."""
     with contextlib.suppress(FileNotFoundError), file.open() as content:
         try:
             fcntl.flock(content, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -167,7 +165,7 @@ def _is_locked(file: Path) -> bool:
 
 
 def _write_locked(mine: Path, need: Need) -> IO[str]:
-    """For whoever holds the gate."""
+    """Makes a locked file with a need. The caller must hold the gate."""
     file = mine.open("x")
     fcntl.flock(file, fcntl.LOCK_EX)
     _write(file, need)

@@ -1,4 +1,4 @@
-"""Where what is left of each test goes: a folder of the run's own, and in it one of each test's own."""
+"""The folders of artifacts: one for each run, and in it one for each test."""
 
 import fcntl
 import hashlib
@@ -14,7 +14,7 @@ from typing import IO
 
 from harness.errors import InputError
 
-# A name has 255 bytes at most (limits.h, NAME_MAX); a digest and a number may come behind.
+# A name has at most 255 bytes (limits.h, NAME_MAX); a digest and a number may follow.
 _NAME_BYTES = 200
 _MOST_RUNS = 100
 _LOCK = ".lock"
@@ -29,15 +29,15 @@ class OneTest:
 
     @property
     def place(self) -> str:
-        """Its folder, as long as no other test has the same: the file's stem, and the name with dashes."""
+        """Its folder, unless another test has the same one: the file's stem, and the name with dashes."""
         return f"{_safe(self.file.stem)}/{_safe(self.name)}"
 
 
 @contextmanager
 def taken(wanted: Path, run: str) -> Iterator[Path]:
-    """Gives the folder for a run's artifacts: `wanted`, or `wanted-2` and so on where other runs still write to those.
+    """Yields the folder for a run's artifacts: `wanted`, or `wanted-2` and so on while other runs write to those before it.
 
-    All processes of a run say the same `run` and are given the same. Raises InputError where the folder cannot be written.
+    All processes that give the same `run` get the same folder. Raises InputError if the folder cannot be written.
     """
     for number in range(1, _MOST_RUNS):
         root = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -54,7 +54,7 @@ def taken(wanted: Path, run: str) -> Iterator[Path]:
 
 
 def is_free(root: Path) -> bool:
-    """Whether no run writes its artifacts to a folder."""
+    """Whether no run is writing its artifacts to a folder."""
     if not (root / _LOCK).exists():
         return True
     with (root / _LOCK).open("a+") as lock:
@@ -66,9 +66,9 @@ def is_free(root: Path) -> bool:
 
 
 def emptied(root: Path, test: OneTest, all_tests: Sequence[OneTest]) -> Path:
-    """The folder of one of the run's tests; what an earlier run left in it is removed.
+    """The folder of one of the run's tests, emptied of what an earlier run left in it.
 
-    Raises InputError where it cannot be written.
+    Raises InputError if it cannot be written.
     """
     place = test.place
     if Counter(other.place for other in set(all_tests))[place] > 1:
@@ -84,7 +84,7 @@ def emptied(root: Path, test: OneTest, all_tests: Sequence[OneTest]) -> Path:
 
 
 def _is_ours(lock: IO[str], run: str) -> bool:
-    """Whether the folder of the lock is this run's, which then has the lock, shared by all of its processes."""
+    """Whether the folder of the lock is this run's; then the lock is held, shared with the run's other processes."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         lock.truncate(0)
@@ -92,7 +92,7 @@ def _is_ours(lock: IO[str], run: str) -> bool:
         lock.flush()
     except BlockingIOError:
         pass
-    # Whoever has it alone is about to write his name.
+    # Whoever holds it exclusively is about to write its run's name.
     fcntl.flock(lock, fcntl.LOCK_SH)
     lock.seek(0)
     return lock.read() == run

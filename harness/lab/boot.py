@@ -50,10 +50,10 @@ T = TypeVar("T")
 
 CAPTURE = "wire.pcap"
 _KEPT_CAPTURE = "wire.pcapng"
-# Reference TCG, in seconds.
+# In seconds on the reference host.
 _COMMAND_WITHIN = 60.0
 _QMP_WITHIN = 30.0
-# An agent that went on with its node answers at once.
+# On a clone the agent is running already and answers at once.
 _AGENT_WITHIN = 10.0
 _EXIT_WITHIN = 1.0
 
@@ -63,7 +63,7 @@ def _no_disk() -> "contextlib.AbstractContextManager[Disk]":
 
 
 class Boot:
-    """A started QEMU. `feed` is all that is heard of it, `artifacts` the folder of its logs."""
+    """One run of a QEMU. `feed` has everything that is heard of it, `artifacts` is the folder of its logs."""
 
     qmp: Qmp
 
@@ -80,10 +80,10 @@ class Boot:
         registry: int | None = None,
         disk: AsLeft = _no_disk,
     ) -> None:
-        """Starts QEMU stopped, connects everything, then lets it run: no byte and no event is lost.
+        """Starts QEMU stopped, connects everything, then lets it run, so that no byte and no event is lost.
 
-        `admitted` is left when QEMU has ended. `written` are the folders, beside that of the artifacts, to which QEMU writes;
-        `registry` is the port on 127.0.0.1 of what serves the node container images, `disk` reads the node's disk.
+        `admitted` is closed when QEMU has ended. `written` are the folders to which QEMU writes besides the artifacts;
+        `registry` is the port on 127.0.0.1 that serves container images to the node; `disk` reads the node's disk.
         """
         artifacts.mkdir(parents=True, exist_ok=True)
         self.artifacts = artifacts
@@ -107,7 +107,7 @@ class Boot:
             witnesses=self._witnesses,
         )
         self._closing.callback(self._disks.close)
-        # A question that a node off the network leaves open ends with QEMU.
+        # A question that a node without a network leaves unanswered ends with QEMU.
         after_qemu = self._closing.enter_context(contextlib.ExitStack())
         try:
             qmp_end, console_end, agent_end = self._spawn(argv)
@@ -137,7 +137,7 @@ class Boot:
             self._watch = KubeletWatch(KubeletApi(kubelets_port, credentials), expectation.reachable, self.feed)
             after_qemu.callback(self._watch.close)
             if frozen and not frozen.keeps_its_clock:
-                # Certificates and logs need today's time.
+                # Certificates and logs need the current time.
                 clock.set_to_hosts(self.run)
         except BaseException:
             self.close()
@@ -145,13 +145,8 @@ class Boot:
 
     @property
     def frozen(self) -> Frozen | None:
-        """What this run went on from; None for one that the firmware started."""
+        """The frozen node that this run continues; None for a run that began with the firmware."""
         return self._frozen
-
-    @property
-    def pods(self) -> Sequence[StaticPod]:
-        """What the node is known to run."""
-        return self._waits.pods
 
     @property
     def milestones(self) -> tuple[Milestone, ...]:
@@ -159,16 +154,16 @@ class Boot:
         return self._waits.milestones
 
     def expect(self, pod: StaticPod) -> None:
-        """Adds a pod that was handed to the running node to those that this run waits for."""
+        """Adds a pod that was given to the running node to those that this run waits for."""
         self._waits.expect(pod)
 
     def expects(self, pod: str, container: str) -> bool:
-        """Whether one of the manifests that this run was given names a container."""
+        """Whether a manifest that this run was given names a container."""
         pods = self._waits.all_pods
         return any(each.name == pod and container in (*each.init_containers, *each.containers) for each in pods)
 
     def mark(self) -> int:
-        """This moment in what is heard of the node, for `since`."""
+        """The current position in what is heard of the node, for `since`."""
         return self.feed.position()
 
     def wait(
@@ -179,30 +174,30 @@ class Boot:
     ) -> Happening:
         """Waits for a milestone, a pattern on the console or a predicate, and returns what met it.
 
-        A milestone counts whenever it was passed, and its budget runs from the node's start, or from when its pod was added.
-        A line counts if it came behind the one that met the wait before, or behind the mark `since`.
-        `within` is in seconds on the reference host. Raises NodeFailure as soon as it can no longer happen, HarnessError
-        where the host is to blame.
+        A milestone counts no matter when it was passed; its budget runs from the node's start, or from when its pod was added.
+        A line counts if it came after the one that met the previous wait, or after the mark `since`.
+        `within` is in seconds on the reference host. Raises NodeFailure as soon as the goal can no longer be met, HarnessError
+        if the host is at fault.
         """
         return self._waits.wait(goal, within, since)
 
     def budget(self, milestone: Milestone) -> float:
-        """By how many seconds from the start on a milestone has to be passed, or had to be, by the clock of the waits.
+        """The seconds after the start by which a milestone must be passed, or had to be, as the waits count them.
 
-        What the host had taken from QEMU by then is given back, as by each of them.
+        As in each wait, the time that the host has taken from QEMU is added.
         """
         return self._waits.budget(milestone)
 
     def run(self, command: str, within: float = _COMMAND_WITHIN) -> Result:
-        """Runs a command in the console container, once that answers."""
+        """Runs a command in the console container, as soon as that answers."""
         return self._commands().run(command, within * self._expectation.slowness)
 
     def read_file(self, path: PurePosixPath) -> bytes:
-        """Returns a file of the node's; raises NodeFailure with the node's reason if it cannot be read."""
+        """Returns the content of a file on the node; raises NodeFailure with the node's reason if it cannot be read."""
         return self._commands().read(f"/host{path}", _COMMAND_WITHIN * self._expectation.slowness)
 
     def write_file(self, path: PurePosixPath, content: bytes) -> None:
-        """Writes a file on the node, which is there only when it is whole; else as `read`."""
+        """Writes a file on the node, which appears only when it is whole. Raises as `read_file`."""
         self._commands().write(f"/host{path}", content, _COMMAND_WITHIN * self._expectation.slowness)
 
     def _commands(self) -> Agent | Shell:
@@ -211,19 +206,19 @@ class Boot:
         return self.agent if self.agent.answers else self.shell
 
     def exec(self, command: RemoteCommand, within: float = _COMMAND_WITHIN) -> Result:
-        """Runs a command in a container by the kubelet's endpoint."""
+        """Runs a command in a container through the kubelet's endpoint."""
         return self.kubelet.exec(command, within * self._expectation.slowness, self._stop_if_over, self._lost)
 
     def until(self, condition: Callable[[], T], what: str, within: float = _COMMAND_WITHIN, seen: Callable[[], str] = str) -> T:
-        """Asks for a condition again and again, as the node goes on, until it is true, and returns it.
+        """Evaluates a condition again and again, as the node goes on, until it is true, and returns its value.
 
-        `what` names it in a failure, which has `seen` too, or else the last answer; `within` is in seconds on the reference
-        host. Raises NodeFailure when the time is over or the node is.
+        `what` names it in a failure, which also has what `seen` returns, or else the last value; `within` is in seconds on the
+        reference host. Raises NodeFailure when the time is up or the node has ended.
         """
         return self._waits.until(condition, what, within, seen)
 
     def check(self, what: str) -> None:
-        """Raises the failure of whatever is wrong with the node or its pods by now; `what` is what it fails."""
+        """Raises the failure of `what` if anything is wrong with the node or its pods by now."""
         self._waits.check(what)
 
     def check_end(self) -> None:
@@ -233,28 +228,28 @@ class Boot:
 
     @property
     def full_disk(self) -> str:
-        """The folder that this node writes to whose disk is or was full; empty where none was."""
+        """A folder to which this node writes and whose disk is or was full; empty if there is none."""
         return self._disks.full()
 
     @property
     def ssh_port(self) -> int:
-        """The port on 127.0.0.1 behind which an sshd of the node's would be."""
+        """The port on 127.0.0.1 that leads to the node's port 22."""
         return self._ssh_port
 
     @property
     def capture(self) -> Path:
-        """What went over eth0's cable (see `capture.frames`): as QEMU writes it, or after the end, as it is kept."""
+        """The capture of eth0's cable (see `capture.frames`): QEMU's during the run, the one in the artifacts after it."""
         kept = self.artifacts / _KEPT_CAPTURE
         return kept if kept.exists() else self.artifacts / CAPTURE
 
     def lease(self) -> Lease:
-        """The lease that eth0 holds by what went over its wire, before a freeze too; raises NodeFailure if it holds none."""
+        """The lease that eth0 holds, as seen on its wire, even before a freeze; raises NodeFailure if it holds none."""
         return dhcp.lease(self._captures(), self._expectation.mac)
 
     def wait_for_shell(self) -> None:
-        """Waits until the harness's console pod takes commands; raises NodeFailure if it does not, or by a wrong clock.
+        """Waits until the harness's console pod takes commands; raises NodeFailure if it does not, or if the clock is wrong.
 
-        Where the node has no second serial port, the shell on the first one takes them.
+        If the node has no second serial port, the shell on the first one takes them.
         """
         if not self.agent.answers and not self._agent_greets():
             warnings.warn(f"{self.artifacts}: there is no second serial port: commands go through the console.", stacklevel=2)
@@ -265,16 +260,16 @@ class Boot:
             vitals.refuse_wrong_clock(self.run, self.artifacts)
 
     def _agent_greets(self) -> bool:
-        """Waits for a greeting on either port, and says whether it was the agent's."""
+        """Waits for a greeting on either port; returns whether it was the agent's."""
         greeting = self._waits.for_console_pod(_AGENT_WITHIN if self._frozen else SHELL.within)
         return greeting is not None and greeting.port == agent.PORT
 
     def ssh(self, user: Path | None = None) -> "paramiko.SSHClient":
-        """Logs in as root where a pod runs sshd, with the run's key or the private key in the file `user`.
+        """Logs in as root at an sshd that a pod runs, with the run's key or the private key in the file `user`.
 
         For a `with` block; see `ssh.connect`.
         """
-        # Imported here: no collection of scenarios needs paramiko, which takes long to import.
+        # Imported here, because paramiko takes long to import and collecting scenarios does not need it.
         from harness.guest import ssh
 
         within = _COMMAND_WITHIN * self._expectation.slowness
@@ -282,7 +277,7 @@ class Boot:
         return ssh.connect(self.ssh_port, host, user, within, self._stop_if_over, self._lost)
 
     def timeline(self) -> list[Passed]:
-        """The milestones passed so far, in seconds from QEMU's start; those of the node it was cloned from come first."""
+        """The milestones passed so far, in seconds from QEMU's start; those of the node that it was cloned from come first."""
         return self._waits.passed()
 
     def freeze(self, state: Path, memory: migration.Memory = migration.Memory.IN_ITS_FILE) -> None:
@@ -293,7 +288,7 @@ class Boot:
         self.close()
 
     def screen(self) -> str:
-        """The text on the machine's screen; raises HarnessError where it cannot be read."""
+        """The text on the machine's screen; raises HarnessError if it cannot be read."""
         font = self._font()
         if font is None:
             raise HarnessError(
@@ -304,21 +299,24 @@ class Boot:
         return read(picture.read_bytes(), font).text
 
     def press_power_button(self) -> None:
-        """As a short press on the machine's button (ACPI)."""
+        """Presses the machine's power button for a short time (ACPI)."""
         self.qmp.execute("system_powerdown")
 
     def wait_for_power_off(self, within: float) -> None:
-        """Waits until the guest has switched the machine off and QEMU has ended well; raises NodeFailure if it does not."""
+        """Waits until the guest has switched the machine off and QEMU has ended successfully.
+
+        Raises NodeFailure if the guest does not, HarnessError if QEMU does not.
+        """
         self._waits.for_power_off(within)
         if (status := self.process.wait(_QMP_WITHIN)) != 0:
             how = "QEMU did not end" if status is None else f"QEMU ended with status {status}"
             raise HarnessError(f"{how} after the guest's power-off; artifacts: {self.artifacts}")
 
     def close(self) -> None:
-        """Ends QEMU, however it is, and everything that listens to it; writes the timeline. Does nothing the second time."""
+        """Ends QEMU, whatever its state, and everything that listens to it; writes the timeline. A second call does nothing."""
         with self._closing.pop_all():
             entries = [vars(entry) for entry in self.timeline()]
-            # A full disk has been told by the watch.
+            # The disk watch has reported a full disk.
             with contextlib.suppress(OSError):
                 (self.artifacts / "timeline.json").write_text(json.dumps(entries, indent=1) + "\n")
                 timed_console.keep(self.feed, self.started, self.artifacts / "console.jsonl")
@@ -328,7 +326,7 @@ class Boot:
             record.keep(self.artifacts / CAPTURE, self.artifacts / _KEPT_CAPTURE, self._expectation.mac, marks)
 
     def keep_logs(self) -> None:
-        """Writes the containers' logs to the artifacts, of a node that has ended too."""
+        """Writes the containers' logs to the artifacts, from the disk if the node has ended."""
         if self.process.running():
             pod_logs.keep(self.agent, self.artifacts / "pods")
         else:
@@ -362,7 +360,7 @@ class Boot:
     def _look_for_refusals(self) -> None:
         self._refusals.look(self._waits.unlisted())
         if self.agent.answers:
-            # A kubelet that could be asked before would have told of them by now.
+            # A kubelet that was reachable before would have listed them by now.
             look = self._refusals.look if self._frozen and self._frozen.was_reachable else self._refusals.look_unasked
             look(self._waits.unheard())
 
@@ -370,12 +368,12 @@ class Boot:
         return self.run(command).text if self._takes_commands or self._frozen else None
 
     def _hear_out(self) -> None:
-        """What ended QEMU, it says last."""
+        """Waits for QEMU's last words, which say what ended it."""
         if hasattr(self, "qmp"):
             self.qmp.hear_out(_EXIT_WITHIN)
 
     def _stop_if_over(self) -> None:
-        """For whoever asks the node for something: raises why no answer can come any more. A failed pod does not end that."""
+        """Raises why the node can no longer answer, for whoever waits for an answer; failed pods do not count."""
         if (ended := self._waits.end("an answer of the node's")) is not None:
             raise ended
 

@@ -1,4 +1,4 @@
-"""A kiOS image that a user brings: raw, qcow2 or compressed, or the two outputs of kiOS's build. It is only read."""
+"""A kiOS image that a user brings: raw, qcow2 or compressed, or the outputs of kiOS's build. It is only read."""
 
 import json
 import stat
@@ -11,17 +11,16 @@ from typing import Any
 from harness import tools
 from harness.errors import DamagedImageError, InputError
 from harness.lab import builder, compression, data_disk, digest, loader, unified
-from harness.lab import cache as store
 from harness.lab.built_in import BuiltIn
+from harness.lab.cache import hold
 from harness.lab.generation import Belief, Generation, believed, refuse_alphas
 from harness.lab.initramfs import Initramfs
-from harness.storage import disk, esp, gpt
+from harness.storage import disk, esp, gpt, modules
 from harness.storage.disk import MODULES_SINCE_B, Disk
 from harness.storage.gpt import GptError
-from harness.storage.modules import in_folder
 
 _QCOW2 = b"QFI\xfb"
-# Where the header of a GPT ends, in the larger of its two places.
+# The end of a GPT header, for the larger of the two block sizes.
 _HEAD = 8192
 _USUAL_BLOCKS = 512
 _BEYOND_THE_END = "exceeding the end of the file"
@@ -45,10 +44,9 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Brought:
-    """What was brought, by the names and SHA-256 digests of its files, and the raw disk that nodes are made of.
+    """What was brought: the SHA-256 digests of its files, by name, and the raw disk from which nodes are made.
 
-    `initramfs` is the user's, for what is believed to be of generation B; A has none. `built_in` are files of the initramfs
-    inside the EFI binary.
+    `initramfs` is the user's, for generation B; A has none. `built_in` are the files of the initramfs inside the EFI binary.
     """
 
     digests: dict[str, str]
@@ -58,21 +56,20 @@ class Brought:
     built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
 
     def has_module(self, name: str) -> bool:
-        """Says whether its nodes have a kernel module of that name, with - or _ in it."""
-        there = self.initramfs.modules() if self.initramfs else self.disk.modules()
-        return any(name.replace("-", "_") in names for names in there.values())
+        """Whether its nodes have a kernel module of that name, with - or _ in it."""
+        return modules.has(self.initramfs.modules() if self.initramfs else self.disk.modules(), name)
 
 
 def check_file(file: Path) -> None:
-    """Raises InputError for a disk image that no node could be made of, as far as can be seen without reading it all.
+    """Raises InputError for a disk image from which no node could be made, as far as can be seen without reading all of it.
 
-    It is a DamagedImageError where the image itself is at fault, and not what its user did with it.
+    It is a DamagedImageError if the image itself is at fault, and not how it is used.
     """
     _check(file, _of_generation_a)
 
 
 def check_data_disk(file: Path) -> None:
-    """As `check_file`, for a disk of a user's own beside a kiOS of generation B."""
+    """As `check_file`, for a user's own disk beside a kiOS of generation B."""
     _check(file, data_disk.partition_of)
 
 
@@ -93,13 +90,16 @@ def _check(file: Path, fits: Callable[[Path], object]) -> None:
     _told_of(file, "check")
 
 
-def check_outputs(efi: Path, modules: Path, initrd: Path | None = None, overruled: Generation | None = None) -> Belief:
-    """Raises InputError for build outputs that no node could be made of; returns the generation that they are taken for."""
+def check_outputs(efi: Path, folder: Path, initrd: Path | None = None, overruled: Generation | None = None) -> Belief:
+    """Returns the generation for which build outputs are taken; `folder` is kiOS's lib/modules.
+
+    Raises InputError for outputs from which no node could be made.
+    """
     if _head_of(efi)[:2] != b"MZ":
         raise InputError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
-    if not list(modules.glob("*/modules.dep")):
-        raise InputError(f"{modules} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
-    belief = believed(in_folder(modules), overruled)
+    if not list(folder.glob("*/modules.dep")):
+        raise InputError(f"{folder} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+    belief = believed(modules.in_folder(folder), overruled)
     refuse_alphas(belief, efi)
     if unified.is_one(efi):
         _check_unified(efi, initrd, belief)
@@ -122,7 +122,7 @@ def _check_unified(efi: Path, initrd: Path | None, belief: Belief) -> None:
 def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Brought:
     """Opens a disk image; a qcow2 or compressed one is unpacked in the cache, once.
 
-    Raises InputError for what no node could be made of.
+    Raises InputError for an image from which no node could be made.
     """
     check_file(file)
     raw = _raw(file, cache, _of_generation_a)
@@ -142,7 +142,7 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
 
 
 def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
-    """A disk image as it is, or unpacked in the cache; `fits` raises InputError for one of which there is no use."""
+    """The raw disk of an image: the image itself, or unpacked in the cache. `fits` raises InputError for an unusable one."""
     head = _head_of(file)
     packed = compression.is_compressed(head)
     if not packed and not head.startswith(_QCOW2):
@@ -156,7 +156,7 @@ def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
         try:
             fits(raw)
         except InputError as unfit:
-            # Its user knows it by the name that they gave.
+            # The user knows it by the name that they gave.
             raise type(unfit)(str(unfit).replace(str(raw), str(file))) from unfit
 
     return _kept(cache, digest.of(file), unpack)
@@ -164,34 +164,34 @@ def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
 
 def of_outputs(
     efi: Path,
-    modules: Path,
+    folder: Path,
     cache: Path,
     initrd: Path | None = None,
     overruled: Generation | None = None,
     sector_size: int | None = None,
     data: Path | None = None,
 ) -> Brought:
-    """Makes a disk of an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
+    """Makes a disk from an EFI binary and a folder of modules (kiOS contract: build outputs), with nothing else on it.
 
-    Its blocks have `sector_size` bytes. One of generation B has the user's initramfs on its EFI System Partition, with room
-    beside it, and on partition 2 what is on the user's disk `data`. A unified kernel image is taken apart.
+    Its blocks have `sector_size` bytes. A disk of generation B has the user's initramfs on its EFI System Partition, with
+    room beside it, and on partition 2 the content of the user's disk `data`. A unified kernel image is taken apart.
     """
-    belief = check_outputs(efi, modules, initrd, overruled)
-    contents = sorted(file for file in modules.rglob("*") if file.is_file() and not file.is_symlink())
-    digests = {efi.name: digest.of(efi), f"{modules.name}/": digest.of(*contents)}
+    belief = check_outputs(efi, folder, initrd, overruled)
+    contents = sorted(file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    digests = {efi.name: digest.of(efi), f"{folder.name}/": digest.of(*contents)}
     if initrd is not None:
         digests[initrd.name] = digest.of(initrd)
     for_kernel: tuple[str, ...] = ()
     if unified.is_one(efi):
         parts = unified.parts_of(efi, cache)
-        told = f", its words for it ({' '.join(parts.words)})" if parts.words else ""
+        arguments = f", with its arguments ({' '.join(parts.kernel_arguments)})" if parts.kernel_arguments else ""
         warnings.warn(
-            f"{efi} is a unified kernel image: the kernel and the initramfs in it{told} are started by the harness's own boot "
-            "entry, and its stub is not",
+            f"{efi} is a unified kernel image: the kernel and the initramfs in it{arguments} are started by the harness's own "
+            "boot entry; its stub is not tested",
             stacklevel=2,
         )
-        efi, initrd, for_kernel = parts.kernel, parts.initramfs, parts.words
-    words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", modules.absolute()]
+        efi, initrd, for_kernel = parts.kernel, parts.initramfs, parts.kernel_arguments
+    words: list[str | Path] = ["--cache", cache.absolute(), "--efi", efi.absolute(), "--modules", folder.absolute()]
     theirs = data_disk.partition_of(raw := _raw(data, cache, data_disk.partition_of)) if data else None
     if theirs and data:
         if sector_size not in (None, theirs.sector_size):
@@ -202,20 +202,20 @@ def of_outputs(
     built_in = BuiltIn(efi, efi.read_bytes, cache / "images" / digest.of(efi))
     if initrd is None:
         return Brought(digests, disk.open_image(Path(builder.ask("disk", *words))), belief, built_in=built_in)
-    initramfs = replace(Initramfs.read(initrd, built_in), words=for_kernel)
+    initramfs = replace(Initramfs.read(initrd, built_in), kernel_arguments=for_kernel)
     words += ["--initramfs", initrd.absolute()]
     made = disk.open_image(Path(builder.ask("disk", *words)))
     return Brought(digests, made, belief, initramfs, built_in)
 
 
 def _handed_over(opened: Disk, entry: loader.Entry, kept: Path) -> Initramfs:
-    """What a boot loader on a disk hands to the kernel, joined in the file `kept`, to be read."""
+    """The initramfs that a boot loader on a disk passes to the kernel, joined in the file `kept`."""
 
     def join(place: Path) -> None:
         place.write_bytes(b"".join(loader.file_of(opened, name) for name in entry.initramfs))
 
     built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel), kept)
-    return Initramfs.read(store.hold(kept, Path.exists, join), built_in, entry.initramfs[-1])
+    return Initramfs.read(hold(kept, Path.exists, join), built_in, entry.initramfs[-1])
 
 
 def _of_disk(file: Path, cache: Path, opened: Disk, overruled: Generation | None) -> Brought:
@@ -245,8 +245,8 @@ def _check_compressed(file: Path) -> None:
 
 
 def _told_of(file: Path, question: str) -> dict[str, Any]:
-    """What qemu-img tells of a qcow2 image; raises InputError for a truncated or damaged one."""
-    # A check ends with 2 where the image is damaged, and with 3 where it only takes more room than it needs.
+    """What qemu-img says about a qcow2 image; raises InputError for a truncated or damaged one."""
+    # A check ends with 2 if the image is damaged, and with 3 if it only takes more space than it needs.
     done = tools.run("qemu-img", question, "--output=json", "-f", "qcow2", file.absolute(), timeout=600, ok=(0, 1, 2, 3))
     said = tools.words(done)
     if done.returncode in (0, 3):
@@ -289,4 +289,4 @@ def _head_of(file: Path) -> bytes:
 
 def _kept(cache: Path, key: str, make: Callable[[Path], None]) -> Path:
     """The raw disk that is kept in the cache under a key, made now if it is missing: whole or not at all."""
-    return store.hold(cache / "images" / f"{key}.img", Path.exists, make)
+    return hold(cache / "images" / f"{key}.img", Path.exists, make)

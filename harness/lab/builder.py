@@ -1,4 +1,4 @@
-"""The `images` package, asked as a program: it and the harness share nothing but files."""
+"""The `images` package, run as a program: it and the harness share nothing but files."""
 
 import json
 import os
@@ -21,14 +21,14 @@ def reference_image(cache: Path) -> Path:
 
 
 def build_kubelet_rules(cache: Path) -> None:
-    """Builds the program that has the kubelet's own rules (see `kubelet_rules`), unless it is there."""
+    """Builds the program that has the kubelet's own rules (see `kubelet_rules`), unless it exists."""
     _build("check-tool", cache)
 
 
 def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """What the reference image says is in it: the SHA-256 digests of its files, and the versions of its parts.
+    """What the reference image says it contains: the SHA-256 digests of its files, and the versions of its parts.
 
-    They are named as a node names them (`guest.versions`).
+    The parts are named as a node names them (`guest.versions`).
     """
     manifest = json.loads((image / "manifest.json").read_text())
     parts = {"kernel": manifest["kernel"], "kubelet": manifest["kubelet"], "CRI-O": manifest["crio"].removeprefix("v")}
@@ -36,7 +36,7 @@ def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _build(command: str, cache: Path) -> str:
-    # A build runs compilers and package tools, which the keeper ends with this process.
+    # The keeper ends the build's compilers and package tools with this process.
     with scratch("kios-e2e-build-"):
         return ask(command, "--cache", cache)
 
@@ -44,8 +44,8 @@ def _build(command: str, cache: Path) -> str:
 def ask(command: str, *arguments: str | Path) -> str:
     """Runs a command of the `images` package and returns what it prints; the kernel ends it with this process.
 
-    What a build says goes to the terminal as it comes, what others say is in the HarnessError that their failure raises. It
-    is an InputError where what they were given cannot be used.
+    A build's messages go to the terminal as they come; those of other commands are in the HarnessError that is raised if they
+    fail, which is an InputError if what they were given cannot be used.
     """
     argv: Sequence[str] = [sys.executable, "-m", "images", command, *map(str, arguments)]
     streams = command == "build"

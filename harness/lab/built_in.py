@@ -1,4 +1,4 @@
-"""The configuration that is built into a kiOS's EFI binary, below what its user has."""
+"""The configuration that is built into kiOS's EFI binary, beneath the user's own."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -8,24 +8,24 @@ from pathlib import Path, PurePosixPath
 
 from harness.errors import HarnessError, NodeFailure
 from harness.escape import shown
-from harness.lab import cache as store
+from harness.lab.cache import NotKept, hold
 from harness.lab.initramfs import is_configuration, on_node
 from harness.storage import cpio, kernel
 from harness.storage.disk import Disk
 from harness.storage.kernel import KernelError
 
-# Of the rule by which a file is one of them: what was kept by another is looked for again.
+# The version of `is_configuration`: what was kept by another version is looked for again.
 _RULE = 2
 
 
 class BuiltIn(Mapping[PurePosixPath, bytes]):
-    """Files of the initramfs inside an EFI binary, by path; looked for when the first is asked for, which takes seconds.
+    """Files of the initramfs inside an EFI binary, by path; read when the first is asked for, which takes seconds.
 
-    Where they cannot be read there are none, and a warning says so: kiOS's own are taken for them then.
+    If they cannot be read there are none, and a warning says that kiOS's own are assumed.
     """
 
     def __init__(self, path: Path, read: Callable[[], bytes], kept: Path) -> None:
-        """`read` gives the EFI binary, which is in, or is, the file `path`; what was found is kept beside the file `kept`."""
+        """`read` returns the EFI binary, which is in, or is, the file `path`; what is found is kept beside the file `kept`."""
         self._path, self._read = path, read
         self._kept = kept.with_name(f"{kept.name}.built-in-{_RULE}")
 
@@ -52,8 +52,8 @@ class BuiltIn(Mapping[PurePosixPath, bytes]):
 
     def _found(self) -> Mapping[PurePosixPath, bytes]:
         try:
-            return cpio.read(store.hold(self._kept, Path.exists, self._keep), is_configuration)
-        except store.NotKept:
+            return cpio.read(hold(self._kept, Path.exists, self._keep), is_configuration)
+        except NotKept:
             return kernel.initramfs_in(self._read(), is_configuration)
 
     def _keep(self, place: Path) -> None:
@@ -62,7 +62,7 @@ class BuiltIn(Mapping[PurePosixPath, bytes]):
 
 @dataclass(frozen=True)
 class Overlaid:
-    """What a node of generation A has of its image's own: its data partition's files over those that are built in."""
+    """The own files of an image of generation A: those of its data partition over those that are built in."""
 
     disk: Disk
     built_in: Mapping[PurePosixPath, bytes]

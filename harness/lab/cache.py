@@ -1,7 +1,7 @@
-"""The cache: where it is, and how what it keeps is made, used and removed.
+"""The cache: where it is, and how its entries are made, used and removed.
 
-Each thing that is kept has a lock beside it: shared by those that use it, exclusive for the one that makes or removes it. The
-kernel drops a lock with its process, so what a killed run left half made is known by its free lock.
+Each entry has a lock beside it: shared for those who use it, exclusive for the one who makes or removes it. The kernel drops a
+lock with its process, so an entry that a killed run left half made is recognised by its free lock.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from harness.errors import HarnessError, InputError
 LIMIT = 8 << 30
 _KEPT = ("templates", "stores", "images")
 _LOCK, _PARTIAL = ".lock", ".partial"
-# Between the making and the use, another run may make room.
+# Between making and using an entry, another run may remove it to make room.
 _TRIES = 5
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _CURE = "make room, or name another with --image-cache"
 _LOOK_AGAIN_SECONDS = 0.1
-# A longer wait looks like one that hangs.
+# A longer silent wait looks as if it hung.
 _QUIET_SECONDS = 5.0
 # The longest boot on a slow host, and a build of the reference image.
 _WITHIN = 3600.0
@@ -41,7 +41,7 @@ class NotKept(HarnessError):  # noqa: N818 - a state of the cache, which callers
 def folder(named: Path | None) -> Path:
     """The cache folder: the one named, else `kios-e2e` under `$XDG_CACHE_HOME` or `~/.cache` (XDG Base Directory).
 
-    Raises InputError where there is no home to have it in.
+    Raises InputError if there is no home folder either.
     """
     if named:
         return named.absolute()
@@ -65,11 +65,11 @@ def kept(
     limit: int = LIMIT,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Path]:
-    """Gives what is kept at `place`, and keeps it from removal meanwhile; `make` makes it at another path if it is not whole.
+    """Yields the entry at `place`, protected from removal meanwhile; `make` makes it, at another path, if it is not whole.
 
-    Of all who ask, one makes it and the others wait; `say`, or who `announce_to` named, is told for what, if that takes long.
-    What is longest unused makes room in the cache, which is the folder two above. Raises NotKept where the cache cannot be
-    written, or is full.
+    Of all who ask, one makes it and the others wait; a long wait is told to `say`, or to the function given to `announce_to`.
+    The entries that have gone unused longest make room in the cache, which is the folder two levels up. Raises NotKept if the
+    cache cannot be written, or is full.
     """
     say = say or _listeners[-1]
     with contextlib.ExitStack() as used:
@@ -93,14 +93,14 @@ def kept(
             if refused.errno not in _REFUSALS:
                 raise
             raise NotKept(f"The cache {place.parents[1]} takes nothing more ({refused.strerror}): {_CURE}.") from refused
-        # The lock's time is that of the last use. Somebody else's cache may be readable only.
+        # The lock's time is that of the last use. Another user's cache may be read-only.
         with contextlib.suppress(OSError):
             os.utime(_lock_of(place))
         yield place
 
 
 def announce_to(say: Callable[[str], None]) -> None:
-    """Has whoever waits for the cache from now on tell this one, unless they name another."""
+    """Sets the function that later waits for the cache report to, unless they name another."""
     _listeners[:] = [say]
 
 
@@ -110,9 +110,9 @@ def hold(place: Path, whole: Callable[[Path], bool], make: Callable[[Path], None
 
 
 def make_room(root: Path, limit: int, newest: Path | None = None) -> None:
-    """Removes what killed runs left half made, then the longest unused until the rest is within `limit` bytes.
+    """Removes what killed runs left half made, then the entries unused longest, until the rest is within `limit` bytes.
 
-    What is in use stays, and so does `newest`.
+    Entries in use stay, and so does `newest`.
     """
     for left in [left for kind in _KEPT for left in (root / kind).glob(f"*{_PARTIAL}")]:
         _remove_unused(left.with_name(left.name.removesuffix(_PARTIAL)), left)
@@ -134,7 +134,7 @@ def _told_if_it_takes_long(words: str, say: Callable[[str], None]) -> Iterator[N
 
 
 def _make(place: Path, make: Callable[[Path], None]) -> None:
-    """For whoever has the lock."""
+    """Makes an entry. The caller must hold its lock."""
     partial = place.with_name(place.name + _PARTIAL)
     for left in (partial, place):
         _remove(left)
@@ -156,7 +156,7 @@ def _things(root: Path) -> list[Path]:
 
 
 def _remove_unused(place: Path, what: Path) -> None:
-    """Removes `what` unless someone has the lock of `place`, and the lock's file if nothing is left behind it."""
+    """Removes `what` unless someone holds the lock of `place`, and the lock's file if nothing is left that needs it."""
     with contextlib.suppress(OSError), _locked(place, fcntl.LOCK_EX):
         _remove(what)
         if not place.exists():
@@ -171,7 +171,7 @@ def _remove(what: Path) -> None:
 
 
 def _waited_for(place: Path, how: int, say: Callable[[str], None]) -> IO[str]:
-    """The lock of a place, once nobody else has it; HarnessError if somebody still has it after an hour."""
+    """The lock of a place, as soon as nobody else holds it; raises HarnessError after an hour."""
     began, said = time.monotonic(), False
     while True:
         try:
@@ -187,13 +187,13 @@ def _waited_for(place: Path, how: int, say: Callable[[str], None]) -> IO[str]:
 
 
 def _locked(place: Path, how: int) -> IO[str]:
-    """The lock of a place, shared or exclusive; BlockingIOError if somebody else has it."""
+    """The lock of a place, shared or exclusive; raises BlockingIOError if somebody else holds it."""
     path = _lock_of(place)
     while True:
         lock = _opened(path)
         try:
             fcntl.flock(lock, how | fcntl.LOCK_NB)
-            # Whoever removed the place may have removed its lock's file meanwhile: that lock binds nobody.
+            # Whoever removed the entry may have removed the lock's file meanwhile: then this lock binds nobody.
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock
         except FileNotFoundError:
@@ -211,7 +211,7 @@ def _sign(lock: IO[str]) -> None:
 
 
 def _signed(place: Path) -> str:
-    """Who had the lock alone the last time."""
+    """The process that last held the lock exclusively."""
     with contextlib.suppress(OSError):
         return _lock_of(place).read_text()
     return "?"
@@ -221,7 +221,7 @@ def _opened(path: Path) -> IO[str]:
     try:
         return path.open("a")
     except OSError:
-        # Somebody else's cache, or a read-only one, can be used while it is not changed.
+        # Another user's cache, or a read-only one, can still be read.
         if path.exists():
             return path.open()
         raise
@@ -239,7 +239,7 @@ def _used(place: Path) -> float:
 
 
 def _bytes_of(place: Path) -> int:
-    """What it takes of the disk; what another run removes meanwhile takes nothing."""
+    """The bytes that an entry takes on the disk; files that another run removes meanwhile count as 0."""
     total = 0
     for file in (place, *place.rglob("*")) if place.is_dir() else (place,):
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""What this host has for nodes: the least of what the machine, the control groups above this process, and its CPUs give.
+"""What this host has for nodes: the least of what the machine, this process's control groups, and its CPUs allow.
 
-Sources: Linux, Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst. Memory in bytes.
+Memory is in bytes. Sources: Linux, Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from harness.lab.admission import QEMU_ITSELF, Need
 
 # The rest is for the operating system and for pytest.
 _SHARE_OF_MEMORY = 0.8
-# Measured: a node that boots alone idles for a third of the time, as while its DHCP client probes an address. Deadlines are
-# longer by what a node waits for a CPU.
+# Measured: a node that boots alone idles for a third of the time, for example while its DHCP client probes an address. The time
+# that a node waits for a CPU is added to its deadlines.
 _SHARE_OF_CPUS = 1.5
 _GROUPS = Path("/sys/fs/cgroup")
 
 
 def capacity() -> Need:
-    """What nodes may take here, all together."""
+    """What all nodes together may take on this host."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     machine = Need(memory, float(len(os.sched_getaffinity(0))))
     try:
@@ -33,14 +33,14 @@ def capacity() -> Need:
 
 
 def shared(limit: Need) -> Need:
-    """What nodes of that limit may ask for at once: more CPUs than there are, of which each uses a part."""
+    """What nodes may reserve at once within a limit: more CPUs than there are, because each uses only a part of its own."""
     return replace(limit, cpus=_SHARE_OF_CPUS * limit.cpus)
 
 
 def limited(machine: Need, own: str, groups: Path) -> Need:
-    """The least of what the machine has and each of the groups allows in which a process is, by its /proc/PID/cgroup `own`.
+    """The least of what the machine has and what each control group of a process allows; `own` is its /proc/PID/cgroup.
 
-    `groups` is where the groups are mounted. In a container, paths may be those of the host; what is mounted counts then.
+    `groups` is where the groups are mounted. In a container, paths may be those of the host; then the mounted ones count.
     """
     memory, cpus = machine.memory, machine.cpus
     for folder in _folders(own, groups):
@@ -51,14 +51,14 @@ def limited(machine: Need, own: str, groups: Path) -> Need:
             [*_numbers(folder / "cpu.cfs_quota_us"), *_numbers(folder / "cpu.cfs_period_us")],
         ):
             match quota:
-                # A negative quota is none in the first version, `max` in the second.
+                # No quota is a negative number in version 1, and `max` in version 2.
                 case [allowed, period] if allowed > 0 and period > 0:
                     cpus = min(cpus, allowed / period)
     return Need(memory, cpus)
 
 
 def refuse_what_never_fits(memory: int, limit: Need) -> None:
-    """Raises InputError for a node whose guest has more memory than all nodes may take."""
+    """Raises InputError for a guest with more memory than all nodes together may take."""
     if memory + QEMU_ITSELF > limit.memory:
         wanted, allowed = (f"{size / (1 << 30):.1f} GiB" for size in (memory, limit.memory - QEMU_ITSELF))
         raise InputError(
@@ -67,7 +67,7 @@ def refuse_what_never_fits(memory: int, limit: Need) -> None:
 
 
 def _folders(own: str, groups: Path) -> Iterator[Path]:
-    """The folders of each group of a process, and of all groups above."""
+    """The folders of each group of a process, and of all groups above it."""
     for line in own.splitlines():
         _, controllers, path = line.split(":", 2)
         named = {controllers, *controllers.split(",")}
@@ -78,7 +78,7 @@ def _folders(own: str, groups: Path) -> Iterator[Path]:
 
 
 def _numbers(file: Path) -> list[int]:
-    """The numbers in a file of a group; none where it is missing, or at a word, which means no limit."""
+    """The numbers in a group's file; none if it is missing or has a word in it, which means no limit."""
     with contextlib.suppress(OSError, ValueError):
         return [int(word) for word in file.read_text().split()]
     return []

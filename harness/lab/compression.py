@@ -25,26 +25,26 @@ _OPENERS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
 }
 _BLOCK = 1 << 20
-# A released image has less than one; zeros beyond any disk take a few bytes here.
+# A released image has less than 1 GiB, but a few bytes can unpack to zeros for any size.
 _MOST = 64 << 30
-# What everything else on the disk needs meanwhile.
+# For everything else that needs the disk meanwhile.
 _STAYS_FREE = 256 << 20
 _AGAIN = "Copy it again, or unpack it by hand"
 
 
 def is_compressed(head: bytes) -> bool:
-    """Says whether a file that begins so is compressed in one of the ways that are known here."""
+    """Whether a file with this beginning is compressed in one of the formats that are known here."""
     return any(head.startswith(magic) for magic in _OPENERS)
 
 
 def head_of(file: Path, size: int) -> bytes:
-    """The first `size` bytes of what is compressed in a file; raises InputError if it is damaged."""
+    """The first `size` bytes of the unpacked content of a file; raises InputError if it is damaged."""
     with _opened(file) as content:
         return content.read(size)
 
 
 def unpack(file: Path, raw: Path) -> None:
-    """Unpacks a file to `raw`, whose zeros are holes.
+    """Unpacks a file to `raw`, in which zeros become holes.
 
     Raises InputError if it is truncated, damaged, or unpacks to more than 64 GiB, HarnessError if the disk has no room.
     """

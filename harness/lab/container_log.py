@@ -1,4 +1,4 @@
-"""A container's log, of whoever can still be asked for it: the kubelet, the files on its node, those on its node's disk."""
+"""A container's log, from whoever still has it: the kubelet, the files on its node, or those on its node's disk."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,19 +12,19 @@ from harness.serial.agent import Agent
 from harness.storage.disk import Disk
 
 LOGS = PurePosixPath("/meta/log/pods")
-"""On the data partition (kiOS contract); below it is CRI's layout, NAMESPACE_POD_UID/CONTAINER/RUN.log."""
+"""The folder of logs on the data partition (kiOS contract); its layout is CRI's, NAMESPACE_POD_UID/CONTAINER/RUN.log."""
 
 _LINES = 8
 _COMMAND_WITHIN = 60.0
 
 AsLeft = Callable[[], AbstractContextManager[Disk]]
-"""Reads a node's disk as it is by now, for the time of a `with` block; raises where it cannot be read."""
+"""Reads a node's disk as it is now, for a `with` block; raises if it cannot be read."""
 
 
 def last_words(container: tuple[str, str, str], kubelet: Callable[[], KubeletApi], agent: Agent, disk: AsLeft) -> list[str]:
-    """The end of the log of a container, by namespace, pod and name; nothing where nobody has any of it.
+    """The end of a container's log, given its namespace, pod and name; empty if nobody has it.
 
-    The disk is read where nobody on the node answers: the node is gone, or off the network and without an agent.
+    The disk is read if nothing on the node answers: the node is gone, or off the network and without an agent.
     """
     namespace, pod, name = container
     where, log = "", ""
@@ -39,7 +39,7 @@ def last_words(container: tuple[str, str, str], kubelet: Callable[[], KubeletApi
 
 
 def on_disk(disk: Disk) -> Mapping[tuple[str, str], Sequence[PurePosixPath]]:
-    """The logs on a disk, by pod, as NAMESPACE_POD, and container: those of its runs in their order."""
+    """The logs on a disk, by pod, as NAMESPACE_POD, and container: one file for each run, in order."""
     found: dict[tuple[str, str], list[PurePosixPath]] = {}
     for pod in disk.folder(LOGS):
         for container in disk.folder(LOGS / pod):
@@ -50,7 +50,7 @@ def on_disk(disk: Disk) -> Mapping[tuple[str, str], Sequence[PurePosixPath]]:
 
 
 def text_on(disk: Disk, runs: Sequence[PurePosixPath]) -> str:
-    """What a container wrote in these runs, as far as it can be read."""
+    """What a container wrote in these runs, as far as that can be read."""
     logs = (disk.file_if_there(run) or b"" for run in runs)
     return "".join(_text_of(log.decode(errors="replace")) for log in logs)
 
@@ -61,7 +61,7 @@ def _number(run: str) -> tuple[int, str]:
 
 
 def _in_files(agent: Agent, files: str) -> str | None:
-    """The files of all of a container's runs, where CRI-O has them written; None where nobody answers."""
+    """The end of the log files of a container's runs; None if the agent does not answer."""
     if not agent.answers:
         return None
     try:

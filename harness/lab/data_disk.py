@@ -1,4 +1,4 @@
-"""A disk of a user's own beside a kiOS of generation B, which mounts none: its partition becomes that of a node's disk."""
+"""A user's own disk beside a kiOS of generation B, which mounts none itself: its partition goes to the node's disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from harness.storage.gpt import GptError
 
 @dataclass(frozen=True)
 class Partition:
-    """The one that a node is given, in bytes of a raw disk whose blocks have `sector_size` bytes."""
+    """The partition that a node is given: start and size in bytes of a raw disk whose blocks have `sector_size` bytes."""
 
     start: int
     size: int
@@ -18,7 +18,7 @@ class Partition:
 
 
 def partition_of(disk: Path) -> Partition:
-    """Finds the one beside the EFI System Partition; raises InputError where there is none, or there are more."""
+    """Finds the only partition beside the EFI System Partition; raises InputError if there is none, or more than one."""
     try:
         table = gpt.read(disk, gpt.sector_size_of(disk))
     except GptError as unfit:

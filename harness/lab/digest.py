@@ -1,4 +1,4 @@
-"""SHA-256 digests of files, taken again only where a size or a time of change differs."""
+"""SHA-256 digests of files, computed again only if a size or modification time differs."""
 
 import functools
 import hashlib
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Stamp = tuple[Path, int, int]
-"""What a file was when it was last looked at: its path, size in bytes, and time of change in nanoseconds."""
+"""A file's path, size in bytes, and modification time in nanoseconds."""
 
 
 def of(*files: Path) -> str:
-    """The digest of the files' content, one behind the other: images are large, and a run asks for them at each node."""
+    """The digest of the files' concatenated content; kept, because images are large and each node asks for it."""
     return _of(stamps(files))
 
 
 def stamps(files: Sequence[Path]) -> tuple[Stamp, ...]:
-    """The key under which what was read of files can be kept."""
+    """The key under which what was read from files can be kept."""
     return tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 

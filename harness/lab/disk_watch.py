@@ -1,4 +1,4 @@
-"""Whether the disks that a running node writes to have space: QEMU's NVMe tells only the guest when one has none."""
+"""Whether the disks to which a running node writes have space: QEMU's NVMe reports a full one only to the guest."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _LOOK_SECONDS = 1.0
 
 
 class DiskWatch:
-    """Publishes the first of the folders whose disk is full, once; it looks each second, until it is closed."""
+    """Publishes the first of the folders whose disk is full, once; looks every second until it is closed."""
 
     def __init__(self, folders: Sequence[Path], feed: Feed) -> None:
         self._folders, self._feed = folders, feed
@@ -21,7 +21,7 @@ class DiskWatch:
         self._thread.start()
 
     def full(self) -> str:
-        """The folder whose disk is or was full, as of now; empty where none was."""
+        """The folder whose disk is full now or was before; empty if there is none."""
         with self._looking:
             if not self._full and (found := next(filter(space.is_full, self._folders), None)):
                 self._full = str(found)
@@ -29,7 +29,7 @@ class DiskWatch:
             return self._full
 
     def close(self) -> None:
-        """Looks no more by itself."""
+        """Stops looking every second."""
         self._ended.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What a failure says: what was heard of the node by then, and what it can still be asked for where it stands."""
+"""What a failure says: what was heard of the node until then, and what the node and its QEMU can still be asked."""
 
 import re
 import ssl
@@ -30,9 +30,9 @@ from harness.wire.capture import frames
 from harness.wire.path import loss_of_long
 
 _LINES = 8
-# Of what a node survived, the first is told, and so many of the last.
+# Of the troubles that a node survived, the first is told, and so many of the last.
 _LAST_TROUBLES = 2
-# So many of its containers that had failed by its end.
+# How many of the containers that had failed before the end are told.
 _FAILED = 2
 _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
@@ -51,10 +51,10 @@ _REGISTERS = re.compile(r"RIP=(?P<rip>[0-9a-f]{16}) .*?CPL=(?P<cpl>\d).*?HLT=(?P
 
 @dataclass(frozen=True)
 class Heard:
-    """What was heard of a run: its milestones, its last lines, what it survived, what its pods and its init wait for.
+    """What was heard of a run: its milestones, its last lines, what it survived, and what its pods and its init wait for.
 
-    `unbegun` are the pods, by namespace and name, of which no container is known to have begun, `failed` what is known of
-    containers that had failed by then, each in words, with its namespace, pod and name.
+    `unbegun` are the pods, by namespace and name, of which no container is known to have started; `failed` are the containers
+    that had failed by then: each failure in words, with namespace, pod and name of the container.
     """
 
     passed: Sequence[Passed]
@@ -68,10 +68,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Who can be asked of a run that failed. `captures` are of eth0's cable, in the order of their time.
+    """Who can be asked about a run that failed. `captures` are of eth0's cable, the oldest first.
 
-    `kubelet` is called when it is asked: a run that failed as it started has none. `reachable` says whether the node has had an
-    address, `unplugged` whether the test has taken its cable out, `disk` reads the node's disk as it is by now.
+    `kubelet` is called only when it is needed, because a run that failed at its start has none. `reachable` says whether the
+    node has had an address, `unplugged` whether the test has unplugged its cable; `disk` reads the node's disk as it is now.
     """
 
     kubelet: Callable[[], KubeletApi]
@@ -87,13 +87,13 @@ class Witnesses:
 
 
 def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witnesses) -> HarnessError | NodeFailure:
-    """The exception that says how a wait for `what` ended; `seen` is what whoever waited had seen of it."""
+    """The exception that says how a wait for `what` ended; `seen` is what the waiting side last saw of it."""
     words: list[str] = []
     signs = [seen] if seen else []
     if isinstance(outcome, Contradicted) and outcome.container:
         words += last_words(outcome.container, asked.kubelet, asked.agent, asked.disk)
     if isinstance(outcome, GuestDied | QemuDied):
-        # What failed just before may be why, and its node tells nobody any more.
+        # A container that failed just before may be the reason, and its node can no longer be asked.
         for fate, container in heard.failed[-_FAILED:]:
             words += [shown(fate), *last_words(container, asked.kubelet, asked.agent, asked.disk)]
     if isinstance(outcome, Contradicted) and not outcome.daemon:
@@ -117,9 +117,9 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
 
 
 def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
-    """Where a node is from which something did not come."""
+    """What a node does on which something did not happen."""
     told = vitals.ask(asked.agent)
-    # One that has not answered is not waited for again.
+    # A node that has not answered is not asked again.
     symbol_at = partial(vitals.symbol_at, asked.agent) if told != Vitals() else lambda _: ""
     signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at), *([] if _runs_a_kernel(heard) else of_system(asked))]
     if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
@@ -133,7 +133,7 @@ def _runs_a_kernel(heard: Heard) -> bool:
 
 
 def of_system(asked: Witnesses) -> list[str]:
-    """What a firmware lacks to start a system: a disk, its partitions, or an EFI binary on it; nothing if it has all."""
+    """What the firmware lacks to start a system: a disk, its partitions, or an EFI binary on it; empty if it lacks nothing."""
     if not disk_load.is_there(asked.qmp):
         return ["the machine has no disk"]
     try:
@@ -146,9 +146,9 @@ def of_system(asked: Witnesses) -> list[str]:
 
 
 def signs_of_need(said: str, asked: Witnesses) -> list[str]:
-    """What a container lacked that failed, or a pod that was rejected, of which this was `said`: room, network, a right clock.
+    """What a failed container or a rejected pod lacked: room, network, or a correct clock; `said` are the words of the failure.
 
-    Many need no network: it is told to those that speak of one.
+    Many need no network, so a missing one is told only if `said` mentions it.
     """
     told = vitals.ask(asked.agent)
     card = of_card(asked, told) if _OF_NETWORK.search(said) and not asked.reachable() else ""
@@ -156,7 +156,7 @@ def signs_of_need(said: str, asked: Witnesses) -> list[str]:
 
 
 def of_pods(unbegun: Sequence[tuple[str, str]], agent: Agent) -> list[str]:
-    """Why pods do not begin, by the kubelet's log; nothing of those of which it says nothing."""
+    """Why pods do not start, by the kubelet's log; nothing for pods that the log does not mention."""
     if not unbegun:
         return []
     try:
@@ -168,7 +168,7 @@ def of_pods(unbegun: Sequence[tuple[str, str]], agent: Agent) -> list[str]:
 
 
 def of_network(asked: Witnesses, told: Vitals) -> list[str]:
-    """Why the kubelet cannot be asked, from the NIC up to its API; empty if it can."""
+    """Why the kubelet cannot be reached, from the NIC up to its API; empty if it can."""
     if not asked.reachable():
         return [of_card(asked, told) or of_lease(asked.captures, asked.mac)]
     api = of_api(asked.kubelet())
@@ -182,9 +182,9 @@ def _reached(passed: Sequence[Passed]) -> list[str]:
 
 
 def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
-    """Why a daemon does not stay up, in its own words: nobody reads its log there, but the guest's memory has it.
+    """Why a daemon does not stay up, in its own words, found in the guest's memory, as nothing reads its log yet.
 
-    `copy` is a file for the time of the search.
+    `copy` is a scratch file for the search.
     """
 
     def save(start: int, length: int, file: Path) -> None:
@@ -194,7 +194,7 @@ def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
         size = qmp.execute("query-memory-size-summary")
         if not isinstance(size, dict):
             raise HarnessError(f"QEMU tells the size of its memory as {size!r}")
-        # It begins again all the while: pages that were used again in one look may have them in the next.
+        # The daemon restarts all the time: words that were overwritten in one look may be there in the next.
         looks = (memory.reason(daemon, int(size["base-memory"]), save, copy) for _ in range(_LOOKS_IN_MEMORY))
         reason = next(filter(None, looks), "")
     except (HarnessError, OSError) as unread:
@@ -203,7 +203,7 @@ def of_daemon(daemon: str, qmp: Qmp, copy: Path) -> str:
 
 
 def of_pause(qmp: Qmp, log: Path) -> str:
-    """Why a machine's CPUs stand still, by its run state; of an error the accelerator writes in QEMU's own log first."""
+    """Why a machine's CPUs stand still, by its run state and, after an internal error, by QEMU's log."""
     try:
         told = qmp.execute("query-status", None, _SIGN_WITHIN)
     except HarnessError as silent:
@@ -227,7 +227,7 @@ def of_api(kubelet: KubeletApi) -> str:
     except StatusError as answer:
         return REFUSALS.get(answer.status) or f"the kubelet's API cannot be asked: {answer}"
     except (ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-        # QEMU takes each connection, and hangs up where the guest takes none.
+        # QEMU accepts every connection, and hangs up if the guest does not.
         return "the kubelet's API cannot be asked: nothing listens on its port, or what does hangs up"
     except ssl.SSLError as broken:
         return _of_tls(broken)
@@ -237,7 +237,7 @@ def of_api(kubelet: KubeletApi) -> str:
 
 
 def _of_tls(broken: ssl.SSLError) -> str:
-    """Who refuses whose certificate: an alert is the other side's (RFC 8446, 6.2)."""
+    """Who refuses whose certificate: an alert comes from the other side (RFC 8446, 6.2)."""
     reason = str(broken.reason or broken).replace("_", " ").lower()
     if "alert" in reason:
         return f"the kubelet's API refuses the harness's client certificate: {reason.rpartition('alert ')[2]}"
@@ -245,7 +245,7 @@ def _of_tls(broken: ssl.SSLError) -> str:
 
 
 def of_card(asked: Witnesses, told: Vitals) -> str:
-    """Why nothing can go over eth0: no NIC, none that a driver knows, no carrier; empty if something can."""
+    """Why nothing can go over eth0: no NIC, no driver for it, no carrier; empty if something can."""
     if not _has_nic(asked.qmp):
         return "the machine has no NIC"
     words = told.of_card()
@@ -255,7 +255,7 @@ def of_card(asked: Witnesses, told: Vitals) -> str:
 
 
 def _has_nic(qmp: Qmp) -> bool:
-    """Whether there is a network controller on PCI; where QEMU does not tell, there is."""
+    """Whether there is a network controller on PCI; True if QEMU does not tell."""
     try:
         buses = qmp.execute("query-pci", None, _SIGN_WITHIN)
     except HarnessError:
@@ -266,22 +266,22 @@ def _has_nic(qmp: Qmp) -> bool:
 
 
 def _classes(devices: Sequence[dict[str, Any]]) -> Iterator[int]:
-    """The class of each PCI device, those behind bridges too (QEMU's qapi/pci.json)."""
+    """The class of each PCI device, including those behind bridges (QEMU's qapi/pci.json)."""
     for device in devices:
         yield device["class_info"]["class"]
         yield from _classes(device.get("pci_bridge", {}).get("devices", ()))
 
 
 def of_clock(said: str) -> str:
-    """The node's clock, by what Go says of a certificate that it takes for one of another time; empty if it says nothing."""
+    """The node's wrong clock, by what Go says when it rejects a certificate as of another time; empty if it says nothing."""
     found = _OTHER_TIME.search(said)
     return vitals.clock_words(datetime.fromisoformat(found["now"]).timestamp() - time.time()) if found else ""
 
 
 def of_cpu(qmp: Qmp, symbol_at: Callable[[str], str]) -> str:
-    """Where the machine's CPUs are, by some looks at their registers; empty where QEMU does not tell.
+    """Where the machine's CPUs are, by several looks at their registers; empty if QEMU does not tell.
 
-    `symbol_at` names what the kernel has at an address, if anybody can tell.
+    `symbol_at` returns the kernel's symbol at an address, or an empty text.
     """
     seen: Counter[str] = Counter()
     for _ in range(_LOOKS):
@@ -301,7 +301,7 @@ def _named(place: str, symbol_at: Callable[[str], str]) -> str:
 
 
 def _place_of(registers: re.Match[str]) -> str:
-    """By the rules of x86-64: a program's code has CPL 3, the kernel's half of the addresses is the upper one."""
+    """By the rules of x86-64: programs run at CPL 3, and the kernel has the upper half of the addresses."""
     if registers["hlt"] == "1":
         return "its idle loop"
     if registers["cpl"] == "3":
@@ -311,7 +311,7 @@ def _place_of(registers: re.Match[str]) -> str:
 
 
 def of_lease(captures: Sequence[Path], mac: str) -> str:
-    """What became of eth0's lease, by its wire; empty if it has one."""
+    """What happened to eth0's lease, as seen on its wire; empty if it has one."""
     try:
         dhcp.lease(captures, mac)
     except NodeFailure:
@@ -335,9 +335,9 @@ def of_lease(captures: Sequence[Path], mac: str) -> str:
 
 
 def on_screen(screen: Callable[[], str]) -> str:
-    """What an image that is silent on its serial port says; nothing where the screen cannot be read any more."""
+    """The last words on the screen, for an image that is silent on its serial port; empty if it cannot be read."""
     try:
-        # A firmware's picture reads as nothing but characters that the font does not have.
+        # A firmware's picture is read as characters that the font does not have.
         legible = [line for line in screen().splitlines() if any(map(str.isalnum, line))]
     except (HarnessError, OSError):
         return ""

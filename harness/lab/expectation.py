@@ -1,4 +1,4 @@
-"""What a run is known to bring: the pods it is to run, and a milestone for each of their containers."""
+"""What is expected of a run: the pods that it is to run, and a milestone for each of their containers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ from harness.verdict.situation import Awaited
 from harness.verdict.timeline import Milestone, container_done, container_running, container_started
 from harness.vm.machine import KUBELET_PORT
 
-# Reference TCG: the first container comes 10 s behind the kubelet, each further one 2 to 10 s behind the one before.
+# In seconds on the reference host. The first container comes 10 s after the kubelet, each further one 2 to 10 s later.
 _FIRST_CONTAINER_WITHIN = 180.0
 _NEXT_CONTAINER_WITHIN = 60.0
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a run is known to bring: its pods, how much slower than the reference the host is, when it is on the net, its NIC.
+    """What is expected of a run: its pods, and what the waits have to know about it.
 
-    `console_pod` is the harness's own pod, `kubelet_port` that of the kubelet's API.
+    `console_pod` is the harness's own pod. `slowness` is the factor of all deadlines. `reachable` says whether the node has had
+    an address yet, `mac` is that of its NIC, `kubelet_port` that of the kubelet's API.
     """
 
     pods: Sequence[StaticPod]
@@ -29,9 +30,9 @@ class Expectation:
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:
-    """Each container's: init containers done in their order, or running if they are sidecars, then the others running.
+    """A milestone for each container: init containers done, in order, or running if they are sidecars; then the others running.
 
-    A container that may end has passed when it has done its work, too.
+    A container that may end passes its milestone as well when it has ended successfully.
     """
     may_end = pod.restart_policy != "Always"
     shows = {name: container_running if name in pod.sidecars else container_done for name in pod.init_containers}
@@ -48,6 +49,6 @@ def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:
 
 
 def awaited(pod: StaticPod) -> Awaited:
-    """What is final of a pod's failures."""
+    """The pod as the judge awaits it: its restart policy and one-shots decide which failures are final."""
     one_shots = frozenset(pod.init_containers) - frozenset(pod.sidecars)
     return Awaited(pod.name, pod.namespace, pod.restart_policy, one_shots)

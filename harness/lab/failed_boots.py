@@ -1,23 +1,23 @@
-"""What did not come up in this run: what is made alike fails alike, and one failure says it for all."""
+"""Nodes that did not come up in this run: others made in the same way would fail in the same way, and one failure is enough."""
 
 from pathlib import Path
 
 from harness.errors import HarnessError
 
 
-class Blocked(HarnessError):  # noqa: N818 - a state of the run, of which another failure is the reason
-    """A test cannot tell anything: the node that it asks for did not come up in an earlier one."""
+class Blocked(HarnessError):  # noqa: N818 - not an error itself, but the consequence of another failure
+    """A test cannot tell anything: the node that it asks for did not come up in an earlier test."""
 
 
 class FailedBoots:
-    """The failed boots of one run, in a folder that all its processes share; what other runs left there counts for nothing."""
+    """The failed boots of one run, in a folder that all its processes share; what other runs left there is ignored."""
 
     def __init__(self, folder: Path, run: str) -> None:
         """`run` is a name that no other run has."""
         self._folder, self._run = folder, run
 
     def note(self, key: str, words: str) -> None:
-        """Notes that what is made as `key` says did not come up; the first words stay."""
+        """Notes that a node with this key did not come up; the first words for a key are kept."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for left in self._folder.iterdir():
@@ -26,11 +26,11 @@ class FailedBoots:
             with self._place(key).open("x") as file:
                 file.write(words)
         except OSError:
-            # It was noted before, or cannot be: then each test says it by itself.
+            # It was noted before, or cannot be noted; then each test fails by itself.
             return
 
     def check(self, key: str) -> None:
-        """Raises Blocked where what is made so did not come up before."""
+        """Raises Blocked if a node with this key did not come up before."""
         try:
             words = self._place(key).read_text()
         except OSError:
@@ -42,7 +42,7 @@ class FailedBoots:
 
 
 class Unnoted(FailedBoots):
-    """Each test boots its nodes, whatever became of others'."""
+    """Lets each test boot its nodes, whatever happened to others'."""
 
     def __init__(self) -> None:
         super().__init__(Path("/nonexistent"), "")

@@ -1,4 +1,4 @@
-"""A machine that was frozen, for a run that goes on from it."""
+"""A machine that was frozen, for a run that continues it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ from harness.vm import migration
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a run goes on from instead of the firmware: a machine's state, the milestones that it had passed, and its DHCP.
+    """What a run continues instead of starting the firmware: a machine's state, its passed milestones, and its DHCP messages.
 
-    A node that failed keeps its clock at first: it may have nothing that would take a command to set it.
+    A node that failed keeps its clock at first, because it may be unable to take a command that sets it.
     """
 
     state: Path

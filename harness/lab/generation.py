@@ -1,4 +1,4 @@
-"""Which generation of kiOS a node is of: what the harness believes before anything boots, and why (docs/generations.md)."""
+"""The generation of the kiOS under test: what the harness believes before anything boots, and why (docs/generations.md)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,13 +22,13 @@ class Generation(StrEnum):
 
 @dataclass(frozen=True)
 class Belief:
-    """A generation, and in words why it is taken to be that one; a version in them is what the kiOS calls it."""
+    """A generation, and the reason in words; a version in them is what the kiOS itself says."""
 
     generation: Generation
     reason: str
 
     def words(self) -> str:
-        """As a line of the run's."""
+        """The belief as a line for the run's header."""
         name = self.generation.upper() if len(self.generation) == 1 else self.generation
         return shown(f"generation {name}: {self.reason}")
 
@@ -37,10 +37,10 @@ THE_REFERENCE = Belief(Generation.A, "the reference image is made so")
 
 
 def believed(modules: Modules, overruled: Generation | None = None) -> Belief:
-    """Tells the generation by the kernel modules that come with it.
+    """Judges the generation by the kernel modules that come with it.
 
-    NVMe as a module is the sure sign of B: no init could find a data partition. The alphas had Linux 6.3 (kiOS contract,
-    "Generations").
+    NVMe as a module is the sure sign of B, whose init could not find a data partition. The alphas had Linux 6.3 (kiOS
+    contract, "Generations").
     """
     if overruled:
         return Belief(overruled, "--generation says so")
@@ -55,7 +55,7 @@ def believed(modules: Modules, overruled: Generation | None = None) -> Belief:
 
 
 def refuse_alphas(belief: Belief, what: Path) -> None:
-    """Raises InputError for an alpha: what the harness asks of a node, its init and its kubelet do not have."""
+    """Raises InputError for an alpha, whose init and kubelet lack what the harness needs."""
     if belief.generation is Generation.ALPHA:
         raise InputError(
             f"{what} is a released alpha of kiOS ({belief.reason}), and is not supported: it has cgroup v1, a kubelet that is "

@@ -1,4 +1,4 @@
-"""What this machine has for nodes: QEMU, firmware, a proven accelerator, the cache, and the reference image in it."""
+"""What this host has for nodes: QEMU, firmware, a proven accelerator, the gate for new nodes, and the screen's font."""
 
 import contextlib
 import functools
@@ -18,15 +18,15 @@ from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator
 from harness.vm.qemu import Qemu
 
-# What comes with the QEMU in the cache, if that has some, and what the distribution installs.
+# `newest` comes with the QEMU in the cache, if that has one; `system` is the distribution's.
 FIRMWARES = ("newest", "system")
 
 
 @dataclass(frozen=True)
 class Host:
-    """What runs nodes here: QEMU, firmware, the accelerator that was proven, and the gate in front of memory and CPUs.
+    """What runs nodes here: QEMU, firmware, the proven accelerator, and the gate that guards memory and CPUs.
 
-    `font` finds what the kernel draws its screen with, if that is at hand.
+    `font` returns the kernel's font for the screen, if the reference image is built.
     """
 
     qemu: Qemu
@@ -34,11 +34,11 @@ class Host:
     accelerator: Accelerator
     admission: Admission
     font: Callable[[], Font | None]
-    # Told the seconds to the firmware's words of each boot.
+    # Called with the seconds that each boot took to the firmware's first words.
     heard_firmware: Callable[[float], None] = lambda _: None
 
     def facts(self) -> dict[str, str]:
-        """What nodes run on here, for whoever reads a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
+        """What nodes run on here, for readers of a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
         return {
             "QEMU": ".".join(map(str, self.qemu.version)),
             "firmware": str(self.firmware.code),
@@ -56,7 +56,7 @@ def find(
     say: Callable[[str], None] = lambda _: None,
     build: str = FIRMWARES[0],
 ) -> Host:
-    """Finds what runs nodes here and proves it, in the folder `scratch`; `build` is one of `FIRMWARES`.
+    """Finds what runs nodes here and proves that it works, in the folder `scratch`; `build` is one of `FIRMWARES`.
 
     See `qemu.find`, `firmware.find` and `accelerator.choose` for the errors.
     """
@@ -73,7 +73,7 @@ def firmware_of(found: Qemu, build: str) -> Firmware:
 
 
 def _gate(cache: Path, say: Callable[[str], None]) -> Admission:
-    """The gate in the cache; where that cannot be written, one that this user's runs share."""
+    """The gate in the cache; if that cannot be written, one that only this user's runs share."""
     limit = capacity.shared(capacity.capacity())
     try:
         return Admission(cache / "admission", limit, say)
@@ -89,16 +89,16 @@ def _gate(cache: Path, say: Callable[[str], None]) -> Admission:
 
 
 def unpacked_qemu(cache: Path) -> Path:
-    """Where setup/qemu.sh has put a QEMU: in the cache that is used, else in the default one."""
+    """Where setup/qemu.sh has unpacked a QEMU: in this cache, else in the default one."""
     there = cache / "qemu"
-    if not os.path.exists(there):  # noqa: PTH110 - somebody else's cache may be closed, which Path.exists raises
+    if not os.path.exists(there):  # noqa: PTH110 - Path.exists raises for another user's cache that may not be entered
         with contextlib.suppress(HarnessError):
             return default_cache.folder(None) / "qemu"
     return there
 
 
 def _font(cache: Path) -> Font | None:
-    """What the kernel draws its screen with; None while no reference image is built."""
+    """The font with which the kernel draws its screen; None if no reference image is built."""
     try:
         return Font.read(Path(builder.ask("find", "--cache", cache)) / "font-8x16.bin")
     except HarnessError:

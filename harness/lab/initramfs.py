@@ -1,4 +1,4 @@
-"""The second initramfs of a node of generation B: the user's, whose bytes stay, and what the harness has unpacked over it."""
+"""The second initramfs of a node of generation B: the user's, which is not changed, and the harness's, unpacked over it."""
 
 import json
 import re
@@ -14,10 +14,10 @@ from harness.storage.modules import Modules
 LOADED = ("initrd=\\user", "initrd=\\e2e")
 """Load options by which the EFI stub joins the user's initramfs and the harness's, both files on the ESP."""
 OWN_FILE = "e2e"
-"""The harness's on the ESP; the user's is `user`."""
+"""The name of the harness's on the ESP; the user's is `user`."""
 STORAGE_CONF = PurePosixPath("/etc/containers/storage.conf")
 OWN_STORE = PurePosixPath("/var/lib/kios-e2e/containers")
-"""Where the container images are that the harness brings along."""
+"""The store with the container images that the harness brings."""
 
 _OF_PODS = (".yaml", ".yml", ".json")
 _IMAGES = PurePosixPath("overlay-images/images.json")
@@ -25,7 +25,7 @@ _MODULES = PurePosixPath("/lib/modules")
 _STORES = re.compile(r"^(\s*additionalimagestores\s*=\s*\[)", re.MULTILINE)
 _OPTIONS = re.compile(r"^\[storage\.options\][ \t]*$", re.MULTILINE)
 _BARE = '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
-# Where files of the data partition of generation A are on a node at run time (kiOS contract): a node of B has them there.
+# Folders of generation A's data partition, and where they are at run time (kiOS contract): a node of B has them only there.
 _LAYOUT = {
     "/meta/etc": "/etc",
     "/meta/log": "/var/log",
@@ -39,19 +39,19 @@ _LAYOUT = {
 class Initramfs:
     """The user's: where it is, and those of its files on which a node's configuration depends.
 
-    It is unpacked over what is `built_in`. `loaded_as` is the file on the ESP that a boot loader of the user's hands over, the
-    last of them; without, a boot entry of the harness's has the kernel load it. `words` for the kernel came along with it.
+    It is unpacked over what is `built_in`. `loaded_as` is the last file on the ESP that a user's boot loader passes to the
+    kernel; if empty, a boot entry of the harness's has the kernel load it. `kernel_arguments` are those that came with it.
     """
 
     path: Path
     files: Mapping[PurePosixPath, bytes]
     built_in: Mapping[PurePosixPath, bytes] = field(default_factory=dict)
     loaded_as: str = ""
-    words: tuple[str, ...] = ()
+    kernel_arguments: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, built_in: Mapping[PurePosixPath, bytes] | None = None, loaded_as: str = "") -> "Initramfs":
-        """Reads it; raises InputError for what kiOS's kernel cannot unpack."""
+        """Reads it; raises InputError for one that kiOS's kernel cannot unpack."""
 
         def is_wanted(file: PurePosixPath) -> bool:
             return is_configuration(file) or _is_of_containers_or_modules(file)
@@ -63,7 +63,7 @@ class Initramfs:
         return self._file(on_node(path))
 
     def folder(self, path: PurePosixPath) -> list[str]:
-        """The names in a folder by its path on the data partition, sorted, as far as files of them are known."""
+        """The sorted names of the known files in a folder, by its path on the data partition."""
         return sorted({file.name for file in (*self.files, *self.built_in) if file.parent == on_node(path)})
 
     def modules(self) -> Modules:
@@ -72,7 +72,7 @@ class Initramfs:
         return {version: modules.names_in(text) for version, text in listed.items()}
 
     def image_names(self) -> frozenset[str]:
-        """The names of the container images in the stores that its `storage.conf` names; InputError for a broken list."""
+        """The names of the container images in the stores of its `storage.conf`; raises InputError for a broken list."""
         names: set[str] = set()
         for store in self._stores():
             text = self.files.get(store / _IMAGES, b"[]")
@@ -83,7 +83,7 @@ class Initramfs:
         return frozenset(names)
 
     def storage_conf(self) -> bytes:
-        """Its `storage.conf`, with the harness's store named in it before its own."""
+        """Its `storage.conf`, with the harness's store added before its own stores."""
         text = (self._file(STORAGE_CONF) or _BARE.encode()).decode(errors="replace")
         own = f'"{OWN_STORE}"'
         if _STORES.search(text):
@@ -113,7 +113,7 @@ class Initramfs:
 
 
 def on_node(path: PurePosixPath) -> PurePosixPath:
-    """Where a file of the data partition is at run time; any other path stays as it is."""
+    """The run-time path of a file on the data partition; any other path is returned unchanged."""
     for there, here in _LAYOUT.items():
         if path.is_relative_to(there):
             return PurePosixPath(here) / path.relative_to(there)
@@ -121,12 +121,12 @@ def on_node(path: PurePosixPath) -> PurePosixPath:
 
 
 def on_data_partition(path: PurePosixPath) -> PurePosixPath:
-    """Where a file below /etc on the node is on the data partition; any other path stays as it is."""
+    """The path on the data partition of a file below /etc on the node; any other path is returned unchanged."""
     return PurePosixPath("/meta/etc") / path.relative_to("/etc") if path.is_relative_to("/etc") else path
 
 
 def _stores_in(storage_conf: str) -> list[PurePosixPath]:
-    """The additional stores that it names; ValueError for what is no storage.conf."""
+    """The additional stores that a storage.conf names; raises ValueError for anything else."""
     options: object = tomllib.loads(storage_conf)
     for table in ("storage", "options"):
         options = options.get(table, {}) if isinstance(options, dict) else None
@@ -137,9 +137,9 @@ def _stores_in(storage_conf: str) -> list[PurePosixPath]:
 
 
 def is_configuration(path: PurePosixPath) -> bool:
-    """Whether a file of an initramfs is one that the harness merges with its own, or could take the place of.
+    """Whether a file of an initramfs is one that the harness merges with its own or might replace.
 
-    Static pods are where the kubelet's configuration says (Kubernetes, staticPodPath), in files of these kinds.
+    Static pods are where the kubelet's configuration says (Kubernetes, staticPodPath), in files with these endings.
     """
     if path.is_relative_to("/etc") and path.suffix in _OF_PODS:
         return True

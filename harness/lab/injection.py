@@ -1,4 +1,4 @@
-"""What a node is given before its first boot, put where it has its files: on its data partition, or over its initramfs."""
+"""Puts what a node is given before its first boot where its files are: on its data partition, or over its initramfs."""
 
 import json
 import warnings
@@ -15,9 +15,9 @@ from harness.storage.overlay import Entry, File, Folder, Link, Tree
 
 
 def inject(order: Order, credentials: Credentials, disk: Path, scratch: Path, artifacts: Path) -> None:
-    """Puts all that was ordered on a node's disk, an overlay, and lists it among its artifacts.
+    """Puts everything that was ordered on a node's disk, an overlay, and lists it in an artifact.
 
-    `scratch` is a folder for the time of it. Raises InputError where a file of the image's own would be hidden.
+    `scratch` is a folder for temporary files. Raises InputError if a file of the image's own would be hidden.
     """
     shipped, pods_in = order.shipped, order.kubelet.manifests
     if order.left_out:
@@ -48,7 +48,7 @@ def inject(order: Order, credentials: Credentials, disk: Path, scratch: Path, ar
 
 
 def keep_manifest(pod: StaticPod, artifacts: Path) -> None:
-    """Keeps a manifest, as its node has it, among the node's artifacts."""
+    """Adds a manifest, as the node has it, to the node's artifacts."""
     manifests = artifacts / "manifests"
     manifests.mkdir(exist_ok=True)
     (manifests / pod.file).write_bytes(pod.text())
@@ -66,7 +66,7 @@ def _put(files: Tree, order: Order, disk: Path, scratch: Path) -> None:
         theirs = esp.read(image, name)
         esp.put(disk, image.path, start, size, {name: theirs + bytes(-len(theirs) % 4) + own}, scratch)
     else:
-        # The EFI stub puts it directly behind the user's.
+        # The EFI stub puts this file directly behind the user's.
         padding = bytes(-order.initramfs.path.stat().st_size % 4)
         esp.put(disk, image.path, start, size, {OWN_FILE: padding + own}, scratch)
 

@@ -1,8 +1,8 @@
-"""Cleans up after a run whichever way it ends, a SIGKILLed pytest included.
+"""Cleans up after a run however it ends, even if pytest is killed by SIGKILL.
 
 The keeper is a process of its own (`python -m harness.lab.keeper FOLDER`) that reads a pipe whose only write end is in
-pytest. The kernel closes that end when pytest goes, so the orderly end and the disorderly one are the same to it. What the
-run started is known by a variable of its environment: a command line that names the folder may be anybody's.
+pytest. The kernel closes that end when pytest is gone, so all ways of ending look the same to the keeper. Processes that the
+run started are recognised by a variable in their environment; a command line that names the folder could be anybody's.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Keeper:
-    """The run's end of the keeper; `start` makes one."""
+    """The run's handle of its keeper; `start` makes one."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, token_before: str | None) -> None:
         self._process = process
@@ -37,14 +37,14 @@ class Keeper:
 
     @classmethod
     def start(cls, folder: Path) -> "Keeper":
-        """Has `folder` removed, and what this process starts from now on killed, once this process is gone.
+        """Starts a keeper that, once this process is gone, kills what it started from now on and removes `folder`.
 
-        `folder` must come fresh from `tempfile.mkdtemp`: empty, and with a name of its own. HarnessError if it is not.
+        `folder` must come fresh from `tempfile.mkdtemp`: empty, and with a name of its own. Raises HarnessError if it does not.
         """
         _check(folder)
         before = os.environ.pop(TOKEN, None)
         try:
-            # Started without a token: the keeper of a run outlives the run around it, and cleans up too.
+            # Started without a token: the keeper of an inner run must outlive the outer run's clean-up.
             process = subprocess.Popen(
                 [sys.executable, "-S", "-E", "-m", "harness.lab.keeper", str(folder)],
                 cwd=Path(__file__).parents[2],
@@ -60,9 +60,9 @@ class Keeper:
         return cls(process, folder, before)
 
     def close(self) -> None:
-        """Has the keeper clean up now and waits for it; cleans up itself if the keeper died.
+        """Tells the keeper to clean up now and waits for it; cleans up here if the keeper has died.
 
-        Raises HarnessError if the folder is left.
+        Raises HarnessError if the folder is still there.
         """
         if os.environ.get(TOKEN) == str(self._folder):
             del os.environ[TOKEN]
@@ -84,16 +84,16 @@ class Keeper:
 
 @contextlib.contextmanager
 def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
-    """A folder for temporary files, which goes with the block, or with this process if that is killed."""
+    """A folder for temporary files, which is removed with the block, or with this process if that is killed."""
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
     with contextlib.closing(Keeper.start(folder)):
         yield folder
 
 
 def end_with_parent() -> None:
-    """Has the kernel kill this process when the one that started it ends, as a worker of pytest-xdist should.
+    """Tells the kernel to kill this process, a worker of pytest-xdist, when its parent ends.
 
-    A worker otherwise goes on for many seconds after its pytest was killed.
+    Otherwise a worker goes on for many seconds after its pytest was killed.
     """
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -109,7 +109,7 @@ def _check(folder: Path) -> None:
 
 
 def _started(folder: Path) -> Iterator[int]:
-    """The ids of the processes that the run of `folder` started, and that run."""
+    """The ids of the running processes that the run of `folder` started."""
     token = f"{TOKEN}={folder}".encode()
     for process in Path("/proc").iterdir():
         if not process.name.isdecimal() or int(process.name) == os.getpid():
@@ -121,25 +121,25 @@ def _started(folder: Path) -> Iterator[int]:
 
 
 def _end_started(folder: Path) -> None:
-    """Kills what the run started, and whatever that forked meanwhile."""
+    """Kills what the run started, and what that forked meanwhile."""
     deadline = time.monotonic() + _KILL_SECONDS
     quiet_scans = 0
     while quiet_scans < 2 and time.monotonic() < deadline:
         killed = False
         for pid in _started(folder):
-            # A child that became another user's can be left only.
+            # A child that became another user's cannot be killed.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 killed = True
         quiet_scans = 0 if killed else quiet_scans + 1
         if quiet_scans < 2:
-            # A child forked during a scan may be passed over by it, but not by one that starts after.
+            # A scan may miss a child that is forked during it, but the next one does not.
             time.sleep(_SCAN_PAUSE_SECONDS)
 
 
 def _clean_up(folder: Path) -> None:
     _end_started(folder)
-    # A folder that forbids writing cannot be emptied.
+    # A folder without write permission could not be emptied.
     for place, _, _ in os.walk(folder):
         with contextlib.suppress(OSError):
             Path(place).chmod(0o700)

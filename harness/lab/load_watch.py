@@ -1,4 +1,4 @@
-"""What a node really takes of this host's CPUs: one that waits leaves them to others, though it may need them again."""
+"""How much of this host's CPUs a node really uses: one that waits leaves them to others, though it may need them again."""
 
 import contextlib
 import threading
@@ -6,18 +6,18 @@ from collections import deque
 from collections.abc import Callable
 
 _LOOK_SECONDS = 1.0
-# So long a node that was busy is taken to be so yet.
+# A node that was busy is assumed to be busy still for so many looks.
 _WINDOW = 6
-# What a node that idles takes, and by how much it may take more until it is looked at again.
+# What an idle node is given, and by which factor a node may use more until the next look.
 _LEAST, _MARGIN = 0.1, 1.2
-# A smaller change is not worth a look at the gate.
+# A smaller change is not worth passing the gate.
 _CHANGE = 0.05
 
 
 class LoadWatch:
-    """Looks each second, until it is closed, at the CPU time of a node, and keeps as many CPUs as it used of late.
+    """Looks at a node's CPU time every second until it is closed, and reserves as many CPUs as the node used lately.
 
-    `seconds` is that time so far, `keep` changes what is kept, `most` are the CPUs that it has.
+    `seconds` returns that CPU time so far, `keep` changes the reservation, `most` is the number of CPUs that the node has.
     """
 
     def __init__(self, seconds: Callable[[], float], keep: Callable[[float], None], most: float) -> None:
@@ -27,7 +27,7 @@ class LoadWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Looks no more."""
+        """Stops looking."""
         self._ended.set()
         self._thread.join()
 
@@ -41,11 +41,11 @@ class LoadWatch:
             wanted = wanted_cpus(seen[-1] - seen[0], _WINDOW * _LOOK_SECONDS, self._most)
             if kept is None or abs(wanted - kept) > _CHANGE:
                 kept = wanted
-                # What cannot be written down leaves others to wait longer than they need.
+                # If it cannot be written, others only wait longer than they need.
                 with contextlib.suppress(OSError):
                     self._keep(wanted)
 
 
 def wanted_cpus(used: float, seconds: float, most: float) -> float:
-    """The CPUs to keep for a node that used so much CPU time in so many seconds."""
+    """The CPUs to reserve for a node that used so much CPU time in so many seconds."""
     return min(most, max(_LEAST, _MARGIN * used / seconds))

@@ -1,8 +1,8 @@
-"""A boot loader on a user's EFI System Partition: which kernel it starts, and which initramfs it hands over to that.
+"""A boot loader on a user's EFI System Partition: which kernel it starts, and which initramfs it passes to the kernel.
 
-A loader hands it over by a media GUID (kernel, Documentation/admin-guide/efi-stub.rst), which goes before load options: what a
-node is given has to be in a file that the loader names. That is told by its configuration, whose words GRUB and the Boot Loader
-Specification, as systemd-boot has it, share.
+A loader passes an initramfs by a media GUID (kernel, Documentation/admin-guide/efi-stub.rst), which takes precedence over load
+options, so what a node is given has to be in a file that the loader names. The loader's configuration tells which; GRUB and
+systemd-boot (Boot Loader Specification) use the same words in it.
 """
 
 import contextlib
@@ -16,29 +16,29 @@ from harness.storage import esp, unified
 from harness.storage.disk import Disk
 
 _CONFIGURATION = (".conf", ".cfg")
-# Of a configuration so much is read, and of so many: none that is a node's has more.
+# How many files of configuration are read, and how much of each: more than any node has.
 _MOST_FILES, _MOST_OF_A_FILE = 64, 64 << 10
 _MOST_PARTS = 16
 _LINE = re.compile(r"\s*(?P<word>linux|linuxefi|initrd|initrdefi)\s+(?P<rest>.*\S)")
-# What a firmware starts (UEFI 2.10, 3.5.1.1), and systemd-boot by itself (Boot Loader Specification, type 2).
+# Started by a firmware (UEFI 2.10, 3.5.1.1), or by systemd-boot without configuration (Boot Loader Specification, type 2).
 _STARTED = re.compile(r"EFI/(?:BOOT/BOOTX64|Linux/[^/]+)\.EFI", re.IGNORECASE)
-# GRUB's names of a partition, as ($root).
+# GRUB's name of a partition, as ($root).
 _PARTITION = re.compile(r"^\([^)]*\)")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a loader starts: a kernel with the files of an initramfs, joined in their order, by their paths on its partition."""
+    """What a loader starts: a kernel, and the files that are joined to its initramfs, in order; as paths on its partition."""
 
     kernel: str
     initramfs: tuple[str, ...]
 
 
 def entry_on(disk: Disk) -> Entry | None:
-    """The one that names an initramfs; None for a disk without a loader, or whose loader names none.
+    """The entry that names an initramfs; None for a disk without a loader, or whose loader names none.
 
-    Raises InputError where there are several that differ: nobody knows which of them a node starts; or where a
-    configuration cannot be read.
+    Raises InputError if several entries differ, because nobody knows which of them a node starts, or if a configuration
+    cannot be read.
     """
     files = [file for file in esp.files(disk) if file.lower().endswith(_CONFIGURATION)]
     texts = (_text_of(disk, file) for file in files[:_MOST_FILES])
@@ -57,7 +57,7 @@ def entry_on(disk: Disk) -> Entry | None:
 
 
 def unified_image_on(disk: Disk) -> str:
-    """The path of a unified kernel image that a firmware or a loader starts by itself; empty where there is none."""
+    """The path of a unified kernel image that a firmware or a loader starts by itself; empty if there is none."""
     loaded = [file for file in esp.files(disk) if _STARTED.fullmatch(file)]
     for file in loaded[:_MOST_FILES]:
         with contextlib.suppress(HarnessError):
@@ -67,7 +67,7 @@ def unified_image_on(disk: Disk) -> str:
 
 
 def file_of(disk: Disk, name: str) -> bytes:
-    """A file that a loader names; raises InputError where it cannot be read on the loader's own partition."""
+    """The content of a file that a loader names; raises InputError if it cannot be read on the loader's own partition."""
     try:
         return esp.read(disk, name)
     except HarnessError as unread:

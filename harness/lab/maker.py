@@ -29,22 +29,22 @@ from harness.wire.site import Site
 
 _HERE = Path(__file__).parent
 _CONSOLE_POD = _HERE / "kios-e2e.yaml"
-# A pod of this name has the console, as on kiOS's page: the harness's own shell would type over it.
+# A pod of this name owns the console, as on kiOS's page: the harness's own shell would type over it.
 _TAKES_THE_CONSOLE = "console"
 # The folder of artifacts of a node that was booted to be frozen.
 _TEMPLATE = "template"
 
 Pods = Sequence[StaticPod | Path | str]
-# By their absolute places on the data partition, as /meta/etc/hosts.
+# By their absolute paths on the data partition, as /meta/etc/hosts.
 Files = Mapping[PurePosixPath, Entry] | Mapping[str, Entry]
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a scenario wants other than the run's options have it; None leaves a thing as it is.
+    """What a scenario wants of a machine, overriding the run's options; None changes nothing.
 
-    Sizes are bytes or words such as `4G`. `kernel_arguments` stand in place of those that have the kernel's log on the
-    serial port: without any, the image boots as at a user's.
+    Sizes are bytes or words such as `4G`. `kernel_arguments` replace those that put the kernel's log on the serial port;
+    with none, the image boots as it does for a user.
     """
 
     disk_size: int | str | None = None
@@ -54,11 +54,11 @@ class Wishes:
     kernel_arguments: Sequence[str] | None = None
 
     def over(self, others: "Wishes") -> "Wishes":
-        """These, and the others' where these leave a thing as it is."""
+        """These, and the others' where these are None."""
         return replace(others, **{name: value for name, value in vars(self).items() if value is not None})
 
     def applied_to(self, machine: Machine) -> Machine:
-        """The machine as it is wanted; raises InputError for one that no node could run on."""
+        """The machine with these wishes; raises InputError for one on which no node could run."""
         wanted = {name: value for name, value in vars(self).items() if value is not None}
         for size in wanted.keys() & {"disk_size", "memory"}:
             wanted[size] = size_in_bytes(wanted[size])
@@ -68,7 +68,7 @@ class Wishes:
 
 
 class NodeMaker:
-    """Remembers every node that it made, so that all of them end with the test."""
+    """Makes nodes and remembers them, so that all of them end with the test."""
 
     def __init__(
         self,
@@ -82,10 +82,10 @@ class NodeMaker:
         built_in: Mapping[PurePosixPath, bytes] | None = None,
         own_pods: OwnPods = OwnPods.RUN,
     ) -> None:
-        """Without `failed_boots`, what did not come up for others is booted all the same.
+        """Without `failed_boots`, nodes are booted even if the same did not come up for another test.
 
-        With the `initramfs` of its user, what is under test is of generation B. `built_in` are files inside its
-        EFI binary, and `own_pods` says what becomes of its own pods.
+        With an `initramfs`, which is the user's, the kiOS under test is of generation B. `built_in` are the files inside its
+        EFI binary; `own_pods` says whether the image's own pods run.
         """
         self.nodes: list[Node] = []
         self._host, self._run_folder, self._artifacts, self._machine = host, run_folder, artifacts, machine
@@ -95,7 +95,7 @@ class NodeMaker:
         self._templates: list[Template] = []
 
     def order(self, image: Disk, pods: Pods, files: Files | None = None, wishes: Wishes | None = None) -> Order:
-        """A node to be, complete: see `NewNode` for the arguments."""
+        """The complete order for a node: see `NewNode` for the arguments."""
         machine = (wishes or Wishes()).applied_to(self._machine(image, None))
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         console_pod = load(_CONSOLE_POD)
@@ -131,19 +131,19 @@ class NodeMaker:
         )
 
     def prepare(self, order: Order) -> Node:
-        """A node that was not started yet."""
+        """A node that has yet to be started."""
         place = self._next_place()
         return self._prepared(order, Credentials.make(place.folder.parent), place)
 
     def boot(self, order: Order) -> Node:
-        """A node on which every pod runs, booted for it."""
+        """A node on which every pod runs, booted for this test."""
         node = self.prepare(order)
         node.start()
         node.wait_until_ready()
         return node
 
     def clone(self, templates: Templates, order: Order) -> Node:
-        """A node on which every pod runs, gone on from one that was booted for all that ask for the same."""
+        """A node on which every pod runs, cloned from one that was booted for all who order the same."""
 
         def make(folder: Path, credentials: Credentials) -> Sequence[Passed]:
             place = self._place(self._numbered(_TEMPLATE))
@@ -163,7 +163,7 @@ class NodeMaker:
         return node
 
     def keep_logs(self) -> None:
-        """Keeps with the artifacts what nodes that still run have logged, and how those that were cloned had booted."""
+        """Adds to the artifacts the containers' logs of all nodes, and the logs of the boots from which nodes were cloned."""
         for node in self.nodes:
             if node.was_started:
                 node.boot.keep_logs()
@@ -177,7 +177,7 @@ class NodeMaker:
             node.keep_disk()
 
     def close(self) -> None:
-        """Ends every node, and what they used; the error of one that fails comes after the others' end."""
+        """Ends every node and releases what they used; if one raises, the others are ended first."""
         with self._in_use.pop_all() as ending:
             for node in self.nodes:
                 ending.callback(node.close)
@@ -203,7 +203,7 @@ class NodeMaker:
         return self._place(f"node-{len(nodes) + 1}")
 
     def _numbered(self, name: str) -> str:
-        """The name itself for the first, and with a number for others."""
+        """The name itself for the first of them, with a number for later ones."""
         before = sum(node.artifacts.name.startswith(name) for node in self.nodes)
         return f"{name}-{before + 1}" if before else name
 
@@ -213,9 +213,9 @@ class NodeMaker:
 
 @dataclass(frozen=True)
 class NewNode:
-    """What a scenario makes nodes with: `make` is one of the ways of `maker`.
+    """What a scenario calls to make nodes: `make` is one of the methods of `maker`.
 
-    `image` gives the image under test, `defaults` are the wishes of the whole test.
+    `image` returns the image under test; `defaults` are the wishes of the whole test.
     """
 
     maker: NodeMaker
@@ -236,12 +236,11 @@ class NewNode:
         memory: int | str | None = None,
         site: Site | None = None,
     ) -> Node:
-        """Makes a node of an image, by default the one under test; the other wishes are those of `Wishes`.
+        """Makes a node from an image, by default the one under test; the other arguments are those of `Wishes`.
 
-        `pods` are manifest files or static pods, to which the harness adds its own, unless one of them is named `console`,
-        which then has the console; `files` are more files for the data partition, where they stand for those of the image.
-        The node reaches `site` at 198.51.100.1:5000, before the registry of container images that is there where the disk has
-        no room for them.
+        `pods` are manifest files or static pods, to which the harness adds its own; one named `console` gets the console
+        instead of it. `files` are more files for the data partition, where they replace the image's own. The node reaches
+        `site` at 198.51.100.1:5000, in front of the registry that serves container images for which the disk has no room.
         """
         wishes = Wishes(disk_size, memory, nic, cpus, kernel_arguments).over(self.defaults)
         order = self.maker.order(image or self.image(), pods, files, wishes)
@@ -249,7 +248,7 @@ class NewNode:
 
 
 def _placed(files: Files) -> Tree:
-    """Files by their places; raises InputError for a place that is no absolute path on the data partition."""
+    """Files by their paths; raises InputError for one that is not an absolute path on the data partition."""
     for place, entry in files.items():
         if not isinstance(entry, Entry):
             raise InputError(f"{place} is {type(entry).__name__}: give the bytes of a file, as b'words', or a File.")
@@ -259,7 +258,7 @@ def _placed(files: Files) -> Tree:
 
 
 def _boot_key(order: Order) -> str:
-    """That on which the way up to the first container depends: all but the manifests."""
+    """A key of everything on which the boot depends up to the first container: all but the manifests."""
     files = sorted((str(path), repr(entry)) for path, entry in order.files.items())
     return hashlib.sha256(repr((digest.of(order.image.path), order.machine, files)).encode()).hexdigest()[:16]
 

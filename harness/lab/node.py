@@ -37,34 +37,34 @@ from harness.wire.capture import Address
 from harness.wire.wire import Wire
 
 T = TypeVar("T")
-# kiOS's grace periods sum up to 30 s; then everything is ended and unmounted.
+# kiOS's grace periods add up to 30 s; then everything is ended and unmounted.
 _POWER_OFF_WITHIN = 120.0
-# Other nodes of the same run end before.
+# Other nodes of the same run end within this time.
 _ADMISSION_WITHIN = 1800.0
-# Measured: what a clone that works for a minute does not share.
+# Measured: the memory that a clone does not share after it has worked for a minute.
 _CLONE = 300 << 20
-# What a node writes to its disk and its logs while it boots is a tenth of it.
+# Ten times what a node writes to its disk and its logs while it boots.
 _WRITES = 64 << 20
-# The share of its CPUs that a clone takes at first, on which everything runs.
+# The share of its CPUs that a clone, whose pods all run, takes at first.
 _IDLE = 0.2
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a node's own files live while it does, and where what is to be read afterwards stays."""
+    """Where a node's own files are until it ends, and where its artifacts stay."""
 
     folder: Path
     artifacts: Path
 
 
 class Node(Questions):
-    """A node that was prepared and can be started, more than once. The image or template it is made from stays as it is.
+    """A node that was prepared and can be started, more than once. The image or template that it is made from is not changed.
 
-    `is_clone` says whether its first run goes on from a frozen node.
+    `is_clone` says whether its first run continues a frozen node.
     """
 
     def __init__(self, order: Order, host: Host, credentials: Credentials, place: Folders) -> None:
-        """For `prepare` and `clone`, which make the node's files."""
+        """For `prepare`, `clone` and `enter`, which make the node's files."""
         self.order, self.artifacts, self.credentials = order, place.artifacts, credentials
         self._host, self._folder = host, place.folder
         self._boots: list[Boot] = []
@@ -72,14 +72,14 @@ class Node(Questions):
         self._memory: Memory = None
         self._frozen: Frozen | None = None
         self.is_clone = False
-        # Told the failure of a boot that ended before its first container.
+        # Called with the failure of a boot that ended before its first container.
         self.when_it_did_not_come_up: Callable[[str], None] = lambda words: None
         place.folder.mkdir(parents=True)
         place.artifacts.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def prepare(cls, order: Order, host: Host, credentials: Credentials, place: Folders) -> "Node":
-        """Makes a node that has never run: its disk an overlay on the image, with what was ordered put on it."""
+        """Makes a node that has never run: its disk is an overlay on the image, with everything that was ordered."""
         image = order.image
         if order.machine.sector_size != image.table.sector_size:
             raise InputError(
@@ -87,7 +87,7 @@ class Node(Questions):
                 "the firmware would not find its partitions."
             )
         node = cls(order, host, credentials, place)
-        # What is put on the data partition is put on a copy of it.
+        # Files are put on a copy of the data partition first.
         space.check(node._folder, image.path.stat().st_blocks * 512 + _WRITES, "preparing a node")
         overlay.create(image.path, node.overlay, order.machine.disk_size)
         injection.inject(order, credentials, node.overlay, node._folder / "scratch", place.artifacts)
@@ -96,7 +96,7 @@ class Node(Questions):
 
     @classmethod
     def clone(cls, template: Template, order: Order, host: Host, place: Folders) -> "Node":
-        """Makes a node that goes on from a frozen one, with memory, disk and variables of its own."""
+        """Makes a node that continues a frozen one, with memory, disk and variables of its own."""
         node = cls(order, host, template.credentials, place)
         overlay.stack(template.disk, node.overlay)
         shutil.copyfile(template.variables, node.variables)
@@ -107,7 +107,7 @@ class Node(Questions):
 
     @classmethod
     def enter(cls, remains: Remains, order: Order, host: Host, place: Folders) -> "Node":
-        """Makes a node of what is left of one that failed: it goes on from there, or boots where the memory is not left."""
+        """Makes a node from the remains of one that failed: it continues there, or boots if there is no state."""
         node = cls(order, host, remains.credentials, place)
         overlay.stack(remains.disk, node.overlay)
         shutil.copyfile(remains.variables, node.variables)
@@ -128,14 +128,14 @@ class Node(Questions):
         return self._folder / "variables.fd"
 
     def start(self) -> None:
-        """Switches the machine on, or lets it go on from where it was frozen; raises InputError if it runs."""
+        """Switches the machine on, or resumes it where it was frozen; raises InputError if it is running."""
         if self._boots and self._boots[-1].process.running():
             raise InputError("The node runs already.")
         space.check(self._folder, _WRITES, "a node's disk")
         artifacts = self.artifacts / f"boot-{len(self._boots) + 1}"
         capture = artifacts / CAPTURE
         files = Files(self._host.firmware.code, self.variables, self.overlay, capture, self._memory)
-        # What was frozen is gone on from once; switched on again, the machine starts with its firmware.
+        # A frozen state is resumed once; switched on again, the machine starts with its firmware.
         frozen, self._frozen, self._memory = self._frozen, None, None
 
         admitted = ExitStack()
@@ -177,7 +177,7 @@ class Node(Questions):
                 self.disk_as_it_is,
             )
         except BaseException:
-            # Its room is for others then, also where nothing of it had begun.
+            # Give its room to others, even if nothing had been started yet.
             admitted.close()
             raise
         self._boots.append(boot)
@@ -186,21 +186,21 @@ class Node(Questions):
 
     def start_freezable(self, memory: Path) -> None:
         """Switches the machine on with its memory in a file, so that the run can be frozen."""
-        # Its file has holes, and QEMU dies of the first page for which there is no space.
+        # The file is sparse, and QEMU dies at the first page for which there is no space.
         space.check(memory.parent, self.order.machine.memory + _WRITES, "the memory of a node that is to be frozen")
         self._memory = SharedMemory(memory)
         self.start()
 
     def freeze(self, state: Path, messages: Path) -> Sequence[Passed]:
-        """Freezes the running node for good and keeps its DHCP messages; returns the milestones that it had passed."""
+        """Freezes the running node for good and saves its DHCP messages; returns the milestones that it had passed."""
         self.boot.freeze(state)
         dhcp.keep([self.boot.capture], messages)
         return self.timeline()
 
     def leave(self, folder: Path) -> Remains:
-        """Ends the node where it is, with its state and memory in a folder, and its disk on the image and nothing else.
+        """Ends the node where it is; puts its state and memory into a folder, and rebases its disk on the image alone.
 
-        Where the machine cannot be frozen, or has ended, the remains say why.
+        If the machine cannot be frozen, or has ended, the remains say why.
         """
         remains = Remains(folder, self.credentials, tuple(self.timeline()), self.overlay, self.variables)
         why = ""
@@ -220,39 +220,39 @@ class Node(Questions):
 
     @property
     def boots(self) -> Sequence[Boot]:
-        """Every run so far, in their order."""
+        """Every run so far, in order."""
         return tuple(self._boots)
 
     @property
     def boot(self) -> Boot:
-        """The run that is, or was the last."""
+        """The current run, or the last one."""
         if not self._boots:
             raise InputError("The node was never started.")
         return self._boots[-1]
 
     @property
     def name(self) -> str:
-        """As `node-1`: the name of its folder of artifacts."""
+        """The name of its folder of artifacts, as `node-1`."""
         return self.artifacts.name
 
     @property
     def started(self) -> float | None:
-        """When the run that is began, as `time.monotonic`; None while there is none."""
+        """When the current run began, as `time.monotonic`; None if there is none."""
         return self.boot.started if self._boots and self.boot.process.running() else None
 
     def awaited(self) -> Sequence[str]:
-        """The milestones that the last run has yet to pass, in their order."""
+        """The milestones that the last run has yet to pass, in order."""
         passed = {entry.name for entry in self.timeline()}
         return [milestone.name for milestone in self.boot.milestones if milestone.name not in passed]
 
     @property
     def full_disk(self) -> str:
-        """A folder on this host that the node wrote to when its disk was full; empty where none was."""
+        """A folder on this host whose disk was full when the node wrote to it; empty if there was none."""
         return next(filter(None, (boot.full_disk for boot in self._boots)), "")
 
     @property
     def was_started(self) -> bool:
-        """Whether there is a run to speak of."""
+        """Whether it has had a run."""
         return bool(self._boots)
 
     def mark(self) -> int:
@@ -270,7 +270,7 @@ class Node(Questions):
         return self.boot.until(condition, what) if within is None else self.boot.until(condition, what, within)
 
     def wait_until_ready(self) -> None:
-        """Waits for the firmware, the kernel, both daemons, every container of every pod, and the shell, each in its budget."""
+        """Waits for the firmware, the kernel, both daemons, every container of every pod and the shell, each for its budget."""
         try:
             for milestone in self.boot.milestones:
                 self.wait(milestone)
@@ -283,18 +283,18 @@ class Node(Questions):
                 if entry.name == FIRMWARE.name and not entry.frozen:
                     self._host.heard_firmware(entry.after)
         self.boot.wait_for_shell()
-        # A container that may end has passed its milestone when it started; by now it may have failed.
+        # A container that may end passed its milestone when it started, and may have failed since.
         self.boot.check("the node's pods")
 
     def _did_not_come_up(self) -> bool:
-        """Whether no manifest of the scenario's can be at fault: nothing ran, not even the harness's own pod."""
+        """Whether no manifest of the scenario can be at fault: nothing ran, not even the harness's own pod."""
         return {entry.name for entry in self.timeline()} <= {milestone.name for milestone in BOOT}
 
     def add(self, pod: StaticPod | Path | str) -> StaticPod:
-        """Hands a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too.
+        """Gives a manifest to the running kubelet, as a user with a shell would; `wait_until_ready` then waits for it too.
 
-        Raises InputError for a pod that takes another's place, one of the image's own too, or names a container image that
-        the node cannot have.
+        Raises InputError for a pod that would replace another, including the image's own, or that names a container image
+        which the node cannot get.
         """
         added = pod if isinstance(pod, StaticPod) else load(pod)
         beside = [*self.order.all_pods, *self._added, added]
@@ -315,7 +315,7 @@ class Node(Questions):
 
     @property
     def slowness(self) -> float:
-        """This host's time over the reference's, by which every deadline is longer."""
+        """This host's time over the reference host's: the factor of every deadline."""
         return self._host.accelerator.slowness
 
     @property
@@ -324,7 +324,7 @@ class Node(Questions):
         return self.boot.wire
 
     def forward(self, port: int) -> int:
-        """Returns a port on 127.0.0.1 behind which a TCP port of the node's is, until the run ends."""
+        """Returns a port on 127.0.0.1 that leads to a TCP port of the node until the run ends."""
         return self.wire.forward(port)
 
     def timeline(self) -> Sequence[Passed]:
@@ -337,15 +337,15 @@ class Node(Questions):
         return self.disk()
 
     def reboot(self) -> None:
-        """Has the node power off in order, and switches it on again; `wait_until_ready` then waits as after `start`."""
+        """Powers the node off in order and switches it on again; `wait_until_ready` then waits as after `start`."""
         self._end_in_order()
         self.start()
 
     def disk(self) -> Disk:
-        """Reads the disk of a node that does not run; raises InputError if it runs.
+        """Reads the disk of a node that is not running; raises InputError if it is.
 
-        It is a raw copy, and stays as it is while the node boots again. Raises NodeFailure where it has no partition table
-        any more.
+        The disk returned is a raw copy, which does not change when the node boots again. Raises NodeFailure if it no longer has
+        a partition table.
         """
         if self._boots and self.boot.process.running():
             raise InputError("The disk of a running node changes while it is read: power it off first.")
@@ -359,12 +359,12 @@ class Node(Questions):
 
     @contextlib.contextmanager
     def disk_as_it_is(self) -> Iterator[Disk]:
-        """Reads the disk of a node that may run, as it would find it after a power cut, for the time of a `with` block."""
+        """Reads the disk of a node that may be running, as the node would find it after a power cut; for a `with` block."""
         raw = self._folder / "disk-as-it-is.raw"
         try:
             overlay.flatten_as_it_is(self.overlay, raw)
             disk = Disk.read(raw, self.order.machine.sector_size)
-            # A data partition that cannot be read says so when it is.
+            # An unreadable data partition raises when it is read.
             with contextlib.suppress(NodeFailure):
                 disk.replay_journal()
             yield disk
@@ -372,14 +372,14 @@ class Node(Questions):
             raw.unlink(missing_ok=True)
 
     def keep_disk(self) -> None:
-        """Ends the node and moves its disk and variables to its artifacts; the disk needs the image it lies on."""
+        """Ends the node and moves its disk and variables to its artifacts; the disk still needs the image beneath it."""
         self._end()
         for file in (self.overlay, self.variables):
             if file.exists():
                 shutil.move(file, self.artifacts / file.name)
 
     def close(self) -> None:
-        """Ends the node and removes its files, but for the artifacts."""
+        """Ends the node and removes its files, except for the artifacts."""
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -394,6 +394,6 @@ class Node(Questions):
 
 
 def _need(order: Order, frozen: Frozen | None, of_machine: Memory) -> Need:
-    """What a node takes at first: one that boots keeps its CPUs busy, and so does one that is to be given its pods next."""
+    """What a node takes at first: one that boots keeps its CPUs busy, and so does one that is about to be given its pods."""
     memory = _CLONE if isinstance(of_machine, FrozenMemory) else order.machine.memory + QEMU_ITSELF
     return Need(memory, order.machine.cpus * (_IDLE if frozen and order.pods else 1))

@@ -1,4 +1,4 @@
-"""A node to be: all that it is made of, decided before anything of it is there."""
+"""The order for a node: everything that the node is made from, decided before it is made."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,20 +19,20 @@ from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
 from harness.vm.machine import Machine
 
-# Where pods are given to a node whose own do not run.
+# The folder of a node's manifests if the image's own pods do not run.
 _APART = PurePosixPath("/etc/kubernetes/kios-e2e")
 
 
 @dataclass(frozen=True)
 class Order:
-    """A node to be: the image it is made of, its machine, its static pods, and more files for its data partition.
+    """The order for a node: its image, its machine, its static pods, and more files for its data partition.
 
-    `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has that.
-    `registry` is the port on 127.0.0.1 of what serves container images that the disk has no room for.
-    `initramfs` is the user's, for a node of generation B: the files go over it instead, with the containers in `archive`.
-    `supplied` are the container images that it is given beside the image's own, `built_in` files of the initramfs inside its
-    EFI binary. Whether those run that its image has of its own is as `own_pods` says. `known_kubelet` is what is known of the
-    kubelet of a node that was given all this before.
+    `console_pod` is the harness's own, with its agent and a shell on the console, unless one of `pods` has the console.
+    `registry` is the port on 127.0.0.1 that serves container images for which the disk has no room.
+    `initramfs` is the user's, for a node of generation B: the files are unpacked over it, with the container images in
+    `archive`. `supplied` are the container images that the node is given besides the image's own; `built_in` are the files
+    inside its EFI binary; `own_pods` says whether the image's own pods run. `known_kubelet` has the kubelet's settings if the
+    node was given all this before.
     """
 
     image: Disk
@@ -50,25 +50,25 @@ class Order:
 
     @property
     def load_options(self) -> tuple[str, ...]:
-        """What its boot entry hands to the kernel's EFI stub; none for a node that the firmware starts by itself.
+        """What the boot entry passes to the kernel's EFI stub; empty if the firmware finds the loader by itself.
 
-        A boot loader of the user's has words of its own for the kernel.
+        A user's boot loader has its own arguments for the kernel.
         """
         if self.initramfs and self.initramfs.loaded_as:
             return ()
-        theirs = (*LOADED, *self.initramfs.words) if self.initramfs else ()
+        theirs = (*LOADED, *self.initramfs.kernel_arguments) if self.initramfs else ()
         return (*theirs, *self.machine.kernel_arguments)
 
     @property
     def shipped(self) -> Shipped:
-        """What its image has of its own, under the files that are laid over it."""
+        """The image's own files, with the order's files laid over them."""
         return Laid(self.initramfs or Overlaid(self.image, self.built_in), self.files)
 
     @functools.cached_property
     def kubelet(self) -> Settings:
-        """What its image's configuration says of its kubelet; see `kubelet_config.settings` for the errors.
+        """The kubelet's settings by the image's configuration; see `kubelet_config.settings` for the errors.
 
-        Where its image has pods that are not to run, the kubelet reads another folder than theirs.
+        If the image has pods that are not to run, the kubelet reads another folder than theirs.
         """
         if self.known_kubelet:
             return self.known_kubelet
@@ -76,7 +76,7 @@ class Order:
 
     @functools.cached_property
     def left_out(self) -> Sequence[str]:
-        """The manifests of its image's own, by their names, that are not to run and that no pod takes the place of."""
+        """The names of the image's own manifests that are not to run and that no pod replaces."""
         if self.own_pods is OwnPods.RUN:
             return []
         given = {pod.file for pod in self.all_pods}
@@ -88,11 +88,11 @@ class Order:
         return kubelet_config.settings(self.shipped.file_if_there(KUBELET_CONFIG))
 
     def place_of(self, pod: StaticPod) -> PurePosixPath:
-        """Where a pod's manifest goes, by its place on the data partition."""
+        """The path of a pod's manifest on the data partition."""
         return on_data_partition(self.kubelet.manifests) / pod.file
 
     def lacking(self, names: Sequence[str]) -> list[str]:
-        """The container images that its image does not have."""
+        """Those of the container images that the image does not have."""
         if self.initramfs is None:
             return preload.missing(self.image, names)
         there = set(self.initramfs.image_names())
@@ -100,5 +100,5 @@ class Order:
 
     @property
     def all_pods(self) -> Sequence[StaticPod]:
-        """Every pod whose manifest is put on the data partition."""
+        """Every pod whose manifest is put on the data partition, the harness's own last."""
         return (*self.pods, self.console_pod)

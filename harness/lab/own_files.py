@@ -1,4 +1,4 @@
-"""What an image has of its own where a node is given files: it is kept, or it is said that it is not."""
+"""An image's own files in the places where a node is given files: they are kept, or a warning says that they are not."""
 
 import re
 import warnings
@@ -16,20 +16,20 @@ from harness.storage.overlay import File, Tree
 HOSTS = PurePosixPath("/meta/etc/hosts")
 _HOSTNAME = PurePosixPath("/meta/etc/hostname")
 _NAME = re.compile(rb"[A-Za-z0-9.-]{1,64}")
-# kiOS's default, and the first address that QEMU's user network leases: with a line of both the kubelet finds its own address
-# at once instead of asking a DNS server that no test network has.
+# kiOS's default name, and the first address that QEMU's user network leases: with a line of both, the kubelet finds its own
+# address at once, instead of asking a DNS server that no test network has.
 _DEFAULT_NAME, _ADDRESS = b"kios-node", b"10.0.2.15"
 
 
 class OwnPods(StrEnum):
-    """What becomes of pods that an image brings of its own: they run beside those that a node is given, or not at all."""
+    """Whether pods that an image brings run beside those that a node is given, or not at all."""
 
     RUN = "run"
     LEFT_OUT = "left-out"
 
 
 class Shipped(Protocol):
-    """What an image has of its own: a disk's data partition or its user's initramfs, by the paths of the former."""
+    """An image's own files: those of a disk's data partition or a user's initramfs, by their paths on the former."""
 
     @property
     def path(self) -> Path: ...
@@ -39,7 +39,7 @@ class Shipped(Protocol):
 
 @dataclass(frozen=True)
 class Laid:
-    """What an image has of its own, under the files that a scenario lays over it."""
+    """An image's own files, with the files of a scenario laid over them."""
 
     image: Shipped
     files: Tree
@@ -65,7 +65,7 @@ class Laid:
 
 
 def hosts(image: Shipped) -> bytes:
-    """The image's own /etc/hosts, if it has one, with lines for the names that it lacks: localhost's and its node's own."""
+    """The image's own /etc/hosts, if any, with lines added for localhost and the node's own name if it lacks them."""
     own = image.file_if_there(HOSTS) or b""
     if own and not own.endswith(b"\n"):
         own += b"\n"
@@ -80,7 +80,7 @@ def _name_of(image: Shipped) -> bytes:
 
 
 def check_manifests(image: Shipped, pods: Iterable[StaticPod], folder: PurePosixPath) -> None:
-    """Raises InputError for a pod that the image has in another file; warns of a file of the image's that is replaced.
+    """Raises InputError for a pod that the image already has in another file; warns of a file of the image's that is replaced.
 
     `folder` is where the image's manifests are on the data partition.
     """
@@ -100,7 +100,7 @@ def check_manifests(image: Shipped, pods: Iterable[StaticPod], folder: PurePosix
 
 
 def manifests(image: Shipped, folder: PurePosixPath) -> Sequence[str]:
-    """The names of the image's manifests: those that begin with a dot are none to the kubelet (its file source)."""
+    """The names of the image's manifests; the kubelet's file source ignores names that begin with a dot."""
     try:
         return [name for name in image.folder(folder) if not name.startswith(".")]
     except NodeFailure:

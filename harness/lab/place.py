@@ -1,6 +1,6 @@
-"""Where the folder of a run is made: on a disk, as far as this host has one for it.
+"""Where the folder of a run is made: on a disk, if this host has one for it.
 
-Debian 13's /tmp is in memory, which nodes' disks and frozen memories would take from the nodes themselves.
+Debian 13's /tmp is in memory: nodes' disks and frozen memories there would take it from the nodes themselves.
 """
 
 import os
@@ -9,26 +9,26 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# A frozen node and the disks of some clones.
+# For a frozen node and the disks of some clones.
 _ROOM = 4 << 30
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder for temporary files, and in one line what is to be said of it, if anything."""
+    """A folder for temporary files, and a line to report about it, if any."""
 
     folder: Path
     words: str = ""
 
 
 def for_run() -> Place:
-    """Where this process makes the folder of its run: see `choose`. TMPDIR is its user's word."""
+    """Where this process makes the folder of its run: see `choose`. With TMPDIR, its user has named the place."""
     return choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
 
 
 def choose(wanted: Path, named: bool, mounts: str, disk: Path = Path("/var/tmp")) -> Place:
-    """`wanted`, which is taken if its user `named` it; else `disk`, where that is one and has room.
+    """`wanted` if it is on a disk or its user `named` it; else `disk`, if that is one and has room.
 
     `mounts` is the text of /proc/self/mountinfo (proc_pid_mountinfo(5)).
     """
@@ -41,7 +41,7 @@ def choose(wanted: Path, named: bool, mounts: str, disk: Path = Path("/var/tmp")
 
 
 def filesystem_of(path: Path, mounts: str) -> str:
-    """The type of the file system on which a path is; the last of those that are mounted on top of each other."""
+    """The type of the file system that a path is on; the topmost one if several are mounted at the same place."""
     kinds = {"/": ""}
     for line in mounts.splitlines():
         before, _, behind = line.partition(" - ")

@@ -1,4 +1,4 @@
-"""The logs of a node's containers, for the artifacts of a test that failed: the node takes them with it."""
+"""The logs of a node's containers, for the artifacts of a failed test: they would be lost with the node."""
 
 import contextlib
 from pathlib import Path
@@ -16,7 +16,7 @@ _WITHIN = 10.0
 
 
 def keep(agent: Agent, folder: Path) -> None:
-    """Writes the end of each container's log to `folder`, as POD/CONTAINER.log; nothing where the node does not answer."""
+    """Writes the end of each container's log to `folder`, as POD/CONTAINER.log; nothing if the node does not answer."""
     if not agent.answers:
         return
     try:
@@ -31,14 +31,14 @@ def keep(agent: Agent, folder: Path) -> None:
         try:
             read = agent.run(f"tail -qn {_MOST_LINES} {' '.join(files)}", _WITHIN).text
         except (HarnessError, NodeFailure):
-            # One that hangs would be waited for once for each.
+            # A node that hangs is not waited for again for each container.
             return
         with contextlib.suppress(NodeFailure, OSError):
             _write(folder, pod, container, crilog.text_of(read))
 
 
 def keep_left(disk: AsLeft, folder: Path) -> None:
-    """As `keep`, of a node that has ended, by its disk; nothing where that has none, as that of generation B."""
+    """As `keep`, from the disk of a node that has ended; nothing if the disk has no logs, as with generation B."""
     with contextlib.suppress(HarnessError, NodeFailure, OSError), disk() as left:
         for (pod, container), runs in list(container_log.on_disk(left).items())[:_MOST_FILES]:
             text = container_log.text_on(left, runs)

@@ -24,7 +24,7 @@ _MOST_LINE = 300
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod as the kubelet has it: `phase` is one of Kubernetes' (v1 PodStatus), init containers come before the others."""
+    """A pod as the kubelet reports it: `phase` is that of a v1 PodStatus; init containers come first."""
 
     name: str
     namespace: str
@@ -33,7 +33,7 @@ class Pod:
 
 
 class Questions(ABC):
-    """The questions, for a node that runs. `within` is in seconds on the reference host."""
+    """The questions to a running node. `within` is in seconds on the reference host."""
 
     @property
     @abstractmethod
@@ -59,10 +59,10 @@ class Questions(ABC):
         return done.text
 
     def exec(self, pod: str, container: str, *command: str, within: float = _WITHIN) -> Result:
-        """Runs a program in a container of a pod, by the kubelet's own endpoint, as `kubectl exec` would.
+        """Runs a program in a container of a pod through the kubelet's own endpoint, as `kubectl exec` does.
 
         Returns its status and its output: stdout and stderr, merged as they came. Raises NodeFailure if it cannot be run or
-        does not end in time; InputError for a container that no manifest of the node's names.
+        does not end in time; InputError for a container that no manifest of the node names.
         """
         if not command:
             raise InputError(
@@ -71,16 +71,16 @@ class Questions(ABC):
         return self.boot.exec(RemoteCommand(self._known(pod, container).namespace, pod, container, command), within)
 
     def read(self, path: PurePosixPath | str) -> bytes:
-        """Returns a file of the node's; `path` is absolute, as on the node. Raises NodeFailure if it cannot be read."""
+        """Returns the content of a file on the node; `path` is absolute. Raises NodeFailure if it cannot be read."""
         try:
             return self.boot.read_file(_absolute(path))
         except NodeFailure as refused:
             raise NodeFailure(f"{path} cannot be read on the node: {refused}") from refused
 
     def write(self, path: PurePosixPath | str, content: bytes) -> None:
-        """Writes a file of the node's, and the folders above it; others see it once it is whole.
+        """Writes a file on the node, and the folders above it; the file appears only when it is whole.
 
-        `path` is absolute, as on the node. Raises NodeFailure if it cannot be written.
+        `path` is absolute. Raises NodeFailure if it cannot be written.
         """
         if not isinstance(content, bytes):
             raise InputError(f"{path} was to be written with {type(content).__name__}: give bytes, as b'words'.")
@@ -91,11 +91,11 @@ class Questions(ABC):
             raise NodeFailure(f"{path} cannot be written on the node: {why}") from refused
 
     def modules(self) -> frozenset[str]:
-        """Returns the names of the loaded modules, with underscores, as the kernel has them."""
+        """Returns the names of the loaded modules as the kernel has them, with underscores."""
         return frozenset(line.split()[0] for line in self.succeed("cat /proc/modules").splitlines())
 
     def pods(self) -> tuple[Pod, ...]:
-        """Returns every pod as the kubelet has it now; raises NodeFailure if the kubelet does not answer."""
+        """Returns every pod as the kubelet reports it now; raises NodeFailure if the kubelet does not answer."""
         try:
             changes = self.boot.kubelet.changes()
         except (OSError, StatusError) as silent:
@@ -114,10 +114,10 @@ class Questions(ABC):
         )
 
     def logs(self, pod: str, container: str) -> str:
-        """Returns what a container wrote, its earlier runs first, from the files on the node.
+        """Returns what a container wrote, its earlier runs first, from the log files on the node.
 
-        What the kubelet has rotated away, beyond 10 MiB of a run, is left out (Kubernetes, containerLogMaxSize). Raises
-        NodeFailure if there are none, or if they are not in CRI's format.
+        What the kubelet has rotated away, beyond 10 MiB of a run, is missing (Kubernetes, containerLogMaxSize). Raises
+        NodeFailure if there are no such files, or if they are not in CRI's format.
         """
         files = f"/host/var/log/pods/*_{_name(pod)}_*/{_name(container)}/*.log"
         done = self.boot.run(f"files=$(ls -v {files}) && cat $files")
@@ -130,7 +130,7 @@ class Questions(ABC):
         return self.boot.lease()
 
     def wait_for_line(self, pod: str, container: str, pattern: str, within: float = _WITHIN) -> str:
-        """Waits until a container has written a line in which the pattern is found, in its last run; returns the line."""
+        """Waits until a container has written, in its last run, a line that contains the pattern; returns the line."""
         try:
             wanted = re.compile(pattern)
         except re.error as wrong:
@@ -149,7 +149,7 @@ class Questions(ABC):
         return found
 
     def wait_for_state(self, pod: str, container: str, state: str, within: float = _WITHIN) -> ContainerState:
-        """Waits until the kubelet says that a container is `running`, `terminated` or `waiting`; returns what it says."""
+        """Waits until the kubelet reports that a container is `running`, `terminated` or `waiting`; returns its state."""
         if state not in _STATES:
             raise InputError(f"There is no state {state!r} of a container: use one of {', '.join(_STATES)}.")
 
@@ -167,7 +167,7 @@ class Questions(ABC):
         return found
 
     def wait_for_port(self, port: int, within: float = _WITHIN) -> None:
-        """Waits until something on the node's own network listens on a TCP port."""
+        """Waits until something in the node's own network namespace listens on a TCP port."""
         if not 0 < port < 1 << 16:
             raise InputError(f"There is no TCP port {port}.")
         # State 0A is LISTEN (Linux, include/net/tcp_states.h).
@@ -175,7 +175,7 @@ class Questions(ABC):
         self.boot.until(lambda: self.boot.run(listens).status == 0, f"TCP port {port} is listened on", within)
 
     def _refuse_unknown(self, pod: str, container: str) -> None:
-        """Raises InputError for a container that no manifest names and the kubelet, if it can be asked, does not have."""
+        """Raises InputError for a container that no manifest names and that the kubelet, if it answers, does not have."""
         if self.boot.expects(pod, container):
             return
         try:
@@ -186,7 +186,7 @@ class Questions(ABC):
             self._known(pod, container)
 
     def _known(self, pod: str, container: str) -> ContainerState:
-        """A container that the kubelet has; one that it lacks is the node's failure where a manifest names it."""
+        """A container that the kubelet has; a missing one is the node's failure if a manifest names it, else the test's."""
         there = [state for each in self.pods() for state in each.containers]
         if found := next((state for state in there if (state.pod, state.container) == (pod, container)), None):
             return found
@@ -196,7 +196,7 @@ class Questions(ABC):
         raise InputError(f"There is no container {container} of pod {pod}; the node has {names}.")
 
     def _state(self, pod: str, container: str) -> ContainerState | None:
-        """What the kubelet says of a container; None while it says nothing."""
+        """What the kubelet says about a container; None while it says nothing."""
         try:
             states = self.boot.kubelet.states()
         except (OSError, HarnessError):
@@ -210,7 +210,7 @@ class Questions(ABC):
         try:
             return self.boot.kubelet.logs(known.namespace, pod, container)
         except (OSError, HarnessError):
-            # A container that was not started has no log yet.
+            # A container that has not started has no log yet.
             return ""
 
 
@@ -226,7 +226,7 @@ def _ending(done: Result) -> str:
 
 
 def _name(name: str) -> str:
-    """The name of a pod or container, for a pattern of the shell: those of Kubernetes (RFC 1123) need no quotes."""
+    """The name of a pod or container, for the shell: Kubernetes' names (RFC 1123) need no quotes."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
         raise InputError(f"{name!r} is no name of a pod or container.")
     return name

@@ -1,4 +1,4 @@
-"""Manifests that a running kubelet was given and does not list: looked for in its log, so that a wait for them ends."""
+"""Manifests that a running kubelet was given and does not list: its log says why, which ends the wait for them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,16 +9,16 @@ from harness.guest.kubelet import KubeletApi
 from harness.manifests.pods import StaticPod
 from harness.verdict.feed import Feed, PodState
 
-# The kubelet lists a pod as soon as it has read its manifest. One that it has not is looked for in its log, now and again.
+# The kubelet lists a pod as soon as it has read its manifest. For one that it does not list, its log is read now and again.
 _LISTED_WITHIN, _LOOK_AGAIN = 2.0, 3.0
-# Where it cannot be asked: what reads its log then stands in nobody's way for so long.
+# If the kubelet cannot be asked, its log is not read before this time, so as not to disturb a node that is well.
 _HEARD_WITHIN = 10.0
 # The container of kiOS's page that mirrors the kubelet's log.
 _MIRROR = "kubelet"
 
 
 class Refusals:
-    """What one run's kubelet refuses. `output_of` runs a command on the node, or returns None where none can be run."""
+    """What one run's kubelet refuses. `output_of` runs a command on the node, or returns None if it cannot be run."""
 
     def __init__(self, kubelet: KubeletApi, output_of: Callable[[str], str | None], feed: Feed, slowness: float) -> None:
         self._kubelet, self._output_of, self._feed = kubelet, output_of, feed
@@ -26,11 +26,11 @@ class Refusals:
         self._looks: dict[str, float] = {}
 
     def look(self, unlisted: Sequence[StaticPod]) -> None:
-        """Publishes, of those that are not listed for long enough, why they are refused, if the log says so."""
+        """Publishes why pods were refused, if they have been unlisted for long enough and the log says why."""
         self._look(unlisted, self._listed_within)
 
     def look_unasked(self, unheard: Sequence[StaticPod]) -> None:
-        """The same where the kubelet has never been asked, for want of a network, of those of which nothing is heard."""
+        """The same for pods of which nothing was heard, if the kubelet could not be asked for lack of a network."""
         self._look(unheard, _HEARD_WITHIN)
 
     def _look(self, pods: Sequence[StaticPod], within: float) -> None:
@@ -44,7 +44,7 @@ class Refusals:
                     self._feed.publish(PodState(pod.name, "Failed", f"{pod.file}: {words}", pod.namespace))
 
     def _log_about(self, file: str, name: str) -> str:
-        """What the kubelet's log says of a manifest and its pod, by the console pod, or by the mirror."""
+        """What the kubelet's log says about a manifest and its pod, read by the console pod, or else from the mirror."""
         told = self._output_of(refusal.looking_command(file, name))
         if told is not None:
             return told

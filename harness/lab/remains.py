@@ -1,4 +1,4 @@
-"""What is left of a node that failed, for one that goes on from there: as a template is of a node that did not."""
+"""The remains of a failed node, from which another continues, as a clone does from a template."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from harness.verdict.timeline import Passed
 class Remains:
     """A failed node: the files in a folder, its disk and variables, wherever they are, and the milestones that it had passed.
 
-    `disk` is a qcow2 file on the image. `why_no_state` says why there is no state to go on from, if there is none.
+    `disk` is a qcow2 file on the image. If there is no state to continue, `why_no_state` says why.
     """
 
     folder: Path
@@ -22,7 +22,7 @@ class Remains:
     why_no_state: str = ""
 
     def without_state(self) -> "Remains":
-        """The same without its state, which is removed: to boot the disk as it was left."""
+        """Removes the state, so that the disk is booted as it was left; returns these remains."""
         self.state.unlink(missing_ok=True)
         return self
 

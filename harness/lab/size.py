@@ -6,7 +6,7 @@ from harness.errors import InputError
 
 
 def size_in_bytes(size: int | str) -> int:
-    """`512M`, `2G` or plain bytes to bytes; raises InputError for anything else."""
+    """The bytes of `512M`, `2G` or a plain number; raises InputError for anything else."""
     if isinstance(size, int):
         return size
     match = re.fullmatch(r"([0-9]+)([KMGT]?)", str(size).upper())

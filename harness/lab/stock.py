@@ -1,4 +1,4 @@
-"""Container images at hand for nodes whose disk lacks them: put on the disk, or served to the node where that has no room."""
+"""Container images for nodes whose disk lacks them: put on the disk or, if it has no room, served to the node."""
 
 import functools
 import hashlib
@@ -22,8 +22,8 @@ from harness.vm.machine import REGISTRY
 
 # CRI-O's own, for every pod (kiOS contract).
 PAUSE = "registry.k8s.io/pause:3.6"
-# Where less than 15 % are available a kubelet removes the images of pods that have yet to come (Kubernetes, imagefs.available);
-# a booting node writes logs too.
+# With less than 15 % available, a kubelet removes images of pods that have yet to start (Kubernetes, imagefs.available). A
+# booting node needs room for its logs too.
 _STAYS_FREE, _STAYS_AVAILABLE, _FOR_LOGS = 0.2, 0.15, 4 << 20
 
 
@@ -31,8 +31,8 @@ _STAYS_FREE, _STAYS_AVAILABLE, _FOR_LOGS = 0.2, 0.15, 4 << 20
 class Supplies:
     """What a node is given for its container images: files for its data partition, and a registry's port on 127.0.0.1.
 
-    `archive` is a store as a part of an initramfs, for a node that has no data partition. `images` are those that it has so,
-    `served` those of them that it has only once it is on its network.
+    `archive` is a store as part of an initramfs, for a node without a data partition. `images` are all images that the node
+    gets in this way, `served` those of them that it gets only over its network.
     """
 
     files: Tree
@@ -48,9 +48,9 @@ class Supplies:
 
 @dataclass(frozen=True)
 class Stock:
-    """OCI archives: those of the folder that `reference` finds when it is needed, and those that were named.
+    """OCI archives: those in the folder that `reference` finds when it is needed, and those that were named.
 
-    Stores made of them are kept in the folder `cache`.
+    Stores made from them are kept in the folder `cache`.
     """
 
     reference: Callable[[], Path]
@@ -58,12 +58,12 @@ class Stock:
     cache: Path
 
     def supply(self, disk: Disk, names: Iterable[str], served: ExitStack) -> Supplies:
-        """Returns what a node on a disk needs to have the images `names`.
+        """Returns what a node with this disk needs to have the images `names`.
 
-        Those that the disk lacks are put on it. What its data partition has no room for comes from a registry, which is served
-        until `served` ends, and so does all else that is at hand: pods may be handed to the node later. The reference image's
-        archives are at hand for a disk that lacks an image only. Raises InputError for an image that is neither on the disk
-        nor at hand.
+        Images that the disk lacks are put on it. Those for which its data partition has no room come from a registry, which
+        runs until `served` is closed; so do all other known images, because the node may be given more pods later. The
+        reference image's archives are known only for a disk that lacks an image. Raises InputError for an image that is
+        neither on the disk nor known.
         """
         lacking = preload.missing(disk, [PAUSE, *names])
         if not lacking and not self.named:
@@ -84,9 +84,9 @@ class Stock:
         return Supplies(tree, registry.port, images=images, served=rest)
 
     def supply_beside(self, initramfs: Initramfs, names: Iterable[str], served: ExitStack) -> Supplies:
-        """Returns what a node of generation B needs beside its user's initramfs: all that is at hand and not in that.
+        """Returns what a node of generation B needs beside the user's initramfs: all known images that it does not contain.
 
-        Raises InputError for an image of `names` that is in neither.
+        Raises InputError for an image of `names` that is neither in the initramfs nor known.
         """
         there = {str(reference.parse(name)) for name in initramfs.image_names()}
         lacking = [name for name in (PAUSE, *names) if str(reference.parse(name)) not in there]
@@ -105,7 +105,7 @@ class Stock:
         return Supplies({STORAGE_CONF: initramfs.storage_conf()}, archive=packed / "store", images=images)
 
     def _images(self) -> Sequence[ArchivedImage]:
-        """All that is at hand; one that was named goes before one of the reference image's with a name of its own."""
+        """All known images; one of the reference image's is left out if named ones have all its names."""
         images = self._named_images()
         taken = {name for image in images for name in image.names}
         at_hand = _in(sorted((self.reference() / "containers").glob("*.tar")))
@@ -133,7 +133,7 @@ class Stock:
 
 
 def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]) -> Sequence[ArchivedImage]:
-    """Those of the `images`, asked for by `names`, that are put on the disk: what comes first has the room."""
+    """Those of the `images`, asked for by `names`, that are put on the disk: first come, first served."""
     superblock = disk.superblock()
     room = min(
         superblock.free - _STAYS_FREE * superblock.size,
@@ -141,7 +141,7 @@ def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]
     )
     stored: list[ArchivedImage] = []
     for name, image in zip(names, images, strict=True):
-        # Of several layers, a store has one, under another digest.
+        # The store merges an image's layers into one, under another digest.
         kept = image.layers == 1 or not reference.parse(name).digest
         if image not in stored and kept and image.unpacked is not None and image.unpacked < room:
             room -= image.unpacked
@@ -150,7 +150,7 @@ def _with_room(disk: Disk, names: Iterable[str], images: Iterable[ArchivedImage]
 
 
 def refuse_unknown(names: Iterable[str], images: Sequence[ArchivedImage], where: str) -> None:
-    """Raises InputError for names that none of the images has; `where` else they were looked for."""
+    """Raises InputError for names that none of the images has; `where` is the other place that was searched."""
     if unknown := [name for name in names if _called(name, images) is None]:
         at_hand = sorted(str(name) for image in images for name in image.names)
         raise InputError(

@@ -1,7 +1,7 @@
-"""Templates: nodes that were booted once, frozen at a milestone, and are cloned as often as wanted.
+"""Templates: nodes that were booted once, frozen, and are cloned as often as wanted.
 
-A template is a folder in the cache, keyed by everything that it depends on. Its description, written last, records its files'
-sizes and times; on a mismatch it is made again.
+A template is a folder in the cache; its key is made from everything on which it depends. Its description, written last, has
+the sizes and times of its files; if these do not match, the template is made again.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _FILES = ("disk.qcow2", "variables.fd", "memory", "state", "dhcp.pcap")
 
 @dataclass(frozen=True)
 class Template:
-    """A frozen node: its files, the milestones that it had passed, and all that it depends on."""
+    """A frozen node: its files, the milestones that it had passed, and everything on which it depends."""
 
     folder: Path
     credentials: Credentials
@@ -34,7 +34,7 @@ class Template:
 
     @property
     def disk(self) -> Path:
-        """The qcow2 disk on which the clones' own lie."""
+        """The qcow2 disk beneath those of the clones."""
         return self.folder / "disk.qcow2"
 
     @property
@@ -54,7 +54,7 @@ class Template:
 
     @property
     def logs(self) -> Path:
-        """What was left of the frozen node's boot."""
+        """The artifacts of the frozen node's boot."""
         return self.folder / "boot"
 
     @property
@@ -66,7 +66,7 @@ class Template:
 class Templates:
     """The templates in one folder of the cache, which is kept within `limit` bytes; they are made in `run_folder`.
 
-    Where the cache takes none, those of this run stay in its folder, and `say` is told why.
+    If the cache cannot take them, this run keeps its templates in its own folder, and tells `say` why.
     """
 
     def __init__(self, root: Path, limit: int, run_folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
@@ -74,9 +74,9 @@ class Templates:
 
     @contextlib.contextmanager
     def get(self, facts: Facts, make: Callable[[Path, Credentials], Sequence[Passed]]) -> Iterator[Template]:
-        """Gives the template for these facts, made now if there is none, and keeps it from removal while it is used.
+        """Yields the template for these facts, made now if there is none, and protects it from removal while it is used.
 
-        `make` fills a folder with the frozen node's files and returns its milestones; it runs once, whoever else asks.
+        `make` fills a folder with the frozen node's files and returns its milestones; it runs once, even if others ask too.
         """
         key = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:16]
         own = self._run_folder / "templates" / key
@@ -112,9 +112,9 @@ class Templates:
 
     @contextlib.contextmanager
     def latest(self, suits: Callable[[Facts, Sequence[str]], bool]) -> Iterator[Template | None]:
-        """Gives, of the templates that are there, the one that suits and had passed most, if any, and keeps it from removal.
+        """Yields the suitable template that has passed most milestones, if any, and protects it from removal.
 
-        `suits` is asked of the facts and of the milestones passed.
+        `suits` is called with a template's facts and the names of its milestones.
         """
         found = [each for file in self._root.glob("*/template.json") if (each := _described(file.parent))]
         suitable = [each for each in found if suits(*each[1:])]
@@ -130,7 +130,7 @@ class Templates:
 
 
 def _described(place: Path) -> tuple[Path, Facts, Sequence[str]] | None:
-    """A template's place, its facts, and what it had passed; None for one that is none any more."""
+    """A template's folder, its facts, and the names of its milestones; None if it is not a template any more."""
     try:
         description = json.loads((place / "template.json").read_text())
         return place, description["facts"], [entry["name"] for entry in description["milestones"]]
@@ -147,12 +147,12 @@ def _is_whole(place: Path) -> bool:
 
 
 def _move(folder: Path, place: Path) -> None:
-    """Moves a template, to another disk as well; what cannot be moved stays whole where it is. Raises NotKept."""
+    """Moves a template, even to another disk; raises NotKept if it cannot be moved, and then leaves it whole where it is."""
     try:
         folder.rename(place)
     except OSError:
         try:
-            # Half of a guest's memory is holes.
+            # Half of a guest's memory file is holes.
             tools.run("cp", "--recursive", "--preserve=mode,timestamps", "--sparse=always", folder, place, timeout=600)
         except HarnessError as refused:
             raise cache.NotKept(f"The template cannot be moved to {place.parent}: {refused}") from refused
@@ -162,7 +162,7 @@ def _move(folder: Path, place: Path) -> None:
 
 
 def _trusted(place: Path) -> Template | None:
-    """The template in a folder, if all of it is there and looks as it did when it was made."""
+    """The template in a folder; None unless all of its files look as they did when it was made."""
     try:
         description = json.loads((place / "template.json").read_text())
         if description["files"] != _looks_of(place):
@@ -174,7 +174,7 @@ def _trusted(place: Path) -> Template | None:
 
 
 def _looks_of(place: Path) -> dict[str, list[int | str]]:
-    """Size and time of the last change of each file, and the digest of those that are small enough to be read each time."""
+    """Size and modification time of each file, and the digest of those that are small enough to be read each time."""
     looks: dict[str, list[int | str]] = {}
     for name in _FILES:
         status = (place / name).stat()

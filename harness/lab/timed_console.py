@@ -1,4 +1,4 @@
-"""The console's lines with their times, which its bytes do not have."""
+"""The console's lines with their times, which console.log does not have."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ _MOST_LINES = 5000
 
 
 def keep(feed: Feed, started: float, file: Path) -> None:
-    """Writes the last lines as JSON, each in seconds since the run `started`."""
+    """Writes the last lines as JSON, each with the seconds since the run `started`."""
     heard = feed.since(max(0, feed.position() - _MOST_LINES))
     lines = (each for each in heard if isinstance(each, ConsoleLine))
     told = (json.dumps({"after": round(line.at - started, 3), "text": line.text}) for line in lines)

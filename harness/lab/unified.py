@@ -1,7 +1,7 @@
-"""A unified kernel image in the place of kiOS's EFI binary: taken apart, as its stub hands over nothing but what it carries.
+"""A unified kernel image instead of kiOS's EFI binary: taken apart, because its stub passes on only what it contains.
 
-The stub gives its initramfs by a media GUID, which goes before load options (kernel, Documentation/admin-guide/efi-stub.rst):
-a node could be given nothing beside it. So its parts are booted by the harness's own boot entry.
+The stub passes its initramfs by a media GUID, which takes precedence over load options (kernel,
+Documentation/admin-guide/efi-stub.rst), so a node could be given nothing else. So the harness's boot entry starts its parts.
 """
 
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from harness.errors import DamagedImageError, InputError
-from harness.lab import cache as store
 from harness.lab import digest
+from harness.lab.cache import hold
 from harness.storage import unified
-from harness.storage.unified import INITRAMFS, KERNEL, PROFILE, WORDS, Section
+from harness.storage.unified import COMMAND_LINE, INITRAMFS, KERNEL, PROFILE, Section
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Files with its kernel and its initramfs, and the words that it has for the kernel."""
+    """Files with its kernel and its initramfs, and its arguments for the kernel."""
 
     kernel: Path
     initramfs: Path
-    words: tuple[str, ...]
+    kernel_arguments: tuple[str, ...]
 
 
 def is_one(efi: Path) -> bool:
@@ -42,10 +42,10 @@ def parts_of(efi: Path, cache: Path) -> Parts:
     found = unified.sections(_head_of(efi))
     key = digest.of(efi)
     kernel, initramfs = (
-        store.hold(cache / "images" / f"{key}{name}", Path.exists, partial(_take_out, efi, found[name]))
+        hold(cache / "images" / f"{key}{name}", Path.exists, partial(_take_out, efi, found[name]))
         for name in (KERNEL, INITRAMFS)
     )
-    words = _content(efi, found[WORDS]).rstrip(b"\0").decode(errors="replace").split() if WORDS in found else []
+    words = _content(efi, found[COMMAND_LINE]).rstrip(b"\0").decode(errors="replace").split() if COMMAND_LINE in found else []
     return Parts(kernel, initramfs, tuple(words))
 
 

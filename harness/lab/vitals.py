@@ -1,4 +1,4 @@
-"""What a node that still takes commands says of itself: its daemons, its network cards, its clock, the room for its files."""
+"""What a node that still takes commands says about itself: its daemons, network cards, clock, and room for files."""
 
 import time
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from harness.serial.agent import Agent
 NO_CARRIER = "eth0 has no carrier"
 _WITHIN = 5.0
 _SYMBOLS = "/proc/kallsyms"
-# One command, as a node that hangs is waited for once. A card's interface lies below its device in sysfs, at any depth; the
-# carrier of one that is down cannot be read. What has /var/log is the data partition, or what a node without one has in memory.
+# One command, so that a node that hangs is waited for only once. A network card's interface has a device in sysfs; its carrier
+# cannot be read while it is down. /var/log is on the data partition, or in memory if there is none.
 _ASK = """for each in crio kubelet; do
   pid=$(pidof $each) && sed -n "s/^State:[[:space:]]*\\(.\\).*/daemon $each \\1/p" /proc/${pid%% *}/status ||
     echo daemon $each none
@@ -38,15 +38,15 @@ _KINDS = ("daemon", "card", "clock", "room")
 _ROOM_WORDS = 6
 _HOUR = 3600
 _SPANS = ((31_557_600, "year"), (86400, "day"), (_HOUR, "hour"))
-# The last that datetime has.
+# The last time that datetime can represent.
 _LAST_TIME = 253_402_300_799
-# With less, not even a container's log can be begun.
+# With less, not even a container's log can be created.
 _LEAST_BYTES, _LEAST_FILES = 1 << 20, 16
 
 
 @dataclass(frozen=True)
 class Card:
-    """A network card's interface: whether it is up, and has a carrier, which none has that is down."""
+    """A network card's interface: whether it is up, and whether it has a carrier, which it cannot have while it is down."""
 
     is_up: bool
     has_carrier: bool
@@ -54,9 +54,9 @@ class Card:
 
 @dataclass(frozen=True)
 class Room:
-    """What is left of the filesystem that has /var/log, on a device, without what it keeps back (statvfs(3), f_bavail).
+    """The space in the filesystem of /var/log and its device; `free_bytes` is without the reserve (statvfs(3), f_bavail).
 
-    One that counts no files has 0 in all.
+    A filesystem without a fixed number of inodes has 0 as `all_files`.
     """
 
     device: str
@@ -68,10 +68,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Vitals:
-    """A node's answer; each part is empty where the node did not tell it.
+    """A node's answer; parts that the node did not tell are empty.
 
-    `daemons` are their states (proc_pid_status(5); `none` for one that does not run), `cards` are by the names of their
-    interfaces, None where nothing was told, `ahead` is how many seconds the node's clock is ahead of this host's.
+    `daemons` has their states (proc_pid_status(5); `none` for one that does not run), `cards` has the cards by the names of
+    their interfaces, None if nothing was told; `ahead` is how many seconds the node's clock is ahead of this host's.
     """
 
     daemons: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Vitals:
     room: Room | None = None
 
     def of_daemons(self) -> str:
-        """Which of the daemons do not run, or are stopped; empty if both are well."""
+        """Which daemons do not run, or are stopped; empty if both are well."""
         return ", ".join(f"{daemon} {_STATES[state]}" for daemon, state in self.daemons.items() if state in _STATES)
 
     def of_card(self) -> str:
@@ -102,7 +102,7 @@ class Vitals:
         return clock_words(self.ahead)
 
     def of_room(self) -> str:
-        """What the node's files have no room in any more; empty if they have."""
+        """Which filesystem has no room left for the node's files; empty if there is room."""
         room = self.room
         if room is None:
             return ""
@@ -115,9 +115,9 @@ class Vitals:
 
 
 def symbol_at(agent: Agent, address: str) -> str:
-    """The kernel's own name for what is at an address of 16 hexadecimal digits; empty where the node does not tell."""
+    """The kernel's symbol at an address of 16 hexadecimal digits; empty if the node does not tell."""
     try:
-        # Of addresses of one length, the order of their digits is theirs.
+        # Addresses of equal length are ordered as their texts are.
         told = agent.run(
             f"awk -v at={address} '$1 <= at && $1 >= best {{ best = $1; name = $3 }} END {{ print name }}' {_SYMBOLS}", _WITHIN
         )
@@ -127,7 +127,7 @@ def symbol_at(agent: Agent, address: str) -> str:
 
 
 def ask(agent: Agent) -> Vitals:
-    """Asks a node; what it does not tell in time is left out."""
+    """Asks a node; what it does not tell in time is missing."""
     if not agent.answers:
         return Vitals()
     before = time.time()
@@ -139,7 +139,7 @@ def ask(agent: Agent) -> Vitals:
 
 
 def read(told: str, now: float) -> Vitals:
-    """Reads an answer that was given at `now`, in seconds of the epoch; raises ValueError for what is none."""
+    """Reads an answer given at `now`, in seconds of the epoch; raises ValueError if it is not an answer."""
     lines = [line.split() for line in told.splitlines()]
     parts = {kind: [rest for word, *rest in filter(None, lines) if word == kind] for kind in _KINDS}
     (clock,) = parts["clock"] or [[str(now)]]
@@ -160,13 +160,13 @@ def _room_of(device: str, *numbers: str) -> Room:
 
 
 def refuse_wrong_clock(run: clock.Run, artifacts: Path) -> None:
-    """Raises NodeFailure for a node whose clock is an hour wrong: it takes no certificate, and dates its logs wrongly."""
+    """Raises NodeFailure if a node's clock is an hour wrong: it would reject certificates and date its logs wrongly."""
     if wrong := clock_words(clock.ahead(run)):
         raise NodeFailure(f"{wrong}; artifacts: {artifacts}")
 
 
 def clock_words(ahead: float) -> str:
-    """A clock that is so many seconds ahead of this host's, in words; empty if that is less than an hour."""
+    """In words, a clock that is so many seconds ahead of this host's; empty if that is less than an hour."""
     if abs(ahead) < _HOUR:
         return ""
     size, name = next((size, name) for size, name in _SPANS if abs(ahead) >= size)

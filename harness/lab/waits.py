@@ -1,4 +1,4 @@
-"""The waits on one run of a node: for what, for how long, and what is told of one that ends without it."""
+"""The waits on one run of a node: for what, for how long, and how a wait fails."""
 
 import math
 import time
@@ -22,7 +22,7 @@ from harness.verdict.trouble import Trouble
 
 T = TypeVar("T")
 
-# Reference TCG, in seconds. The longest silence of a good boot is the kubelet's start, of 10 s.
+# In seconds on the reference host. The longest silence of a good boot is the kubelet's start, 10 s.
 _SILENCE = 90.0
 _WITHIN = 60.0
 _LAST_LINES = 8
@@ -30,10 +30,10 @@ _MOST_ANSWER = 300
 
 
 class Waits:
-    """All that waits for one run, that began at `started`; its budgets are stretched by how slow the host is.
+    """The waits of one run that began at `started`; its budgets are multiplied by the host's slowness.
 
-    `lost` is what the host has taken from it, `full_disk` names a folder of the run's whose disk is full, `look` has the feed
-    hear of refused manifests, and `witnesses` can be asked where a wait fails.
+    `lost` is the time that the host has taken from the run, `full_disk` names a folder of the run whose disk is full, `look`
+    publishes refused manifests to the feed, and `witnesses` are asked when a wait fails.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Waits:
 
     @property
     def all_pods(self) -> list[StaticPod]:
-        """The pods, and the harness's own."""
+        """The pods, and the harness's own pod."""
         return [*self.pods, self._expectation.console_pod]
 
     def expect(self, pod: StaticPod) -> None:
-        """Adds a pod to those that are waited for."""
+        """Adds a pod to those that are awaited."""
         self.pods.append(pod)
         self._expected_since[pod.name] = Moment(time.monotonic(), self._lost())
 
     def passed(self) -> list[Passed]:
-        """The milestones passed so far; those of the node that the run went on from come first."""
+        """The milestones passed so far; those of a frozen node that the run continues come first."""
         before = self._frozen.milestones if self._frozen else ()
         known = {entry.name for entry in before}
         now = self._timeline.passed([*self.milestones, CONSOLE, API, SHELL])
@@ -95,7 +95,7 @@ class Waits:
 
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
         patience = self._patience(goal.within if within is None else within)
-        # A budget runs on through the waits for what comes before.
+        # A budget also runs during the waits for earlier milestones.
         begun = self._expected(goal) if within is None else None
         proofs = _any_of(goal.name, self._proofs_of(goal))
         needed: list[Needed] = [*self._awaited(), *([KubeletsWord()] if goal.told_by_kubelet else [])]
@@ -127,7 +127,7 @@ class Waits:
         return last[0]
 
     def for_console_pod(self, within: float) -> ConsolePodOpen | None:
-        """Waits until the harness's own pod greets; None if it does not where it had greeted before a freeze."""
+        """Waits until the harness's own pod greets; returns None for a clone that does not greet again."""
         own = awaited(self._expectation.console_pod)
         outcome = self._judge.wait(_console_pod_opens, self._patience(within), needed=[own])
         if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
@@ -148,7 +148,7 @@ class Waits:
         return any(map(_switched_off_by_guest, self._feed.since(0)))
 
     def end(self, what: str) -> Exception | None:
-        """Why nothing more can come of the run, as the failure of `what`; None while something can. No failed pod ends it."""
+        """Why nothing more can come of the run, as the failure of `what`; None while something can, failed pods or not."""
         outcome = self._judge.verdict()
         return None if outcome is None else self._failure(outcome, what)
 
@@ -158,24 +158,24 @@ class Waits:
             raise self._failure(outcome, what)
 
     def unlisted(self) -> list[StaticPod]:
-        """The pods that a kubelet which was asked does not list."""
+        """The pods that the kubelet, when asked, did not list."""
         return self._pods_of(self._judge.unlisted(self._awaited()))
 
     def unheard(self) -> list[StaticPod]:
-        """The pods of which nothing was heard. Of its own pod a clone hears nothing."""
+        """The pods of which nothing was heard; without the harness's own, of which a clone never hears."""
         return self._pods_of(self._judge.unheard([awaited(pod) for pod in self.pods]))
 
     def _expected(self, milestone: Milestone) -> Moment:
-        """Since when a milestone is expected: a pod's since that was given."""
+        """Since when a milestone is expected: one of a pod since the pod was added."""
         return self._expected_since.get(milestone.name.partition("/")[0], self._begun)
 
     def _looks(self) -> bool:
-        """Meets no goal: what it hears is in the feed."""
+        """Looks for refusals, which go to the feed; never meets a goal itself."""
         self._look()
         return False
 
     def _proofs_of(self, milestone: Milestone) -> Sequence[Milestone]:
-        """A milestone of the way up, with all behind it: an image that is silent at first tells of it only by these."""
+        """A milestone of the boot with all later ones, which prove it too: an image that is silent at first has only these."""
         if milestone not in BOOT:
             return [milestone]
         return [*BOOT[BOOT.index(milestone) :], CONSOLE, *(later for pod in self.pods for later in milestones_of(pod))]
@@ -191,7 +191,7 @@ class Waits:
         return [awaited(pod) for pod in self.all_pods]
 
     def _still_hoped_for(self) -> list[Awaited]:
-        """The pods whose failure would be news to whoever waits for something else."""
+        """The pods that have not failed yet: a wait for something else ends only at a new failure."""
         return [pod for pod in self._awaited() if self._judge.verdict([pod]) is None]
 
     def _unbegun(self) -> list[Awaited]:

@@ -90,8 +90,8 @@ class Disk:
         return {version: modules.names_in(text) for version, text in listed.items() if text is not None}
 
     def has_module(self, name: str) -> bool:
-        """Says whether the data partition has a kernel module of that name, with - or _ in it."""
-        return any(name.replace("-", "_") in names for names in self.modules().values())
+        """Whether the data partition has a kernel module of that name, with - or _ in it."""
+        return modules.has(self.modules(), name)
 
     def file_if_there(self, path: PurePosixPath) -> bytes | None:
         """Returns a file of the data partition, None if it is not there."""

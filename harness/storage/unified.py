@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-KERNEL, INITRAMFS, WORDS, PROFILE = ".linux", ".initrd", ".cmdline", ".profile"
+KERNEL, INITRAMFS, COMMAND_LINE, PROFILE = ".linux", ".initrd", ".cmdline", ".profile"
 HEAD = 4096
 """Bytes from its beginning in which its headers are."""
 

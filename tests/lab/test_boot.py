@@ -109,7 +109,7 @@ def test_a_milestone_of_the_way_up_is_shown_by_all_behind_it(boot: Boot, goal: M
     [
         pytest.param(lambda _: INIT, _KERNEL_LINE, id="one before it"),
         pytest.param(lambda _: KERNEL, runs("other"), id="a pod that is not the node's"),
-        pytest.param(lambda boot: milestones_of(boot.pods[0])[0], _CONSOLE_OPEN, id="a container is shown by itself alone"),
+        pytest.param(lambda _: milestones_of(pod("web"))[0], _CONSOLE_OPEN, id="a container is shown by itself alone"),
         pytest.param(lambda _: SHELL, _INIT_LINE, id="the shell is shown by itself alone"),
     ],
 )
@@ -133,7 +133,7 @@ def test_the_kubelet_is_asked_at_the_port_that_its_configuration_names(tmp_path:
 
 def test_a_kubelet_that_refuses_ends_the_waits_that_it_alone_can_meet(boot: Boot) -> None:
     boot.feed.publish(KubeletRefusal("the kubelet refuses"))
-    for goal in (API, milestones_of(boot.pods[0])[0]):
+    for goal in (API, milestones_of(pod("web"))[0]):
         with pytest.raises(NodeFailure, match="it cannot happen any more: the kubelet refuses"):
             boot.wait(goal, within=30)
     # An init container's end, the console pod tells of as well.
