@@ -1,7 +1,7 @@
 """The ways in which a run can go wrong, told apart by who is at fault: the node, the host, or the test itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -12,6 +12,10 @@ class Party(StrEnum):
     NODE = "node"
     HOST = "host"
     TEST = "test"
+
+
+EXIT_STATUS: Mapping[Party, int] = {Party.NODE: 1, Party.HOST: 11, Party.TEST: 12}
+"""That of a run in which a party was at fault, and none that stands before it; 1 is pytest's own for tests that failed."""
 
 
 class HarnessError(Exception):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from harness import tools
-from harness.errors import DamagedImageError, InputError
+from harness.errors import EXIT_STATUS, DamagedImageError, InputError
 from harness.history import night
 from harness.journal import journal
 from harness.journal.entry import Ended, Planned, Started
@@ -232,7 +232,8 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
         there = {each.name for each in canary.found_in([folder])}
         lacking = [name for name in step.canaries if name not in there]
         return f"no word of {', '.join(lacking)}: {last}" if lacking else ""
-    return "" if running.returncode in task.TO_ITS_END else f"pytest ended with status {running.returncode}: {last}"
+    is_whole = running.returncode in (*task.TO_ITS_END, *EXIT_STATUS.values())
+    return "" if is_whole else f"pytest ended with status {running.returncode}: {last}"
 
 
 def _interrupt(running: subprocess.Popen[bytes]) -> None:

@@ -23,7 +23,7 @@ from harness.lab.artifacts import taken
 from harness.lab.boot import Boot
 from harness.lab.failed_boots import Blocked
 from harness.lab.node import Node
-from harness.summary import blamed, party_of
+from harness.summary import NO_PROOF, blamed, party_in, party_of
 from harness.verdict.feed import QemuExit
 
 _RUN, _COMMAND = "kios-e2e-run", "kios-e2e-command"
@@ -191,9 +191,10 @@ class _Test:
             if hasattr(report, "wasxfail"):
                 self._verdict, self._words = "known", report.wasxfail
         else:
-            party = blamed(raised, report.when)
+            party = party_in(report) or blamed(raised, report.when)
             self._verdict, self._party = ("failed" if party is Party.NODE else "error"), party
-            self._words = (
+            why_void = dict(report.sections).get(NO_PROOF)
+            self._words = why_void or (
                 _words(call.excinfo) if raised and party_of(raised) else f"{_words(call.excinfo)}\n\n{report.longreprtext}"
             )
 

@@ -1,4 +1,4 @@
-"""What a run reports: who is at fault for a failure, and what the nodes ran on; in the terminal and in JUnit's XML."""
+"""What a run tells, in the terminal, in JUnit's XML and by its status: who is at fault, and on what the nodes ran."""
 
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -7,13 +7,16 @@ import pytest
 from _pytest.junitxml import xml_key
 
 from harness import options, space
-from harness.errors import HarnessError, NodeFailure, Party
+from harness.errors import EXIT_STATUS, HarnessError, NodeFailure, Party
 from harness.escape import shown
 from harness.lab.failed_boots import Blocked
 
 _HARNESS = Path(__file__).parent
 AT_FAULT = "at fault"
+NO_PROOF = "why it proves nothing"
 _BLOCKED = "blocked"
+# The modules of clients with which a test may ask its node: they are not imported for this.
+_CLIENTS = ("http.client", "paramiko", "pexpect", "ssl", "urllib.error")
 _WORDS = {
     Party.NODE: "the node",
     Party.HOST: "the host: the harness could not tell how the node does",
@@ -34,13 +37,20 @@ def party_of(failure: BaseException) -> Party | None:
 def blamed(raised: BaseException | None, phase: str | None) -> Party:
     """Who is at fault for what was raised in a phase of a test; the host if the test ended without raising anything.
 
-    Of what a scenario raises itself, an assertion is about the node, any other error about the test.
+    Of what a scenario raises itself, an assertion is about the node, and so is what a client of the scenario's own hears of it;
+    any other error is about the test.
     """
     if raised is None:
         return Party.HOST
-    # An error of paramiko's is what an sshd on the node answered; paramiko takes too long to import for an isinstance.
-    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception) or type(raised).__module__.startswith("paramiko.")
+    is_verdict = isinstance(raised, AssertionError | pytest.fail.Exception | ConnectionError | TimeoutError)
+    is_verdict = is_verdict or f"{type(raised).__module__}.".startswith(tuple(f"{client}." for client in _CLIENTS))
     return party_of(raised) or (Party.NODE if is_verdict and phase == "call" else Party.TEST)
+
+
+def party_in(report: pytest.TestReport) -> Party | None:
+    """Who is at fault, as a report says it; None where it does not."""
+    told = dict(report.user_properties).get(AT_FAULT)
+    return Party(str(told)) if told else None
 
 
 def tell(config: pytest.Config, words: str) -> None:
@@ -57,8 +67,9 @@ def describe(item: pytest.Item, name: str, value: object) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes JUnit's XML tell errors from failures."""
+    """Makes JUnit's XML, and the exit status, tell errors from failures."""
     config.pluginmanager.register(_JUnit(config))
+    config.pluginmanager.register(_Status())
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -91,7 +102,7 @@ def pytest_runtest_makereport(
         party = blamed(call.excinfo.value, report.when)
     if (full or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
-        report.sections.insert(0, ("why it proves nothing", reason))
+        report.sections.insert(0, (NO_PROOF, reason))
     if party:
         if isinstance(call.excinfo.value, HarnessError) or full:
             report.longrepr = f"{shown(str(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
@@ -173,6 +184,25 @@ class _JUnit:
                 xml.stats["error"] += 1
 
 
+class _Status:
+    """Makes a status of its own of a run in which no node failed, and yet something did: CI need not read words for that."""
+
+    def __init__(self) -> None:
+        self._at_fault: set[Party] = set()
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            # What is no test of the harness's fails as ever; one that took its worker with it tells nothing of any node.
+            of_worker = Party.HOST if report.when not in ("setup", "call", "teardown") else Party.NODE
+            self._at_fault.add(party_in(report) or of_worker)
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED and self._at_fault:
+            session.exitstatus = min(EXIT_STATUS[party] for party in self._at_fault)
+
+
 def _hide_harness(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:
     """Hides the harness's own frames in a traceback, unless the harness itself is what went wrong."""
     is_verdict = party_of(raised.value) is Party.NODE
@@ -196,7 +226,7 @@ def _escape(raised: BaseException | None) -> None:
 
 
 def _is_error(report: pytest.TestReport) -> bool:
-    return report.failed and dict(report.user_properties).get(AT_FAULT) in (Party.HOST, Party.TEST)
+    return report.failed and party_in(report) in (Party.HOST, Party.TEST)
 
 
 def _asked_at(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> str:

@@ -57,7 +57,7 @@ def node(node_maker, artifacts):
         started=1.0,
         was_started=True,
         is_clone=True,
-        full_disk="",
+        why_void="",
         timeline=list,
         awaited=list,
         close=lambda: None,

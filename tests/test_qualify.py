@@ -66,6 +66,17 @@ def test_a_node_that_fails_is_not_qualified(place: Path, capsys: pytest.CaptureF
     assert "test_two: CRI-O died" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_a_host_that_fails_a_test_could_not_tell_of_that_one(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (place / "scenarios/one.py").open("a") as scenario:
+        scenario.write(
+            "from harness.errors import HarnessError\ndef test_two(artifacts): raise HarnessError('QEMU was killed')\n"
+        )
+    assert main(arguments(place)) == 2
+    said = capsys.readouterr().out
+    assert "test_two: QEMU was killed" in said.splitlines()[-1]
+    assert "pytest ended with status" not in said
+
+
 def test_a_run_that_never_began_could_not_tell(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(place, "--", "--no-such-option")) == 2
     assert "could not tell: plain: pytest ended with status 4" in capsys.readouterr().out

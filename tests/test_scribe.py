@@ -125,6 +125,21 @@ def test_each_test_has_its_verdict_and_party(run: pytest.Pytester, options: list
     assert (finished.status, finished.at >= began.at) == (1, True)
 
 
+def test_what_proves_nothing_is_nobodys_failure_in_the_journal_either(run: pytest.Pytester) -> None:
+    run.makepyfile("""
+        from harness.errors import NodeFailure
+        from harness.summary import VOID
+
+        def test_it(artifacts, request):
+            request.node.stash[VOID] = lambda: "QEMU died with status -9 (SIGKILL): without a word"
+            raise NodeFailure("the kubelet does not list its pods")
+        """)
+    run.runpytest()
+    [ended] = entries(run.path, Ended)
+    assert (ended.verdict, ended.party) == ("error", "host")
+    assert ended.sentence == "QEMU died with status -9 (SIGKILL): without a word"
+
+
 def test_what_a_test_promises_and_asserts_is_there(run: pytest.Pytester) -> None:
     run.makepyfile(test_it=_TESTS)
     run.runpytest("-k", "good or bad", "--shard", "1/1", "--nic", "e1000e", "--memory", "4G", "--cold")

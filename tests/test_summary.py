@@ -1,9 +1,14 @@
 """What a run tells: parties in the terminal and in JUnit's XML, and the line in which a test asked for too much."""
 
+import http.client
+import ssl
+import urllib.error
 import xml.etree.ElementTree as ET
+from email.message import Message
 from pathlib import Path
 
 import paramiko
+import pexpect
 import pytest
 
 from harness.errors import Party
@@ -120,7 +125,20 @@ def test_where_in_the_harness_it_was_found_is_shown_where_that_helps(
 
 @pytest.mark.parametrize(
     ("raised", "party"),
-    [(paramiko.SSHException("EOF"), Party.NODE), (AssertionError("no"), Party.NODE), (KeyError("x"), Party.TEST)],
+    [
+        (paramiko.SSHException("EOF"), Party.NODE),
+        (pexpect.TIMEOUT("no login:"), Party.NODE),
+        (pexpect.EOF("the console ended"), Party.NODE),
+        (ConnectionResetError(104, "reset"), Party.NODE),
+        (TimeoutError("timed out"), Party.NODE),
+        (ssl.SSLEOFError(8, "EOF"), Party.NODE),
+        (http.client.RemoteDisconnected("no answer"), Party.NODE),
+        (http.client.BadStatusLine("SSH-2.0"), Party.NODE),
+        (urllib.error.HTTPError("http://127.0.0.1/", 500, "broken", Message(), None), Party.NODE),
+        (AssertionError("no"), Party.NODE),
+        (KeyError("x"), Party.TEST),
+        (FileNotFoundError(2, "no such file"), Party.TEST),
+    ],
 )
 def test_what_a_scenario_raised_by_itself_has_a_party(raised: Exception, party: Party) -> None:
     assert blamed(raised, "call") is party
@@ -175,6 +193,47 @@ def test_the_harness_shows_the_tests_line_and_no_traceback(run: pytest.Pytester)
     ended = run.runpytest()
     ended.stdout.fnmatch_lines(["no space left", "", "asked for at test_*.py:4: other.ask()"])
     ended.stdout.no_fnmatch_line("*raise HarnessError*")
+
+
+_OF_EACH = """
+import pytest
+from harness.errors import HarnessError, InputError, NodeFailure
+
+def test_good(): pass
+def test_node(): raise NodeFailure("it died")
+def test_host(): raise HarnessError("no tools")
+def test_test(): raise InputError("no such pod")
+def test_other(): assert 1 == 2
+def test_killed(): __import__("os").kill(__import__("os").getpid(), 9)
+
+@pytest.fixture
+def host(): raise HarnessError("no tools")
+def test_fixture(host): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("which", "status"),
+    [
+        ("good", 0),
+        ("node or host or test_test", 1),
+        ("other or host", 1),
+        ("host or good", 11),
+        ("fixture", 11),
+        ("host or test_test", 11),
+        ("test_test or good", 12),
+        ("nothing", 5),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "a worker"])
+def test_the_status_tells_who_is_at_fault(run: pytest.Pytester, which: str, status: int, workers: tuple[str, ...]) -> None:
+    run.makepyfile(test_it=_OF_EACH)
+    assert run.runpytest("-k", which.replace("good", "test_good"), *workers).ret == status
+
+
+def test_a_test_that_takes_its_worker_with_it_tells_nothing_of_a_node(run: pytest.Pytester) -> None:
+    run.makepyfile(test_it=_OF_EACH)
+    assert run.runpytest("-k", "killed", "-n", "1").ret == 11
 
 
 def test_an_assertion_of_somebody_elses_test_is_left_alone(run: pytest.Pytester) -> None:

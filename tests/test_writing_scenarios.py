@@ -56,7 +56,7 @@ OURS |= {
     "disk_as_it_is",
     "keep_disk",
     "close",
-    "full_disk",
+    "why_void",
 }
 ANSWERS = {
     "uname": b"Linux\n",

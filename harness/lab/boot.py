@@ -93,7 +93,7 @@ class Boot:
         self._frozen = frozen
         self._closing = admitted
         self.started = time.monotonic()
-        self._takes_commands = False
+        self._takes_commands = self._is_closed = False
         self._lost = LostTime(lambda: self.process.waited_for_cpu() if hasattr(self, "process") else 0.0)
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._waits = Waits(
@@ -227,9 +227,10 @@ class Boot:
             self._stop_if_over()
 
     @property
-    def full_disk(self) -> str:
-        """A folder to which this node writes and whose disk is or was full; empty if there is none."""
-        return self._disks.full()
+    def why_void(self) -> str:
+        """Why nothing that is found on this run proves anything, if that is so; an end that the harness made is no reason."""
+        full = self._disks.full()
+        return f"no space is left in {full}" if full else "" if self._is_closed else self._waits.ended_by_host()
 
     @property
     def ssh_port(self) -> int:
@@ -314,6 +315,7 @@ class Boot:
 
     def close(self) -> None:
         """Ends QEMU, whatever its state, and everything that listens to it; writes the timeline. A second call does nothing."""
+        self._is_closed = True
         with self._closing.pop_all():
             entries = [vars(entry) for entry in self.timeline()]
             # The disk watch has reported a full disk.

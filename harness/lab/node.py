@@ -246,9 +246,9 @@ class Node(Questions):
         return [milestone.name for milestone in self.boot.milestones if milestone.name not in passed]
 
     @property
-    def full_disk(self) -> str:
-        """A folder on this host whose disk was full when the node wrote to it; empty if there was none."""
-        return next(filter(None, (boot.full_disk for boot in self._boots)), "")
+    def why_void(self) -> str:
+        """See `Boot.why_void`, of any of its runs."""
+        return next(filter(None, (boot.why_void for boot in self._boots)), "")
 
     @property
     def was_started(self) -> bool:

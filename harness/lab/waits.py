@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from harness.errors import Party
 from harness.lab import evidence
 from harness.lab.evidence import Heard, Witnesses
 from harness.lab.expectation import Expectation, awaited, milestones_of
@@ -15,7 +16,7 @@ from harness.verdict.feed import ConsolePodOpen, Feed, Happening, QmpEvent, Rest
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken
 from harness.verdict.judge import Judge, Patience
 from harness.verdict.lost_time import LostTime, Moment, stretch
-from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate
+from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate, cause, party
 from harness.verdict.situation import Awaited, KubeletsWord, Needed
 from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
 from harness.verdict.trouble import Trouble
@@ -151,6 +152,11 @@ class Waits:
         """Why nothing more can come of the run, as the failure of `what`; None while something can, failed pods or not."""
         outcome = self._judge.verdict()
         return None if outcome is None else self._failure(outcome, what)
+
+    def ended_by_host(self) -> str:
+        """How the host stopped or ended the run, in words; empty where it did not."""
+        outcome = self._judge.verdict()
+        return cause(outcome) if outcome and party(outcome) is Party.HOST else ""
 
     def check(self, what: str) -> None:
         """See `Boot.check`."""

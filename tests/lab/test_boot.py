@@ -190,11 +190,18 @@ def test_a_kvm_that_dies_is_told_at_once_in_its_own_words(boot: Boot) -> None:
 
 def test_a_run_that_ended_by_itself_has_failed_unless_the_guest_ended_it(boot: Boot) -> None:
     boot.check_end()
+    assert boot.why_void == ""
     boot.process.kill()
+    assert boot.why_void == "QEMU died with status -9 (SIGKILL): without a word"
     with pytest.raises(HarnessError, match="QEMU died with status -9"):
         boot.check_end()
     boot.feed.publish(QmpEvent("SHUTDOWN", {"guest": True, "reason": "guest-shutdown"}))
     boot.check_end()
+
+
+def test_the_harnesss_own_end_of_a_run_is_none_of_the_hosts(boot: Boot) -> None:
+    boot.close()
+    assert boot.why_void == ""
 
 
 @pytest.mark.parametrize(
@@ -240,7 +247,7 @@ def test_no_verdict_on_a_node_whose_disk_had_no_space(boot: Boot, monkeypatch: p
     monkeypatch.setattr(space, "is_full", lambda folder: folder == boot.artifacts)
     with pytest.raises(HarnessError, match=f"milestone init: no space is left in {boot.artifacts}"):
         boot.wait(INIT, within=5)
-    assert boot.full_disk == str(boot.artifacts)
+    assert boot.why_void == f"no space is left in {boot.artifacts}"
 
 
 def test_a_cable_that_the_test_took_out_is_told_until_it_is_back(boot: Boot) -> None:
