@@ -38,6 +38,8 @@ _QMP_WITHIN = 30.0
 _SIGN_WITHIN = 5.0
 _LOOKS, _LOOK_SECONDS = 4, 0.05
 _LOOKS_IN_MEMORY = 3
+# A capture's own header (pcap-savefile(5)).
+_EMPTY_CAPTURE = 24
 # PCI's class of network controllers.
 _NETWORK_CONTROLLER = 2
 _OF_NETWORK = re.compile(r"\beth\d|dhcp|carrier|interface|network|route\b", re.IGNORECASE)
@@ -54,7 +56,9 @@ class Heard:
     """What was heard of a run: its milestones, its last lines, what it survived, and what its pods and its init wait for.
 
     `unbegun` are the pods, by namespace and name, of which no container is known to have started; `failed` are the containers
-    that had failed by then: each failure in words, with namespace, pod and name of the container.
+    that had failed by then: each failure in words, with namespace, pod and name of the container. `unended` is the same of
+    containers that have to end and still run, with no words for one that was waited for and of which nothing is known. The
+    console had been `silent` for so many seconds.
     """
 
     passed: Sequence[Passed]
@@ -64,6 +68,8 @@ class Heard:
     init_awaits: str = ""
     unbegun: Sequence[tuple[str, str]] = ()
     failed: Sequence[tuple[str, tuple[str, str, str]]] = ()
+    unended: Sequence[tuple[str, tuple[str, str, str]]] = ()
+    silent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,9 @@ def failure(outcome: Outcome, what: str, seen: str, heard: Heard, asked: Witness
     if isinstance(outcome, TooLate | Stalled):
         outcome = replace(outcome, disk=disk_load.seconds_a_request(asked.qmp))
         words += map(shown, heard.nearest)
-        signs += signs_of_life(heard, asked)
+        signs += [fate for fate, _ in heard.unended if fate]
+        words += of_unended(heard, asked)
+        signs += [*signs_of_life(heard, asked), *of_silence(heard, asked)]
     before = list(dict.fromkeys([*heard.troubles[:1], *heard.troubles[-_LAST_TROUBLES:]]))
     words.insert(0, explain(outcome, what, heard.last_lines, _reached(heard.passed), signs, before))
     words += [f"{on_screen(asked.screen)}artifacts: {asked.artifacts}"]
@@ -122,10 +130,41 @@ def signs_of_life(heard: Heard, asked: Witnesses) -> list[str]:
     # A node that has not answered is not asked again.
     symbol_at = partial(vitals.symbol_at, asked.agent) if told != Vitals() else lambda _: ""
     signs = [heard.init_awaits, of_cpu(asked.qmp, symbol_at), *([] if _runs_a_kernel(heard) else of_system(asked))]
-    if {INIT.name, API.name} & {entry.name for entry in heard.passed}:
+    if _runs_init(heard):
         hindered = of_pods(heard.unbegun, asked.agent) if told != Vitals() else []
         signs += [told.of_room(), *hindered, *of_network(asked, told), told.of_daemons(), told.of_clock()]
     return [sign for sign in signs if sign]
+
+
+def of_unended(heard: Heard, asked: Witnesses) -> list[str]:
+    """The last words of the containers that do not end; nothing before init runs."""
+    if not _runs_init(heard):
+        return []
+    # A kubelet that cannot be reached answers nobody, after ten seconds.
+    kubelet = asked.kubelet if asked.reachable() else _nobody
+    each = (last_words(container, kubelet, asked.agent, asked.disk) for _, container in heard.unended[-_FAILED:])
+    return [line for words in each for line in words]
+
+
+def _nobody() -> KubeletApi:
+    raise HarnessError("it cannot be reached")
+
+
+def of_silence(heard: Heard, asked: Witnesses) -> list[str]:
+    """For how long the machine has said nothing on its console and its wire, and asked nothing of its disk."""
+    spans = {"console": heard.silent, "wire": _seconds_since_write(asked.captures), "disk": disk_load.idle_seconds(asked.qmp)}
+    words = [f"its {who} for {seconds:.0f} s" for who, seconds in spans.items() if seconds is not None]
+    return [f"silent by then: {', '.join(words)}"] if words else []
+
+
+def _seconds_since_write(captures: Sequence[Path]) -> float | None:
+    """The age of the last frame in the newest capture; None if that has none."""
+    written = [capture.stat() for capture in captures if capture.exists()]
+    return time.time() - written[-1].st_mtime if written and written[-1].st_size > _EMPTY_CAPTURE else None
+
+
+def _runs_init(heard: Heard) -> bool:
+    return bool({INIT.name, API.name} & {entry.name for entry in heard.passed})
 
 
 def _runs_a_kernel(heard: Heard) -> bool:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from harness.errors import Party
@@ -22,6 +21,7 @@ from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passe
 from harness.verdict.trouble import Trouble
 
 T = TypeVar("T")
+_Container = tuple[str, str, str]
 
 # In seconds on the reference host. The longest silence of a good boot is the kubelet's start, 10 s.
 _SILENCE = 90.0
@@ -95,7 +95,7 @@ class Waits:
         return outcome.happening
 
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
-        patience = self._patience(goal.within if within is None else within)
+        patience = self._budget_of(goal.within) if within is None else self._patience(within)
         # A budget also runs during the waits for earlier milestones.
         begun = self._expected(goal) if within is None else None
         proofs = _any_of(goal.name, self._proofs_of(goal))
@@ -103,11 +103,11 @@ class Waits:
         outcome = self._judge.wait(proofs, patience, needed=needed, condition=self._looks, begun=begun)
         if isinstance(outcome, Met) and outcome.happening is not None:
             return outcome.happening
-        raise self._failure(outcome, f"milestone {goal.name}")
+        raise self._failure(outcome, f"milestone {goal.name}", awaited=self._container_of(goal))
 
     def budget(self, milestone: Milestone) -> float:
         """See `Boot.budget`."""
-        begun, within = self._expected(milestone), self._patience(milestone.within).within
+        begun, within = self._expected(milestone), self._budget_of(milestone.within).within
         after = next((entry.after for entry in self.passed() if entry.name == milestone.name), math.inf)
         lost = self._lost.by(self._started + after) - begun.lost
         return begun.at - self._started + within + stretch(within, max(0.0, lost))
@@ -120,8 +120,7 @@ class Waits:
             last[:] = [condition()]
             return bool(last[0])
 
-        patience = replace(self._patience(within), silence=math.inf)
-        outcome = self._judge.wait(lambda _: False, patience, needed=self._still_hoped_for(), condition=holds)
+        outcome = self._judge.wait(lambda _: False, self._patience(within), needed=self._still_hoped_for(), condition=holds)
         if not isinstance(outcome, Met):
             answer = f"the last answer was {last[0]!r}"[:_MOST_ANSWER] if last and last[0] not in (None, False) else ""
             raise self._failure(outcome, what, seen() or answer)
@@ -130,7 +129,7 @@ class Waits:
     def for_console_pod(self, within: float) -> ConsolePodOpen | None:
         """Waits until the harness's own pod greets; returns None for a clone that does not greet again."""
         own = awaited(self._expectation.console_pod)
-        outcome = self._judge.wait(_console_pod_opens, self._patience(within), needed=[own])
+        outcome = self._judge.wait(_console_pod_opens, self._budget_of(within), needed=[own])
         if isinstance(outcome, Met) and isinstance(outcome.happening, ConsolePodOpen):
             return outcome.happening
         if self._frozen and isinstance(outcome, TooLate):
@@ -139,8 +138,7 @@ class Waits:
 
     def for_power_off(self, within: float) -> None:
         """Waits until the guest has switched the machine off."""
-        patience = replace(self._patience(within), silence=math.inf)
-        outcome = self._judge.wait(_switched_off_by_guest, patience)
+        outcome = self._judge.wait(_switched_off_by_guest, self._patience(within))
         if not isinstance(outcome, Met):
             raise self._failure(outcome, "power-off by the guest")
 
@@ -190,8 +188,18 @@ class Waits:
         names = {(pod.namespace, pod.name) for pod in awaited}
         return [pod for pod in self.all_pods if (pod.namespace, pod.name) in names]
 
-    def _patience(self, within: float) -> Patience:
+    def _budget_of(self, within: float) -> Patience:
+        """For a stage of the way up, on which no node stays silent for long."""
         return Patience(within * self._expectation.slowness, _SILENCE * self._expectation.slowness)
+
+    def _patience(self, within: float) -> Patience:
+        """For a time that whoever waits has chosen: the node may be silent for all of it."""
+        return Patience(within * self._expectation.slowness, math.inf)
+
+    def _container_of(self, milestone: Milestone) -> _Container | None:
+        """The namespace, pod and name of the container whose milestone it is; None for a stage of the node's own."""
+        pod, _, container = milestone.name.partition("/")
+        return next(((each.namespace, pod, container) for each in self.pods if each.name == pod and container), None)
 
     def _awaited(self) -> list[Awaited]:
         return [awaited(pod) for pod in self.all_pods]
@@ -204,9 +212,11 @@ class Waits:
         given = [awaited(pod) for pod in self.pods]
         return self._judge.unbegun(given) or self._judge.unheard(given)
 
-    def _failure(self, outcome: Outcome, what: str, seen: str = "") -> Exception:
+    def _failure(self, outcome: Outcome, what: str, seen: str = "", awaited: _Container | None = None) -> Exception:
         if full_disk := self._full_disk():
             outcome = NoSpace(full_disk)
+        unended = {container: words for words, container in self._judge.unended(self._awaited())}
+        spoken = self._feed.last_spoken()
         heard = Heard(
             passed=self.passed(),
             last_lines=self._feed.last_lines(_LAST_LINES),
@@ -215,6 +225,8 @@ class Waits:
             init_awaits=self._judge.awaits(),
             unbegun=[(pod.namespace, pod.name) for pod in self._unbegun()],
             failed=self._judge.failed(self._awaited()),
+            unended=[(words, container) for container, words in ({awaited: ""} | unended if awaited else unended).items()],
+            silent=None if spoken is None else time.monotonic() - spoken,
         )
         return evidence.failure(outcome, what, seen, heard, self._witnesses())
 

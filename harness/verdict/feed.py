@@ -248,6 +248,11 @@ class Feed:
                     break
         return found[:count][::-1]
 
+    def last_spoken(self) -> float | None:
+        """When the console said something last, as `time.monotonic`; None if it never did."""
+        with self._changed:
+            return next((each.at for each in reversed(self._entries) if isinstance(each, ConsoleText | ConsoleLine)), None)
+
     def _add(self, entry: Entry, count: int) -> None:
         self._positions.append(self._end)
         self._entries.append(entry)

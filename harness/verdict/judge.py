@@ -91,6 +91,10 @@ class Judge:
         """See `Situation.nearest`."""
         return self._situation.nearest(pods)
 
+    def unended(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:
+        """See `Situation.unended`."""
+        return self._situation.unended(pods)
+
     def failed(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:
         """See `Situation.failed`."""
         return self._situation.failed(pods)

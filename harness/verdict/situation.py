@@ -4,6 +4,7 @@ What was recovered from is no trouble any more: a container that failed and then
 """
 
 import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -206,6 +207,16 @@ class Situation:
             if (state.namespace, state.pod) in names
             and state.state == "waiting"
             and state.reason not in ("", "PodInitializing")
+        ]
+
+    def unended(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:
+        """The containers of these pods that have to end and still run: in words, then namespace, pod and name of each."""
+        one_shots = {(pod.namespace, pod.name, container) for pod in pods for container in pod.one_shots}
+        running = {name: known.state for name, known in self._containers.items() if known.state.state == "running"}
+        return [
+            (f"container {name[2]} of pod {name[1]} has not ended: it has run for {time.monotonic() - state.at:.0f} s", name)
+            for name, state in running.items()
+            if name in one_shots
         ]
 
     def failed(self, pods: Sequence[Awaited]) -> list[tuple[str, tuple[str, str, str]]]:

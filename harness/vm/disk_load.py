@@ -31,6 +31,12 @@ def seconds_a_request(qmp: Qmp) -> float:
     return max(_mean(ended, took), _mean(ended - ended_before, took - took_before))
 
 
+def idle_seconds(qmp: Qmp) -> float | None:
+    """For how long the guest has asked nothing of its disk; None where it never did, or QEMU does not tell."""
+    idle = (_stats(qmp) or {}).get("idle_time_ns")
+    return None if idle is None else idle / 1e9
+
+
 def _totals(stats: dict[str, int]) -> tuple[int, int]:
     """How many requests ended, and the nanoseconds that they took."""
     kinds = ("rd", "wr", "flush")

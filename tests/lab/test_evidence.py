@@ -1,6 +1,7 @@
 """What a failure says of where its node stood: each sign from what real machines and nodes answer, and none made up."""
 
 import contextlib
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,52 @@ def test_a_pod_that_does_not_begin_is_told_with_the_kubelets_reason(tmp_path: Pa
     assert "begin" not in "".join(signs[2:])
     signs = evidence.signs_of_life(replace(heard, unbegun=[]), witnesses(tmp_path, agent=answering(said)))
     assert "begin" not in "".join(signs)
+
+
+_ENDLESS = ("default", "node", "endless")
+
+
+@pytest.mark.parametrize("outcome", [TooLate(60), Stalled(90)])
+def test_a_container_that_does_not_end_is_told_with_its_last_words(outcome: TooLate | Stalled, tmp_path: Path) -> None:
+    kubelet: Any = SimpleNamespace(pods=list, logs=lambda *whose: "waiting for a lock" if whose == _ENDLESS else "")
+    fate = "container endless of pod node has not ended: it has run for 95 s"
+    heard = Heard([Passed("init", 2.0)], [], unended=[(fate, _ENDLESS)])
+    asked = witnesses(tmp_path, reachable=lambda: True, kubelet=lambda: kubelet)
+    failed = evidence.failure(outcome, "milestone node/endless", "", heard, asked)
+    assert f"; {fate}; the CPU was in " in sentence(failed)
+    assert "last words of container endless:\n  | waiting for a lock\n" in str(failed)
+
+
+def test_a_container_of_which_nothing_is_known_is_told_by_its_log_alone(tmp_path: Path) -> None:
+    said = b"2026-11-25T23:52:39.4+00:00 stdout F soliciting a lease\n"
+    agent: Any = SimpleNamespace(answers=True, run=lambda *_: Result(0, said))
+    heard = Heard([Passed("init", 2.0)], [], unended=[("", _ENDLESS)])
+    failed = evidence.failure(TooLate(60), "milestone node/endless", "", heard, witnesses(tmp_path, agent=agent))
+    assert "endless" not in sentence(failed).removeprefix("milestone node/endless")
+    assert "last words of container endless:\n  | soliciting a lease\n" in str(failed)
+    early = replace(heard, passed=[Passed("kernel", 2.0)])
+    failed = evidence.failure(TooLate(60), "milestone node/endless", "", early, witnesses(tmp_path, agent=agent))
+    assert "soliciting" not in str(failed)
+
+
+def test_what_was_silent_and_since_when_is_told(tmp_path: Path) -> None:
+    frozen, capture = tmp_path / "dhcp.pcap", tmp_path / "wire.pcap"
+    frozen.write_bytes(bytes(100))
+    capture.write_bytes(bytes(100))
+    os.utime(capture, (time.time() - 12, time.time() - 12))
+    disk = {"node-name": "disk", "qdev": "/nvme", "stats": {"idle_time_ns": 88_000_000_000}}
+    asked = witnesses(tmp_path, captures=[frozen, capture], qmp=blocks(disk))
+    heard = Heard([Passed("kernel", 1.0)], [], silent=95.0)
+    assert evidence.of_silence(heard, asked) == ["silent by then: its console for 95 s, its wire for 12 s, its disk for 88 s"]
+    capture.write_bytes(bytes(24))
+    assert evidence.of_silence(heard, replace(asked, qmp=blocks())) == ["silent by then: its console for 95 s"]
+    assert evidence.of_silence(replace(heard, silent=None), witnesses(tmp_path)) == []
+
+
+def test_a_wait_that_ends_late_tells_what_was_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence.disk_load, "seconds_a_request", lambda _: 0.0)  # type: ignore[attr-defined]
+    failed = evidence.failure(Stalled(90), "milestone init", "", Heard([], [], silent=90.0), witnesses(tmp_path))
+    assert sentence(failed).endswith("; silent by then: its console for 90 s")
 
 
 def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:

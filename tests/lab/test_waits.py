@@ -10,11 +10,12 @@ import pytest
 
 from harness.errors import NodeFailure
 from harness.lab import waits as waits_of
-from harness.lab.expectation import Expectation
+from harness.lab.expectation import Expectation, milestones_of
 from harness.lab.waits import Waits
 from harness.manifests.pods import StaticPod
-from harness.verdict.feed import ConsoleLine, Feed
+from harness.verdict.feed import ConsoleLine, ContainerState, Feed
 from harness.verdict.lost_time import LostTime, Moment
+from harness.verdict.outcome import Stalled, TooLate
 from harness.verdict.timeline import INIT, KERNEL, Milestone
 from scenarios import boot
 
@@ -138,3 +139,50 @@ def test_what_a_node_survived_is_told_with_how_long_ago_that_was(monkeypatch: py
     with pytest.raises(NodeFailure):
         waits_on(feed, time.monotonic(), LostTime(lambda: 0.0), witnesses=lambda: None).wait("a line", 30, None)
     assert told == ["soft lockup: CPU 0 was stuck for 26 s in a:1 (40 s ago)"]
+
+
+def fails_with_what_was_heard(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Outcomes and what was heard, of each wait that fails from now on."""
+    told: list[Any] = []
+
+    def failure(outcome: Any, _: str, __: str, heard: Any, ___: Any) -> Exception:
+        told.extend([outcome, heard])
+        return NodeFailure("a wait that failed")
+
+    monkeypatch.setattr(waits_of.evidence, "failure", failure)  # type: ignore[attr-defined]
+    monkeypatch.setattr(waits_of, "_SILENCE", 0.3)
+    return told
+
+
+@pytest.mark.parametrize("goal", ["the backup is done", Milestone("later", lambda _: False, 300)])
+def test_a_time_that_was_chosen_is_waited_for_though_nothing_is_heard(goal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fails_with_what_was_heard(monkeypatch)
+    quiet = waits_on(Feed(), time.monotonic(), LostTime(lambda: 0.0), witnesses=lambda: None)
+    with pytest.raises(NodeFailure):
+        quiet.wait(goal, 0.8, None)
+    assert told[0] == TooLate(0.8)
+
+
+def test_a_stage_in_which_nothing_is_heard_has_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fails_with_what_was_heard(monkeypatch)
+    quiet = waits_on(Feed(), time.monotonic(), LostTime(lambda: 0.0), witnesses=lambda: None)
+    with pytest.raises(NodeFailure):
+        quiet.wait(INIT, None, None)
+    assert isinstance(told[0], Stalled)
+
+
+def test_a_wait_for_a_containers_end_tells_of_that_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fails_with_what_was_heard(monkeypatch)
+    spec = {"initContainers": [{"name": "first", "image": "i"}], "containers": [{"name": "main", "image": "i"}]}
+    pod, feed = StaticPod("web.yaml", {"metadata": {"name": "web"}, "spec": spec}), Feed()
+    waiting = waits_on(feed, time.monotonic(), LostTime(lambda: 0.0), witnesses=lambda: None)
+    waiting.expect(pod)
+    for running in (False, True):
+        if running:
+            feed.publish(ContainerState("web", "first", "running"))
+        with pytest.raises(NodeFailure):
+            waiting.wait(milestones_of(pod)[0], 0, None)
+    whose = ("default", "web", "first")
+    unknown, known = (heard.unended for heard in told[1::2])
+    assert (unknown, [container for _, container in known]) == ([("", whose)], [whose])
+    assert known[0][0].startswith("container first of pod web has not ended: it has run for ")

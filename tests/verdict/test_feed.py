@@ -78,3 +78,13 @@ def test_what_tells_something_in_a_text_outlives_a_flood_at_its_own_position() -
     assert (position, entry) == (1, ConsoleLine("a panic", at=1.0))
     assert feed.position() == 1_000_003
     assert sum(entry.count for _, entry in feed.entries(0)[0] if isinstance(entry, ConsoleText)) < 400_000
+
+
+def test_when_the_console_spoke_last_is_known() -> None:
+    feed = Feed()
+    assert feed.last_spoken() is None
+    feed.publish_text("a\nb", 3.0)
+    feed.publish(QmpEvent("RESUME", at=9.0))
+    assert feed.last_spoken() == 3.0
+    feed.publish(ConsoleLine("c", 4.0))
+    assert feed.last_spoken() == 4.0

@@ -1,6 +1,7 @@
 """How a node stands: what ends it, what is final of its pods, and what it recovers from."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -359,6 +360,17 @@ def test_what_was_nearest_is_told() -> None:
     judge = Judge(fed(ContainerState("node", "main", "waiting", "ContainerCreating"), ContainerState("x", "y", "waiting", "z")))
     judge.wait(never, NOW, needed=[_NODE])
     assert judge.nearest([_NODE]) == ["container main of pod node is waiting: ContainerCreating"]
+
+
+def test_what_has_to_end_and_runs_yet_is_told() -> None:
+    endless, main = (ContainerState("node", name, "running", at=time.monotonic() - 95) for name in ("parted", "main"))
+    judge = Judge(fed(endless, main, replace(endless, pod="other")))
+    judge.wait(never, NOW, needed=[_NODE])
+    words = "container parted of pod node has not ended: it has run for 95 s"
+    assert judge.unended([_NODE]) == [(words, ("default", "node", "parted"))]
+    ended = Judge(fed(endless, ContainerState("node", "parted", "terminated", "Completed", exit_code=0)))
+    ended.wait(never, NOW, needed=[_NODE])
+    assert ended.unended([_NODE]) == []
 
 
 @pytest.mark.parametrize(

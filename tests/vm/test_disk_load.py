@@ -62,3 +62,12 @@ def test_a_machine_without_its_disk_is_known(told: Any, there: bool) -> None:
 def test_a_request_takes_what_those_took_that_ended_meanwhile_or_at_all(before: Any, after: Any, seconds: float) -> None:
     qmp: Any = Counters(before, after)
     assert disk_load.seconds_a_request(qmp) == seconds
+
+
+def test_for_how_long_a_disk_was_idle_is_told() -> None:
+    idle = counters(1, 1.0)
+    idle[1]["stats"]["idle_time_ns"] = 88_500_000_000
+    qmp: Any = Counters(idle, counters(0, 0.0), HarnessError("gone"))
+    assert disk_load.idle_seconds(qmp) == 88.5
+    assert disk_load.idle_seconds(qmp) is None, "nobody has asked it for anything yet"
+    assert disk_load.idle_seconds(qmp) is None, "QEMU does not tell"
