@@ -1,4 +1,4 @@
-"""Disks: overlays, partition tables, ext4, and what is put on them.
+"""Disks: overlays, partition tables, file systems, and the files that are put on them.
 
 Imports: nothing.
 """

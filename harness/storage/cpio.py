@@ -1,6 +1,6 @@
-"""An initramfs: cpio archives one behind the other, plain or LZMA (kernel, driver-api/early-userspace/buffer-format.rst).
+"""An initramfs: concatenated cpio archives, plain or LZMA (kernel, driver-api/early-userspace/buffer-format.rst).
 
-Read as hostile: what is looked at has bounds, and whatever it holds ends in files or in one InputError.
+The file is not trusted: everything that is read has bounds, and the result is files or one InputError.
 """
 
 import io
@@ -15,9 +15,9 @@ from harness.errors import InputError
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 
 MOST_UNPACKED = 4 << 30
-"""Bytes that one LZMA stream may unpack to: no node has the memory for more."""
+"""The most bytes to which one LZMA stream may unpack: no node has the memory for more."""
 MOST_OF_A_FILE = 4 << 20
-"""Bytes of a file that is asked for."""
+"""The most bytes of a wanted file."""
 
 _LONGEST_NAME = 4096  # with its NUL: the kernel's PATH_MAX
 _HEADER = 110
@@ -26,17 +26,17 @@ _TRAILER = b"TRAILER!!!"
 _CHUNK = 1 << 16
 _DECODER_MEMORY = 256 << 20
 _OTHERS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\x02!L\x18": "LZ4"}
-# Its number and its device's, of two numbers.
+# The inode's number, and the major and minor number of its device.
 _Inode = tuple[int, int, int]
 _NO_INODE: _Inode = (0, 0, 0)
-# As the kernel knows LZMA: lc=3, lp=0, pb=2, and a dictionary of whole 256 bytes (lib/decompress.c).
+# How the kernel recognises LZMA: lc=3, lp=0, pb=2, and a dictionary that is a multiple of 256 bytes (lib/decompress.c).
 _LZMA = b"\x5d\x00"
 
 
 def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixPath, bytes]:
-    """Returns the regular files that are `wanted`, by absolute path; of two of one path the later one, as on the node.
+    """Returns the regular files that are `wanted`, by absolute path; of two with the same path the later one, as on the node.
 
-    Raises InputError for what kiOS's kernel of generation B cannot unpack, and for more than the bounds above.
+    Raises InputError for what kiOS's kernel of generation B cannot unpack, and for content beyond the bounds above.
     """
     try:
         with file.open("rb") as raw:
@@ -48,15 +48,15 @@ def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixP
 
 
 def first(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixPath, bytes]:
-    """As `read`, of the one plain archive that begins a stream, whatever is behind it; raises UnfitError."""
+    """As `read`, for the one plain archive at the beginning of a stream, whatever follows it; raises UnfitError."""
     stream.read(len(_MAGICS[0]))
     return dict(_entries(stream, wanted))
 
 
 def archive(files: Tree) -> bytes:
-    """Returns a plain archive of files, which all belong to root, and the folders that they need.
+    """Returns a plain archive of files, all owned by root, and the folders that they need.
 
-    The kernel takes it where it begins at a multiple of 4 bytes, behind zeros as well (init/initramfs.c).
+    The kernel accepts an archive that begins at a multiple of 4 bytes, even after zeros (init/initramfs.c).
     """
     folders = dict.fromkeys(folder for path in files for folder in reversed(path.parents) if folder.name)
     tree = {**{folder: Folder() for folder in folders}, **files}
@@ -65,13 +65,13 @@ def archive(files: Tree) -> bytes:
 
 
 class UnfitError(Exception):
-    """Why it is no initramfs."""
+    """A file is not an initramfs that the kernel can unpack; in words, why."""
 
 
 @dataclass
 class _File:
-    """What is wanted of a file. Of several names one comes with the content, and the others with none (kernel,
-    init/initramfs.c, maybe_link).
+    """The wanted names of a file and its content. Of hard links, only one has the content (kernel, init/initramfs.c,
+    maybe_link).
     """
 
     paths: list[PurePosixPath] = field(default_factory=list)
@@ -79,7 +79,7 @@ class _File:
 
 
 class _Decoded(io.RawIOBase):
-    """What an LZMA stream unpacks to; `source` is left directly behind it."""
+    """The unpacked content of an LZMA stream; `source` is left at the stream's end."""
 
     def __init__(self, source: io.BufferedReader) -> None:
         self._source = source
@@ -98,7 +98,7 @@ class _Decoded(io.RawIOBase):
                 more = self._decoder.decompress(data, len(buffer))
             except (lzma.LZMAError, MemoryError) as damaged:
                 raise UnfitError(f"its LZMA stream is damaged ({damaged})") from damaged
-            # None before the stream's end.
+            # There is no unused data before the stream's end.
             self._source.seek(-len(self._decoder.unused_data), io.SEEK_CUR)
             self._total += len(more)
             if self._total > MOST_UNPACKED:
@@ -124,7 +124,7 @@ def _files(
 
 
 def _next_head(stream: io.BufferedReader) -> bytes:
-    """The first bytes behind any zeros, which are between two archives; none at the end."""
+    """The next bytes after the zeros that may stand between archives; empty at the end."""
     while ahead := stream.peek(_CHUNK):
         zeros = len(ahead) - len(ahead.lstrip(b"\0"))
         stream.read(zeros)
@@ -134,7 +134,7 @@ def _next_head(stream: io.BufferedReader) -> bytes:
 
 
 def _entries(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """One archive's files, from behind its first magic; the stream is left behind its trailer."""
+    """The files of one archive whose first magic has been read; the stream is left after its trailer."""
     magic = _MAGICS[0]
     linked: dict[_Inode, _File] = {}
     while magic in _MAGICS:
@@ -160,7 +160,7 @@ def _entries(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool])
 
 
 def _header(stream: io.BufferedReader) -> tuple[int, int, bytes, _Inode]:
-    """Mode, size, name and inode of the file that comes next; that of a file with one name is nothing but zeros."""
+    """Mode, size, name and inode of the next file; the inode is all zeros for a file with only one name."""
     text = _exactly(stream, _HEADER - len(_MAGICS[0]))
     try:
         fields = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]

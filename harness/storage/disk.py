@@ -12,8 +12,8 @@ from harness.storage.gpt import GptError, Partition, Table
 from harness.storage.modules import Modules
 
 MODULES, MODULES_SINCE_B = PurePosixPath("/modules"), PurePosixPath("/lib/modules")
-"""Where kernel modules are on a data partition: an init of generation A takes them from the first (kiOS contract), and what
-kiOS's build has left for a disk since generation B has them in the second, where no init takes them from."""
+"""Folders of kernel modules on a data partition. The init of generation A uses the first one (kiOS contract); kiOS's build
+has put them into the second one since generation B, whose init uses none."""
 _VERSION = re.compile(r"[\w.+~-]+")
 
 
@@ -31,12 +31,12 @@ class Disk:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return self.table.disk_sectors * self.table.sector_size
 
     @property
     def esp(self) -> Partition:
-        """The EFI System Partition, found by its type: kiOS's is p1, cloud images have it at other numbers."""
+        """The EFI System Partition, found by its type: it is p1 for kiOS, but has other numbers on cloud images."""
         return gpt.find_esp(self.table)
 
     @property
@@ -45,11 +45,11 @@ class Disk:
         return gpt.find_data_partition(self.table)
 
     def extent(self, partition: Partition) -> tuple[int, int]:
-        """Where a partition begins, and how long it is, in bytes."""
+        """The start and length of a partition in bytes."""
         return partition.first * self.table.sector_size, partition.sectors * self.table.sector_size
 
     def table_problems(self) -> Sequence[str]:
-        """Every way in which the partition table does not fit the disk; none if it is valid and spans the disk."""
+        """Every way in which the partition table does not fit the disk; empty if it is valid and spans the disk."""
         problems = gpt.problems(self.path, self.table)
         if not self.table.enlarged:
             return problems
@@ -57,11 +57,11 @@ class Disk:
         return (ends, *problems)
 
     def superblock(self) -> Superblock:
-        """The data partition's filesystem."""
+        """The superblock of the data partition's filesystem."""
         return ext4.read_superblock(self.path, self._data_offset)
 
     def replay_journal(self) -> None:
-        """Brings the data partition's filesystem up to its journal, as a mount would; writes to the image."""
+        """Replays the journal of the data partition's filesystem, as a mount would; writes to the image."""
         if self.superblock().needs_recovery:
             ext4.replay_journal(self.path, self._data_offset)
 
@@ -106,9 +106,9 @@ class Disk:
 
 
 def open_image(path: Path) -> Disk:
-    """Reads a kiOS disk image; raises InputError where there is none, DamagedImageError that says what it is not.
+    """Reads a kiOS disk image; raises InputError if there is none, DamagedImageError if it is not one or is damaged.
 
-    One that was enlarged after it was made is taken: every node's disk is the image, enlarged.
+    An image that was enlarged after it was made is accepted, like every node's disk, which is the image enlarged.
     """
     if not path.is_file():
         raise InputError(f"There is no image {path}. Build the reference image: python -m images build")

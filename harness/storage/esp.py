@@ -1,6 +1,6 @@
-"""Files on the EFI System Partition of a disk that does not run, and whether a firmware finds one there to start.
+"""Files on the EFI System Partition of a disk that is not in use, and whether firmware finds one there to start.
 
-Read as hostile: a chain of clusters may have no end, and neither may folders.
+The partition is not trusted: a chain of clusters may be endless, and so may be the tree of folders.
 """
 
 import re
@@ -13,39 +13,39 @@ from harness.storage import overlay
 from harness.storage.disk import Disk
 
 LOADER = "EFI/Boot/Bootx64.efi"
-"""Where firmware looks on a disk that nobody wrote a boot entry for (UEFI 2.10, 3.5.1.1), in kiOS's spelling."""
+"""Where firmware looks on a disk without a boot entry (UEFI 2.10, 3.5.1.1), in kiOS's spelling."""
 
-# How each EFI binary begins (2.1.1).
+# The beginning of each EFI binary (UEFI 2.10, 2.1.1).
 _MAGIC = b"MZ"
 _MOST = 2 << 30
 _MOST_LISTED = 1 << 20
 _WITHIN = 120.0
-# mtools take a name for a pattern of the shell's.
+# mtools take a name as a shell pattern.
 _PATTERN = re.compile(r"([][*?\\])")
 _FULL = "Disk full"
 
 
 def loader(disk: Disk) -> bytes:
-    """Returns the EFI binary that a firmware starts from a disk; raises what `read` does."""
+    """Returns the EFI binary that firmware starts from a disk. Raises as `read`."""
     return read(disk, LOADER)
 
 
 def read(disk: Disk, path: str) -> bytes:
-    """Returns a file on a disk's ESP, by its path from there.
+    """Returns the content of a file on a disk's ESP, by its path on it.
 
-    Raises HarnessError if it is not there, or the partition is larger than any kiOS's.
+    Raises HarnessError if it does not exist, or if the partition is larger than any of kiOS's.
     """
     return head(disk, path, disk.extent(disk.esp)[1])
 
 
 def head(disk: Disk, path: str, most: int) -> bytes:
-    """Returns the beginning of a file, of `most` bytes at most; else as `read`."""
+    """Returns at most the first `most` bytes of a file. Raises as `read`."""
     name = _PATTERN.sub(r"\\\1", path)
     return tools.head(most, "mcopy", "-n", "-i", drive(disk), f"::{name}", "-", timeout=_WITHIN)
 
 
 def files(disk: Disk) -> list[str]:
-    """Returns the paths of the files on a disk's ESP, as far as a MiB has room for them; none where it has no filesystem."""
+    """Returns the paths of the files on a disk's ESP, up to a MiB of them; none if it has no filesystem."""
     if disk.extent(disk.esp)[1] > _MOST:
         return []
     listed = tools.head(_MOST_LISTED, "mdir", "-/", "-b", "-i", drive(disk), "::", timeout=_WITHIN, ok=range(256))
@@ -54,7 +54,7 @@ def files(disk: Disk) -> list[str]:
 
 
 def drive(disk: Disk) -> str:
-    """What mtools know a disk's ESP by; raises HarnessError for one that is larger than any kiOS's."""
+    """The name of a disk's ESP for mtools; raises HarnessError for one that is larger than any of kiOS's."""
     start, size = disk.extent(disk.esp)
     if size > _MOST:
         raise HarnessError(f"an EFI System Partition of {size >> 20} MiB is not read")
@@ -62,9 +62,9 @@ def drive(disk: Disk) -> str:
 
 
 def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, bytes], scratch: Path) -> None:
-    """Puts files by their paths on the FAT partition in a range of `base`, into folders that are there; see `overlay.change`.
+    """Puts files, by path, on the FAT partition in a range of `base`, into existing folders; see `overlay.change`.
 
-    InputError if there is no room for them.
+    Raises InputError if there is no room for them.
     """
 
     def write(partition: Path) -> None:
@@ -86,7 +86,7 @@ def put(disk: Path, base: Path, offset: int, size: int, files: Mapping[str, byte
 
 
 def why_nothing_starts(disk: Disk) -> str:
-    """Why a firmware finds nothing to start on a disk, in words; empty if it has an EFI binary, or cannot be read."""
+    """Why firmware finds nothing to start on a disk, in words; empty if there is an EFI binary, or the ESP cannot be read."""
     try:
         found = loader(disk)
     except HarnessError as unread:

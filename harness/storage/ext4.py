@@ -1,4 +1,4 @@
-"""An ext4 file system inside a raw image, told from the outside: no mount, no root, nothing of it trusted.
+"""An ext4 file system inside a raw image, read without a mount and without root; nothing in it is trusted.
 
 `offset` is where the file system starts in the image, in bytes. e2fsprogs takes it as `image?offset=N` (libext2fs,
 ext2fs_open2).
@@ -26,7 +26,7 @@ _INCOMPAT_64BIT = 0x80
 _LARGEST_BLOCK = 6  # 1024 << 6 bytes
 
 MOST_READ = 64 << 20
-"""How many bytes of a file are read, or of a folder listed, if nothing else is said."""
+"""The default limit, in bytes, for reading a file or listing a folder."""
 
 _E2FSCK_USAGE = 16
 _E2FSCK_CORRECTED = 1
@@ -42,11 +42,11 @@ _LEAST_FREE, _LEAST_INODES = 1 << 20, 64
 
 @dataclass(frozen=True)
 class Superblock:
-    """What the primary superblock says; `block_size` in bytes, `blocks` the length of the file system in blocks.
+    """The content of the primary superblock; `block_size` is in bytes, `blocks` is the length of the file system in blocks.
 
-    `free_blocks` counts root's reserve of `reserved_blocks` too, `free_inodes` is how many files more it can hold.
-    `smallest_group`: bytes that a last group needs for itself; a shorter rest of a partition cannot be filled, and resize2fs
-    leaves it (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal holds what the file system
+    `free_blocks` includes root's reserve of `reserved_blocks`; `free_inodes` is the number of files that still fit.
+    `smallest_group` is the bytes that a last block group needs for itself: resize2fs leaves a shorter rest of a partition
+    unused (its adjust_fs_info). `clean`: unmounted in order. `needs_recovery`: the journal has changes that the file system
     does not have yet.
     """
 
@@ -73,11 +73,11 @@ class Superblock:
 
     @property
     def available(self) -> int:
-        """The same as a kubelet sees it, without root's reserve (statvfs(3), f_bavail)."""
+        """The same as a kubelet sees it: without root's reserve (statvfs(3), f_bavail)."""
         return max(0, self.block_size * (self.free_blocks - self.reserved_blocks))
 
     def check_room(self, blocks: int, inodes: int) -> None:
-        """Raises NodeFailure for a data partition on which no node can write, InputError for one without so much room."""
+        """Raises NodeFailure for a data partition that is full by itself, InputError for one that lacks so much room."""
         wanted = self.block_size * blocks
         if wanted > self.free:
             if self.free < _LEAST_FREE:
@@ -98,7 +98,7 @@ class Superblock:
 def read_superblock(path: Path, offset: int) -> Superblock:
     """Reads the primary superblock (kernel, Documentation/filesystems/ext4/super.rst).
 
-    NodeFailure if there is none, or one that no kernel would mount.
+    Raises NodeFailure if there is none, or one that no kernel would mount.
     """
     with path.open("rb") as image:
         # A damaged partition table may name an offset that no file has.
@@ -139,9 +139,9 @@ def _smallest_group(raw: bytes, block_size: int, blocks: int, descriptor: int) -
 
 
 def check(path: Path, offset: int) -> None:
-    """Lets e2fsck look over the whole file system, writing nothing; NodeFailure with its words if it finds a fault.
+    """Has e2fsck check the whole file system without writing; raises NodeFailure with its words if it finds a fault.
 
-    What a journal still holds is not looked into: `replay_journal` on a copy comes first if `needs_recovery`.
+    It does not look into the journal: if `needs_recovery`, use `replay_journal` on a copy first.
     """
     done = tools.run("e2fsck", "-fn", _device(path, offset), timeout=600, ok=range(_E2FSCK_USAGE))
     if done.returncode != 0:
@@ -149,31 +149,30 @@ def check(path: Path, offset: int) -> None:
 
 
 def read_file(path: Path, offset: int, name: str, limit: int = MOST_READ) -> bytes:
-    """Returns the content of the regular file `name` (absolute in the file system).
+    """Returns the content of the regular file `name` (an absolute path in the file system).
 
-    NodeFailure if there is none. A symbolic link is none either: only links on the way to the last name are followed.
-    HarnessError if it is larger than `limit` bytes: a sparse file of terabytes takes a few blocks only.
+    Raises NodeFailure if there is none. Links are followed, except one in the last place of the path, which counts as no file.
+    Raises HarnessError if the file is larger than `limit` bytes: a sparse file of terabytes takes only a few blocks.
     """
-    # debugfs cats folders and links too, as what their blocks happen to hold.
+    # debugfs also cats folders and links, as whatever their blocks contain.
     kind, size = _stat(path, offset, name, "read")
     if kind != b"regular":
         raise NodeFailure(f"{name} in {path} is not a regular file")
     _check_size(path, name, size, limit)
-    # `cat` in a script is echoed, as every command; nothing else is said before the content. What is in the inode itself
-    # (inline_data) comes with all the room that there is for it.
+    # Only the echo of the command comes before the content. Content in the inode itself (inline_data) is padded to its room.
     return _ask(path, offset, f"cat {quote(name)}", name, "read")[:size]
 
 
 def list_folder(path: Path, offset: int, name: str, limit: int = MOST_READ) -> list[str]:
-    """Returns the names in the folder `name` (absolute in the file system), sorted, as os.fsdecode makes them.
+    """Returns the names in the folder `name` (an absolute path in the file system), sorted, decoded by os.fsdecode.
 
-    NodeFailure if there is none, or one whose entries are damaged; HarnessError if it is larger than `limit` bytes.
+    Raises NodeFailure if there is none, or if its entries are damaged; HarnessError if it is larger than `limit` bytes.
     """
     kind, size = _stat(path, offset, name, "listed")
     if kind != b"directory":
         raise NodeFailure(f"{name} cannot be listed in {path}: it is not a folder")
     _check_size(path, name, size, limit)
-    # A row is /inode/mode/uid/gid/name/size/, with a line feed in the name if there is one; an empty line is the last.
+    # A row is /inode/mode/uid/gid/name/size/, in which the name may have line feeds; the last line is empty.
     listing = _ask(path, offset, f"ls -p {quote(name)}", name, "listed").removesuffix(b"\n")
     names, at = [], 0
     while at < len(listing):
@@ -186,7 +185,7 @@ def list_folder(path: Path, offset: int, name: str, limit: int = MOST_READ) -> l
 
 
 def _stat(path: Path, offset: int, name: str, done: str) -> tuple[bytes, int]:
-    """What debugfs calls a file's type, and its size in bytes."""
+    """A file's type, as debugfs calls it, and its size in bytes."""
     said = _ask(path, offset, f"stat {quote(name)}", name, done)
     stat = _STAT.search(said)
     if not stat:
@@ -200,7 +199,7 @@ def _check_size(path: Path, name: str, size: int, limit: int) -> None:
 
 
 def _ask(path: Path, offset: int, question: str, name: str, done: str) -> bytes:
-    """What debugfs says to one command; NodeFailure if it complains."""
+    """The answer of debugfs to one command; raises NodeFailure if it complains."""
     answer = tools.run("debugfs", "-f", "-", _device(path, offset), input=os.fsencode(f"{question}\n"), ok=_DEBUGFS_ENDS)
     if errors := complaints(answer.stderr):
         raise NodeFailure(f"{name} cannot be {done} in {path}: {errors[0]}")
@@ -208,14 +207,14 @@ def _ask(path: Path, offset: int, question: str, name: str, done: str) -> bytes:
 
 
 def replay_journal(path: Path, offset: int) -> None:
-    """Brings the file system up to its journal, as a mount would; writes to `path`, so hand it a copy.
+    """Replays the journal, as a mount would; writes to `path`, so give it a copy.
 
-    HarnessError if e2fsck cannot replay it.
+    Raises HarnessError if e2fsck cannot replay it.
     """
     size = read_superblock(path, offset).size
     name = str(path.absolute()).replace(",", ",,")
     window = f"driver=raw,offset={offset},size={size},file.driver=file,file.filename={name}"
-    # e2fsck 1.47.0 forgets the offset when it opens the file system again after the replay: it gets it at byte 0.
+    # e2fsck 1.47.0 forgets the offset when it reopens the file system after the replay, so it gets a copy without one.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         copy = Path(folder) / "filesystem"
         tools.run("qemu-img", "convert", "-O", "raw", "--image-opts", window, copy, timeout=600)
@@ -224,7 +223,7 @@ def replay_journal(path: Path, offset: int) -> None:
 
 
 def quote(name: str) -> str:
-    """Returns the absolute path `name` as one word of a debugfs command; HarnessError where debugfs would misread it."""
+    """Returns the absolute path `name` as one word of a debugfs command; raises HarnessError if debugfs would misread it."""
     if not name.startswith("/"):
         raise HarnessError(f"{name!r} is no path for debugfs: it must start with '/'")
     return word(name)
@@ -233,7 +232,7 @@ def quote(name: str) -> str:
 def word(text: str) -> str:
     """Returns `text` as one word of a debugfs command, to be sent with os.fsencode.
 
-    HarnessError where debugfs would misread it: a command is one line, of less than 8 KiB.
+    Raises HarnessError if debugfs would misread it: a command is one line of less than 8 KiB.
     """
     try:
         doubled = os.fsencode(text.replace('"', '""'))
@@ -247,7 +246,7 @@ def word(text: str) -> str:
 
 
 def complaints(stderr: bytes) -> list[str]:
-    """Returns what debugfs complains of, a line each: it ends with status 0 whether its commands failed or not."""
+    """Returns the complaints of debugfs, a line each: its exit status is 0 even if commands fail."""
     lines = stderr.decode(errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith("debugfs 1.")]
 

@@ -1,4 +1,4 @@
-"""The GUID partition table of a raw disk image, read and judged but never written (UEFI 2.10, chapter 5)."""
+"""The GUID partition table of a raw disk image, read and checked but never written (UEFI 2.10, chapter 5)."""
 
 import struct
 import uuid
@@ -28,9 +28,9 @@ _MOST_ENTRY_BYTES = 1 << 20
 
 
 class GptError(NodeFailure):
-    """A disk has no partition table that can be read, or not the partition that is asked for.
+    """A disk has no readable partition table, or not the partition that was asked for.
 
-    Of a disk that a node leaves it is the node's failure; who reads an image says DamagedImageError instead.
+    On a disk that a node has left, this is the node's failure; for an image, the caller raises DamagedImageError instead.
     """
 
 
@@ -53,7 +53,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class Table:
-    """What the primary header and its entries say, in LBAs; `disk_sectors` is the size of the image file itself."""
+    """The content of the primary header and its entries, in LBAs; `disk_sectors` is the size of the image file itself."""
 
     sector_size: int
     disk_sectors: int
@@ -65,23 +65,23 @@ class Table:
 
     @property
     def enlarged(self) -> bool:
-        """Says whether the disk goes on behind the table's end: it became larger after it was partitioned."""
+        """Whether the disk is larger than its table says: it was enlarged after it was partitioned."""
         return self.backup_at < self.disk_sectors - 1
 
     def partition(self, number: int) -> Partition:
-        """Returns the partition `number` (from 1); GptError if there is none."""
+        """Returns the partition `number` (from 1); raises GptError if there is none."""
         for partition in self.partitions:
             if partition.number == number:
                 return partition
         raise GptError(f"the disk has no partition {number}, only {[each.number for each in self.partitions]}")
 
     def of_type(self, guid: uuid.UUID) -> tuple[Partition, ...]:
-        """Returns the partitions of one type, in the order of their numbers."""
+        """Returns the partitions of one type, ordered by number."""
         return tuple(partition for partition in self.partitions if partition.type_guid == guid)
 
 
 def sector_size_of(path: Path) -> int:
-    """Returns the size in bytes of the sectors `path` was partitioned for, told from where its header is."""
+    """Returns the sector size, in bytes, for which `path` was partitioned, as the place of its header shows."""
     with path.open("rb") as image:
         for size in SECTOR_SIZES:
             image.seek(size)
@@ -97,7 +97,7 @@ def sector_size_of(path: Path) -> int:
 
 
 def read(path: Path, sector_size: int) -> Table:
-    """Reads the primary table of a raw image; GptError says what is wrong if a firmware would not take it."""
+    """Reads the primary table of a raw image; raises GptError, with the reason, for a table that firmware would reject."""
     with path.open("rb") as image:
         disk = _Disk(image, sector_size)
         primary = _Copy.read(disk, 1)
@@ -113,9 +113,9 @@ def read(path: Path, sector_size: int) -> Table:
 
 
 def problems(path: Path, table: Table) -> tuple[str, ...]:
-    """Returns every way in which `table`, read from `path`, is not valid, a line each.
+    """Returns every way in which `table`, read from `path`, is invalid, a line each.
 
-    A table that ends before its disk does is judged by its own end: `Table.enlarged` tells of that.
+    A table that ends before its disk is judged by its own end; see `Table.enlarged`.
     """
     if table.backup_at >= table.disk_sectors:
         return (f"it is truncated: its table is of a disk of {table.backup_at + 1} sectors and it has {table.disk_sectors}",)
@@ -131,7 +131,7 @@ def problems(path: Path, table: Table) -> tuple[str, ...]:
 
 
 def find_esp(table: Table) -> Partition:
-    """Returns the EFI System Partition, the first one if there are more; GptError if there is none."""
+    """Returns the EFI System Partition, the first one if there are several; raises GptError if there is none."""
     found = table.of_type(ESP)
     if not found:
         raise GptError(f"the disk has no EFI System Partition (type {ESP}), from which the firmware starts kiOS")
@@ -139,7 +139,7 @@ def find_esp(table: Table) -> Partition:
 
 
 def find_data_partition(table: Table) -> Partition:
-    """Returns the one partition that kiOS takes for its data; GptError if there is none or more than one."""
+    """Returns the one partition that kiOS takes for its data; raises GptError if there is none or more than one."""
     found = table.of_type(DATA_PARTITION)
     if len(found) != 1:
         numbers = f" ({' and '.join(str(partition.number) for partition in found)})" if found else ""
@@ -148,7 +148,7 @@ def find_data_partition(table: Table) -> Partition:
 
 
 class _Disk:
-    """A raw image in sectors; one that ends inside a sector is filled up with zeros, as QEMU does."""
+    """A raw image in sectors; an incomplete last sector is filled up with zeros, as QEMU does."""
 
     def __init__(self, image: BinaryIO, sector_size: int) -> None:
         self._image = image
@@ -164,7 +164,7 @@ class _Disk:
 
 @dataclass(frozen=True)
 class _Copy:
-    """One of the two copies of the table: a header that holds good, and its entries (UEFI 2.10, 5.3.2)."""
+    """One of the two copies of the table: a valid header, and its entries (UEFI 2.10, 5.3.2)."""
 
     other_at: int
     first_usable: int
@@ -187,7 +187,7 @@ class _Copy:
             raise GptError(f"{where} has a wrong header CRC")
         if my_lba != lba:
             raise GptError(f"{where} says it is at LBA {my_lba}")
-        # 128 times a power of two, says the specification.
+        # The specification says 128 times a power of two.
         if entry_size < _ENTRY.size or entry_size & (entry_size - 1) or not 0 < count * entry_size <= _MOST_ENTRY_BYTES:
             raise GptError(f"{where} has {count} entries of {entry_size} bytes, which no partition table has")
         entries = disk.read(entries_at, count * entry_size)
@@ -212,12 +212,12 @@ class _MbrRecord:
 
     @property
     def plausible(self) -> bool:
-        """Boot code and text have other bytes where a record's status and length are."""
+        """Whether it can be a record: boot code and text have other bytes in the places of status and length."""
         return self.status in (0, 0x80) and self.sectors > 0
 
 
 def _mbr_records(mbr: bytes) -> list[_MbrRecord]:
-    """The records in use, none if LBA 0 is no MBR (UEFI 2.10, 5.2.1)."""
+    """The records in use; none if LBA 0 is not an MBR (UEFI 2.10, 5.2.1)."""
     if mbr[510:] != b"\x55\xaa":
         return []
     records = (_MbrRecord(*_MBR_RECORD.unpack_from(mbr, at)) for at in range(446, 510, 16))

@@ -1,7 +1,7 @@
-"""The initramfs inside a Linux kernel for x86 with an EFI stub, as kiOS's EFI binary is one.
+"""The initramfs inside a Linux kernel for x86 with an EFI stub, such as kiOS's EFI binary.
 
-Where it is comes from the kernel's Documentation/arch/x86/boot.rst: the boot header, and the payload that it names. The archive
-is found in the unpacked kernel by what an archive begins with, which no symbol tells any more.
+The kernel's boot header names the packed payload (Documentation/arch/x86/boot.rst). In the unpacked kernel, which has no
+symbols any more, the archive is found by the bytes with which an archive begins.
 """
 
 import bz2
@@ -25,19 +25,19 @@ else:
 
 _MAGIC, _PROTOCOL = b"HdrS", 0x208
 _SECTOR = 512
-# The kernel's build puts the unpacked size behind all that it packs (scripts/Makefile.lib, size_append).
+# The kernel's build appends the unpacked size to everything that it packs (scripts/Makefile.lib, size_append).
 _SIZE = 4
-# The first file of an archive: kiOS's is not packed once more inside the packed kernel.
+# The first file of an archive; kiOS's archive is not compressed separately inside the kernel.
 _ARCHIVE = re.compile(rb"07070[12][0-9A-Fa-f]{104}")
 _WITHIN = 120.0
-# Read as hostile: kiOS's has 180 MiB. LZ4's old format has 8 MiB in each of its blocks (lz4's lz4_Frame_format.md).
+# The file is not trusted; kiOS's kernel has 180 MiB. LZ4's old format has blocks of 8 MiB (lz4's lz4_Frame_format.md).
 _MOST = 1 << 30
 _LZ4_BLOCK = 8 << 20
 _DAMAGE = (lzma.LZMAError, zlib.error, zstd.ZstdError, struct.error, OSError, EOFError, ValueError, MemoryError, HarnessError)
 
 
 class KernelError(Exception):
-    """Why nothing can be read out of it."""
+    """No initramfs can be read from a kernel; in words, why."""
 
 
 def initramfs_in(kernel: bytes, wanted: Callable[[PurePosixPath], bool]) -> Mapping[PurePosixPath, bytes]:
@@ -60,7 +60,7 @@ def _payload(kernel: bytes) -> bytes:
         raise KernelError("it is too short for a kernel") from short
     if magic != _MAGIC or protocol < _PROTOCOL:
         raise KernelError("it is no Linux kernel for x86")
-    # A kernel without a number of sectors has four (boot.rst, setup_sects).
+    # Zero sectors means four (boot.rst, setup_sects).
     begin = ((sectors or 4) + 1) * _SECTOR + offset
     payload = kernel[begin : begin + length]
     if len(payload) < length or length < _SIZE:

@@ -1,4 +1,4 @@
-"""A disk for one run over an image that is shared by all: what the run writes goes to a qcow2 file of its own."""
+"""A disk for one run over a shared image: what the run writes goes to a qcow2 file of its own."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from harness import space, tools
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.storage import ext4
 
-_CLUSTER = 64 << 10  # what qemu-img makes a qcow2 file of; a smaller write would have qemu-io read the base
+_CLUSTER = 64 << 10  # the cluster size of qemu-img; for a smaller write, qemu-io would have to read the base
 _CHUNK = 1 << 20
 _LONG = 600.0
 # QEMU's docs/interop/qcow2.rst: magic, version, backing file (place, length), cluster bits, size, encryption, ...,
@@ -40,7 +40,7 @@ class File:
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link; `target` may be relative, and need not be there."""
+    """A symbolic link; `target` may be relative, and need not exist."""
 
     target: str
 
@@ -54,7 +54,7 @@ class Folder:
 
 Entry = bytes | File | Link | Folder
 Tree = Mapping[PurePosixPath, Entry]
-"""What is put on a file system, by absolute path; bytes are a file of mode 0644."""
+"""Files for a file system, by absolute path; bytes are a file of mode 0644."""
 
 _Node = File | Link | Folder
 
@@ -62,7 +62,7 @@ _Node = File | Link | Folder
 def create(base: Path, overlay: Path, size: int) -> None:
     """Makes `overlay`, a qcow2 disk of `size` bytes that reads as the raw image `base` and, beyond its end, as zeros.
 
-    InputError if `size` is smaller than `base`: a disk that loses its end loses the backup partition table.
+    Raises InputError if `size` is smaller than `base`: a shortened disk would lose its backup partition table.
     """
     base_size = base.stat().st_size
     if size < base_size:
@@ -80,7 +80,7 @@ def stack(frozen: Path, overlay: Path) -> None:
 
 
 def rebase(overlay: Path, base: Path) -> None:
-    """Has `overlay`, which lies on others on the raw image `base`, lie on that alone; it reads the same."""
+    """Rebases `overlay` from other overlays to the raw image `base` alone; it reads the same as before."""
     with space.named(overlay.parent):
         tools.run(
             "qemu-img", "rebase", "-q", "-f", "qcow2", "-F", "raw", "-b", base.resolve(), overlay.absolute(), timeout=_LONG
@@ -88,10 +88,10 @@ def rebase(overlay: Path, base: Path) -> None:
 
 
 def adopt(overlay: Path, base: Path, size: int) -> None:
-    """Has a qcow2 file that came from elsewhere lie on the raw image `base`, whatever it says it lies on.
+    """Makes the raw image `base` the backing file of a qcow2 file from elsewhere, whatever it names itself.
 
     Raises InputError for one that is not of `size` bytes, is encrypted, keeps its data in another file, or has any other
-    feature that no overlay here has: QEMU would open what such a file names.
+    feature that overlays here never have: QEMU would open whatever such a file names.
     """
     try:
         header = _QCOW2_HEADER.unpack_from(_head_of(overlay))
@@ -115,12 +115,12 @@ def inject(
     files: Tree,
     scratch: Path,
 ) -> None:
-    """Puts `files` on an ext4 partition of a disk that is not running.
+    """Puts `files` on an ext4 partition of a disk that is not in use.
 
-    They belong to root, take the place of files and links of that name, and get the folders they need. The partition is
-    the range of `base` in bytes; `base` is only read. The result depends on `base` alone, so that one overlay can take one
-    injection only, and before its first boot. `scratch` is a path where a folder for the work can be made; it is gone
-    afterwards. For a file system without room see `Superblock.check_room`; HarnessError if a path is bad, or not taken.
+    They belong to root, replace files and links of the same name, and get the folders that they need. The partition is a range
+    of `base` in bytes; `base` is only read. The result is made from `base` alone, so an overlay can take only one injection,
+    before its first boot. `scratch` is the path of a folder that is made for the work, and removed. Raises as
+    `Superblock.check_room` if there is no room, and HarnessError if a path is bad or cannot be written.
     """
     for path in files:
         _check_path(path)
@@ -140,9 +140,9 @@ def change(
     edit: Callable[[Path], None],
     scratch: Path,
 ) -> None:
-    """Has `edit` change a copy of a partition of `base`, alone in a folder, and puts what differs on `overlay`.
+    """Calls `edit` with a copy of a partition of `base`, alone in a folder, and writes what it changed to `overlay`.
 
-    As with `inject`: from `base` alone, and once for each partition. HarnessError if `base` ends before the partition.
+    As with `inject`: from `base` alone, and once for each partition. Raises HarnessError if `base` ends before the partition.
     """
     if base.stat().st_size < partition_offset + partition_size:
         raise HarnessError(f"{base} ends before its partition of {partition_size} bytes at {partition_offset}")
@@ -166,13 +166,13 @@ def change(
 
 
 def flatten(overlay: Path, raw: Path) -> None:
-    """Writes what `overlay` reads as to the sparse raw image `raw`; takes as long as there is data, not as size."""
+    """Writes the content of `overlay` to the sparse raw image `raw`; the time depends on the data, not on the size."""
     with space.named(raw.parent):
         tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", overlay.absolute(), raw.absolute(), timeout=600)
 
 
 def flatten_as_it_is(overlay: Path, raw: Path) -> None:
-    """As `flatten`, of a disk to which a QEMU may write: it reads as after a power cut, or worse."""
+    """As `flatten`, for a disk to which a QEMU may be writing: the result is as after a power cut, or worse."""
     with space.named(raw.parent):
         command = ("qemu-img", "convert", "-U", "-q", "-f", "qcow2", "-O", "raw")
         tools.run(*command, overlay.absolute(), raw.absolute(), timeout=_LONG)
@@ -190,7 +190,7 @@ def _check_path(path: PurePosixPath) -> None:
 
 
 def _recover(partition: Path) -> None:
-    """Replays a journal that awaits it: debugfs does not, and the node would replay it over what debugfs wrote."""
+    """Replays a pending journal: debugfs does not, and the node would replay it over what debugfs wrote."""
     try:
         superblock = ext4.read_superblock(partition, 0)
     except NodeFailure as error:
@@ -223,13 +223,13 @@ def _write_files(partition: Path, files: Tree) -> None:
 
 
 def _folders(nodes: Mapping[PurePosixPath, _Node]) -> Sequence[PurePosixPath]:
-    """The folders among the `nodes` and those that these need, each behind the one that it is in."""
+    """The folders among the `nodes` and those that the nodes need, each after its parent."""
     lines = [[path, *path.parents] if isinstance(node, Folder) else path.parents for path, node in nodes.items()]
     return list(dict.fromkeys(folder for line in lines for folder in reversed(line) if folder.name))
 
 
 def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node], folders: Sequence[PurePosixPath]) -> None:
-    """See `Superblock.check_room`: what is replaced or there already is not counted as room."""
+    """See `Superblock.check_room`; files that are replaced and folders that exist are not counted as room."""
     block = superblock.block_size
     entries = dict.fromkeys(folders, 0)
     for path in {*nodes, *folders}:
@@ -241,9 +241,9 @@ def _check_room(superblock: ext4.Superblock, nodes: Mapping[PurePosixPath, _Node
 
 
 def _kinds(partition: Path, paths: Sequence[PurePosixPath]) -> Mapping[PurePosixPath, bytes]:
-    """Tells of the `paths` that are there already what they are, in debugfs's words.
+    """The types, in debugfs's words, of those `paths` that exist already.
 
-    To ask first is needed: mkdir of debugfs 1.47 leaves a stray inode behind where the folder is there.
+    They have to be asked for first: mkdir of debugfs 1.47 leaves a stray inode if the folder exists.
     """
     done = _debugfs(partition, [f"stat {ext4.quote(str(path))}" for path in paths])
     found = ((path, _STAT.search(stat)) for path, stat in zip(paths, _stats(done.stdout), strict=True))
@@ -270,14 +270,14 @@ def _debugfs(partition: Path, commands: Iterable[str], *options: str) -> subproc
 
 
 def _stats(said: bytes) -> Sequence[bytes]:
-    """What debugfs says to each `stat`, in their order: a command stands before what it says."""
+    """The answers of debugfs to each `stat`, in order: each command is echoed before its answer."""
     return [stat.partition(b"\ndebugfs: ")[0] for stat in (b"\n" + said).split(b"\ndebugfs: stat ")[1:]]
 
 
 def _commands(number: int, name: str, node: _Node) -> Sequence[str]:
-    """What makes one node and reads it back: files from `in<number>`, and what has blocks to `out<number>`."""
+    """The commands that make one node and read it back: files from `in<number>`, and what has blocks to `out<number>`."""
     _, mode = _type_and_mode(node)
-    # What the new inode gets from the source differs between the versions of debugfs.
+    # What the new inode inherits from the source differs between versions of debugfs.
     owned = [f"sif {name} mode 0{mode:o}", f"sif {name} uid 0", f"sif {name} gid 0"]
     read = [f"dump {name} out{number}"] if isinstance(node, File) or _blocks_of(node) else []
     return [*_making(number, name, node), *owned, *read, f"stat {name}"]
@@ -300,14 +300,14 @@ def _check_written(path: PurePosixPath, node: _Node, stat: bytes, dumped: Path) 
         said = " ".join(stat.decode(errors="replace").split())
         raise HarnessError(f"{path} reads back from the file system as another thing than was written: {said:.200}")
     link = _FAST_LINK.search(stat)
-    # What is in the inode itself (inline_data) comes with all the room that there is for it.
+    # Content in the inode itself (inline_data) is padded to the room that there is for it.
     read = link[1] if link else dumped.read_bytes()[: int(found[5])] if dumped.exists() else b""
     if read != (os.fsencode(node.target) if isinstance(node, Link) else _blocks_of(node)):
         raise HarnessError(f"{path} reads back from the file system with another content than was written")
 
 
 def _type_and_mode(node: _Node) -> tuple[bytes, int]:
-    """debugfs's word for what a node is, and the mode of its inode with the type in it (inode(7))."""
+    """debugfs's word for a node's type, and the mode of its inode, which includes the type (inode(7))."""
     match node:
         case File():
             return b"regular", 0o100000 | node.mode
@@ -318,7 +318,7 @@ def _type_and_mode(node: _Node) -> tuple[bytes, int]:
 
 
 def _blocks_of(node: _Node) -> bytes:
-    """What a node has in blocks of its own, beside a folder's entries."""
+    """What a node stores in blocks of its own, without a folder's entries."""
     match node:
         case File():
             return node.content
@@ -330,7 +330,7 @@ def _blocks_of(node: _Node) -> bytes:
 
 
 def _changed(base: int, base_offset: int, copy: int, size: int) -> Iterator[_Range]:
-    """Yields the ranges of whole clusters in which `copy` differs from `base` at `base_offset`; neighbours are one."""
+    """Yields the ranges of whole clusters in which `copy` differs from `base` at `base_offset`; adjacent ones are joined."""
     start = end = 0
     for cluster in _changed_clusters(base, base_offset, copy, size):
         if cluster != end:
@@ -359,12 +359,12 @@ def _patch(overlay: Path, offset: int, copy: int, changed: Iterable[_Range], fol
     """Writes the `changed` ranges of `copy` to `overlay`, each `offset` bytes further, with one run of qemu-io."""
     commands: list[str] = []
     for number, (start, end) in enumerate(changed):
-        # qemu-io takes what it writes from the start of a file, and its commands know no quotes for a path.
+        # qemu-io writes from the start of a file, and its commands cannot quote a path.
         with (folder / f"patch{number}").open("wb", buffering=0) as patch:
             _copy(copy, start, end - start, patch.fileno())
         commands += ["-c", f"write -q -s patch{number} {offset + start} {end - start}"]
     if commands:
-        # No flush to the medium: the page cache is all that the QEMU of this run needs.
+        # Not flushed to the medium: the page cache is enough for the QEMU of this run.
         done = tools.run("qemu-io", "-f", "qcow2", "-t", "unsafe", *commands, overlay.absolute(), cwd=folder)
         if said := tools.words(done):
             raise HarnessError(f"qemu-io could not write to {overlay}: {said}")

@@ -1,6 +1,6 @@
-"""A unified kernel image: a kernel and what it is given in the sections of one EFI binary.
+"""A unified kernel image: a kernel, its initramfs and its command line as sections of one EFI binary.
 
-Source: UAPI group, "Unified Kernel Image" (UKI), as systemd-stub(7) has it. Read as hostile: what has no such section is none.
+Source: UAPI group, "Unified Kernel Image" (UKI), as systemd-stub(7) has it. The file is not trusted.
 """
 
 import struct
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 KERNEL, INITRAMFS, COMMAND_LINE, PROFILE = ".linux", ".initrd", ".cmdline", ".profile"
 HEAD = 4096
-"""Bytes from its beginning in which its headers are."""
+"""All headers are within so many bytes from the beginning."""
 
-# PE format (Microsoft, "PE Format"): where the header's place is, its magic, the headers of sections.
+# PE format (Microsoft, "PE Format"): where the offset of the header is, its magic, the headers of sections.
 _PLACE, _MAGIC = 0x3C, b"PE\0\0"
 _FILE_HEADER, _SECTION = struct.Struct("<H12xH"), struct.Struct("<8sIIII16x")
 _NUMBER_OF_SECTIONS, _OPTIONAL_HEADER = 6, 24
@@ -19,16 +19,16 @@ _NUMBER_OF_SECTIONS, _OPTIONAL_HEADER = 6, 24
 
 @dataclass(frozen=True)
 class Section:
-    """Where a section's content is in its file, in bytes."""
+    """The place of a section's content in its file, in bytes."""
 
     offset: int
     size: int
 
 
 def sections(head: bytes) -> Mapping[str, Section]:
-    """The sections of a unified kernel image by their names, of two of one name the first; none for any other file.
+    """The sections of a unified kernel image by name, the first of two with the same name; empty for any other file.
 
-    `head` is the beginning of the file, of `HEAD` bytes or more.
+    `head` is the beginning of the file, `HEAD` bytes or more.
     """
     found: dict[str, Section] = {}
     try:
@@ -39,7 +39,7 @@ def sections(head: bytes) -> Mapping[str, Section]:
         for number in range(count):
             header = _SECTION.unpack_from(head, at + _OPTIONAL_HEADER + optional + number * _SECTION.size)
             name, size, _, size_in_file, offset = header
-            # What is in the file is filled up to the file's alignment.
+            # In the file, a section is padded to the file's alignment.
             found.setdefault(name.rstrip(b"\0").decode(errors="replace"), Section(offset, min(size, size_in_file)))
     except struct.error:
         return {}
