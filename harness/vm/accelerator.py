@@ -1,6 +1,6 @@
-"""Which accelerator a host has, chosen by proof: the firmware runs on it for a moment.
+"""The accelerator of this host, chosen by proof: the firmware runs on it for a moment.
 
-A `/dev/kvm` that opens proves nothing: the guest may die at its first instruction, or QEMU with it.
+That `/dev/kvm` opens proves nothing: the guest may die at its first instruction, or QEMU with it.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ from harness.vm.process import QemuProcess
 from harness.vm.qmp import Qmp
 
 WISHES = ("auto", "kvm", "tcg")
-# Cheapest under TCG of the models tried; it has RDRAND, which Go programs wait for, and no 5-level page tables.
+# The cheapest under TCG of the models tried. It has RDRAND, without which Go programs wait, and no 5-level page tables.
 _TCG_CPU = "Haswell-noTSX"
 # The firmware's first words on the reference host: 2 cores, TCG, OVMF of Debian 12.
 _REFERENCE_SECONDS = 6.0
-# A host is as quick as it was measured to be, or was busy then, or is now.
+# Beyond this factor, the host was busy when it was measured, or is busy now.
 _FAR_OFF = 2.0
-# A host that is quicker at this one moment may still be busy later: deadlines shrink with proven KVM only.
+# A host that is fast at this moment may be busy later, so deadlines become shorter only with proven KVM.
 _LEAST_SLOWNESS = {"kvm": 0.25, "tcg": 1.0}
 _PROOF = {"kvm": Patience(within=15, silence=15), "tcg": Patience(within=120, silence=120)}
 
 
 def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path, scratch: Path) -> Accelerator:
-    """Returns the accelerator for `auto`, `kvm` or `tcg`, proven now or remembered in `memory_file` for this very host.
+    """Returns the accelerator for `auto`, `kvm` or `tcg`, proven now, or earlier on this same host (`memory_file`).
 
     The proof leaves nothing in the folder `scratch`.
-    Raises HarnessError when KVM was asked for by name and does not run a guest, or when nothing does.
+    Raises HarnessError if KVM was asked for by name and does not run a guest, or if nothing does.
     """
     key = _host_key(wish, qemu, firmware)
     remembered = _remembered(memory_file).get(key)
@@ -55,7 +55,7 @@ def choose(wish: str, qemu: Path, firmware: Firmware, memory_file: Path, scratch
 
 
 def forget_if_wrong(memory_file: Path, accelerator: Accelerator, seconds: float) -> None:
-    """Has the next run measure the host again where the firmware of a boot took `seconds`, far from what is remembered."""
+    """Makes the next run measure the host again if the firmware of a boot took `seconds`, far from the remembered time."""
     off_by = _slowness(accelerator.name, seconds) / accelerator.slowness
     if not 1 / _FAR_OFF <= off_by <= _FAR_OFF:
         _write(memory_file, {key: entry for key, entry in _remembered(memory_file).items() if entry != accelerator})

@@ -1,8 +1,8 @@
-"""Starts a program that connects over TCP to the ports that are named and no others: `confine.py [PORT...] -- PROGRAM...`.
+"""Starts a program that can connect over TCP only to the named ports: `confine.py [PORT...] -- PROGRAM...`.
 
-QEMU's user network would take an untrusted guest wherever this host gets: to services on its loopback, to the metadata of a
-cloud. Its own `restrict` option would take the router out of the lease as well. So the kernel denies what leads out
-(landlock(7), ABI 4, Linux 6.7). UDP, and with it DNS, is not covered.
+Through QEMU's user network, an untrusted guest could reach whatever this host reaches: services on its loopback, the metadata
+of a cloud. QEMU's own `restrict` option would also remove the router from the lease. So the kernel denies connections
+(landlock(7), ABI 4, Linux 6.7). UDP, and so DNS, is not covered.
 """
 
 import ctypes
@@ -21,15 +21,15 @@ _NO_NEW_PRIVS = 38
 
 
 def supported() -> bool:
-    """Says whether this kernel can deny connections."""
+    """Whether this kernel can deny connections."""
     return _call(_CREATE_RULESET, None, 0, _VERSION) >= _KNOWS_NET
 
 
 def confine(ports: list[int]) -> None:
-    """Denies this process, for good, TCP connections to other ports; does nothing where the kernel cannot."""
+    """Permanently denies this process TCP connections to other ports; does nothing if the kernel cannot."""
     if not supported():
         return
-    # struct landlock_ruleset_attr: rights on files that are handled (none), and on the network.
+    # struct landlock_ruleset_attr: the handled rights on files (none), and on the network.
     attributes = struct.pack("QQ", 0, _CONNECT_TCP)
     ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     done = [ruleset >= 0]

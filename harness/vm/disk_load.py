@@ -1,4 +1,4 @@
-"""A machine's disk as QEMU sees it: whether it is there, and how long its requests take."""
+"""A machine's disk as QEMU sees it: whether there is one, and how long its requests take."""
 
 import time
 from typing import Any
@@ -8,19 +8,19 @@ from harness.vm.machine import DISK
 from harness.vm.qmp import Qmp
 
 _WITHIN = 5.0
-# A slow disk ends few requests.
+# A slow disk completes few requests.
 _LOOK_SECONDS = 3.0
 
 
 def is_there(qmp: Qmp) -> bool:
-    """Whether the machine has its disk; where QEMU does not tell, it has."""
+    """Whether the machine has its disk; True if QEMU does not tell."""
     return _stats(qmp) is not None
 
 
 def seconds_a_request(qmp: Qmp) -> float:
-    """The mean time of all requests so far, or of those that end within three seconds, if that is longer.
+    """The mean time of all requests so far, or of those completed in the next three seconds, whichever is longer.
 
-    A disk may be so slow that none ends meanwhile. 0 where none did at all, or QEMU does not tell.
+    A disk may be so slow that none is completed meanwhile. 0 if there were none at all, or if QEMU does not tell.
     """
     before = _stats(qmp)
     if not before:
@@ -38,7 +38,7 @@ def idle_seconds(qmp: Qmp) -> float | None:
 
 
 def _totals(stats: dict[str, int]) -> tuple[int, int]:
-    """How many requests ended, and the nanoseconds that they took."""
+    """The number of completed requests, and the nanoseconds that they took."""
     kinds = ("rd", "wr", "flush")
     return sum(stats[f"{kind}_operations"] for kind in kinds), sum(stats[f"{kind}_total_time_ns"] for kind in kinds)
 

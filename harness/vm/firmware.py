@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-# The order of the specification: what a user puts in place comes before what the system ships.
+# In the specification's order: a user's own descriptors come before those of the system.
 _FOLDERS = (
     Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "qemu/firmware",
     Path("/etc/qemu/firmware"),
@@ -21,7 +21,7 @@ _UNWANTED = frozenset({"enrolled-keys", "requires-smm", "secure-boot"})
 
 @dataclass(frozen=True)
 class Firmware:
-    """Read-only code and the template from which each node gets a variable store of its own; both raw flash images."""
+    """Read-only code, and the template of each node's variable store; both are raw flash images."""
 
     code: Path
     variables: Path
@@ -30,7 +30,7 @@ class Firmware:
 def find(machine_type: str = "pc-q35-10.0", folders: tuple[Path, ...] = _FOLDERS, first: Path | None = None) -> Firmware:
     """Returns the first UEFI firmware for x86-64 without Secure Boot; raises HarnessError if there is none.
 
-    A folder that comes `first` is searched before all others.
+    The folder `first`, if given, is searched before all others.
     """
     if first is not None:
         with contextlib.suppress(HarnessError):
@@ -79,9 +79,9 @@ def _firmware_of(descriptor: dict[str, object], machine_type: str, file: Path) -
 
 
 def _relocated(image: Path, descriptor: Path) -> Path:
-    """Where a firmware's image is: one that was unpacked beside its descriptor may have been moved or copied with it.
+    """The path of a firmware image; one that was unpacked with its descriptor may have been moved or copied with it.
 
-    `ROOT/share/qemu/firmware/FILE.json` then names what was at `OLD-ROOT/PATH`, and is now at `ROOT/PATH`.
+    Then `ROOT/share/qemu/firmware/FILE.json` still names `OLD-ROOT/PATH`, and the image is at `ROOT/PATH`.
     """
     if descriptor.parts[-4:-1] != ("share", "qemu", "firmware"):
         return image

@@ -1,4 +1,4 @@
-"""The emulated machine: what it is, as values, and the command line that makes it, as a pure function of them."""
+"""The emulated machine as values, and QEMU's command line as a pure function of them."""
 
 import sys
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from harness.errors import InputError
 MIB = 1 << 20
 NICS = ("virtio-net-pci", "e1000e", "e1000")
 SECTOR_SIZES = (512, 4096)
-# The kernel's log on the serial port from its first line, though the port's driver is a module and `quiet` is built in.
+# Puts the kernel's log on the serial port from its first line, although the port's driver is a module and `quiet` is built in.
 EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 # Measured with the reference image in steps of 32 MiB: with 544, its kernel panics as it unpacks the initramfs.
 _LEAST_MEMORY = 576 * MIB
 _MOST_CPUS = 64  # Linux' CONFIG_NR_CPUS on x86-64, where it is not set otherwise
 KUBELET_PORT = 10250
 SSH_PORT = 22
-# Where a node finds the run's registry of container images: an address for documentation (RFC 5737), behind its router.
+# Where a node reaches the run's registry of container images: an address for documentation (RFC 5737), beyond its router.
 REGISTRY = ("198.51.100.1", 5000)
-# Where QEMU's user network has the loopback of this host.
+# The address of this host's loopback in QEMU's user network.
 LOOPBACK = "10.0.2.2"
 NETWORKS = ("restricted", "open")
-# What QMP knows the other end of eth0's cable, what is written of it, and the free slot for one more card by.
+# QMP's names for the other end of eth0's cable, the disk, the capture, and the free slot for one more card.
 NETWORK = "net"
 DISK = "disk"
 CAPTURE = "capture"
 SLOT = "free-slot"
-# The block of the guest's memory in a machine's state. QEMU names memory without a file so on a q35 (query-machines,
-# default-ram-id), and with this name memory in a file goes on in such a one.
+# The name of the guest's memory in a machine's state. It is QEMU's own name for memory without a file on a q35 (query-machines,
+# default-ram-id), so that a state saved from memory in a file can be restored to memory without one.
 _RAM = "pc.ram"
 
 
@@ -35,9 +35,9 @@ _RAM = "pc.ram"
 class Machine:
     """A PC of type q35 with UEFI, one NVMe disk and one NIC, which the guest calls eth0.
 
-    `memory` and `disk_size` are bytes, `sector_size` is the size of a logical block (512 or 4096). `kernel_arguments`
-    reach the kernel behind its built-in command line; without any, the firmware starts the disk as it would at a user's.
-    On a `restricted` network the guest has its lease and is reached by the harness, and opens no TCP connection (see
+    `memory` and `disk_size` are bytes, `sector_size` is the size of a logical block (512 or 4096). `kernel_arguments` are
+    appended to the kernel's built-in command line; without any, the firmware starts the disk as it does for a user.
+    On a `restricted` network the guest has its lease and the harness can reach it, but it cannot open TCP connections (see
     `confine`); on an `open` one it reaches this host's loopback, and whatever this host reaches.
     """
 
@@ -51,7 +51,7 @@ class Machine:
     kernel_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises HarnessError for what no node could run on."""
+        """Raises InputError for a machine on which no node could run."""
         if self.memory < _LEAST_MEMORY:
             least = _LEAST_MEMORY // MIB
             raise InputError(
@@ -77,8 +77,8 @@ class Machine:
 class Accelerator:
     """How the guest's instructions run: `kvm` or `tcg`, on which CPU model, and how fast.
 
-    `slowness` is this host's time over the reference's (2 cores, TCG): the factor of every deadline. `reason` says in one
-    line why this accelerator was chosen.
+    `slowness` is this host's time over the reference host's (2 cores, TCG): the factor of every deadline. `reason` says in
+    one line why this accelerator was chosen.
     """
 
     name: str
@@ -89,14 +89,14 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class SharedMemory:
-    """Guest memory in a file that the machine writes to, so that it is there when the machine is frozen."""
+    """Guest memory in a file to which the machine writes, so that the file has it when the machine is frozen."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class FrozenMemory:
-    """Guest memory mapped from a file that other machines map too: what this one writes stays its own.
+    """Guest memory mapped from a file that other machines map too; what this one writes stays private.
 
     A machine with it waits for the rest of its state (`migrate-incoming`) instead of starting at its reset vector.
     """
@@ -106,16 +106,16 @@ class FrozenMemory:
 
 @dataclass(frozen=True)
 class CarriedMemory:
-    """Guest memory that comes with the rest of a frozen machine's state, for which this one waits too."""
+    """Guest memory that comes with the rest of a frozen machine's state, for which the machine waits as well."""
 
 
 Memory = SharedMemory | FrozenMemory | CarriedMemory | None
-"""Where a machine's memory is; None for memory of its own, which begins empty."""
+"""Where a machine's memory is; None for private memory that is empty at first."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files a machine is started with: firmware code (shared) and, each its own: variables, disk and capture."""
+    """The files with which a machine is started: firmware code, which is shared, and its own variables, disk and capture."""
 
     code: Path
     variables: Path
@@ -126,7 +126,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Channels:
-    """Numbers of the open sockets that QEMU inherits: its machine protocol's, and those of the serial ports.
+    """File descriptors of the open sockets that QEMU inherits: for QMP, and for the serial ports.
 
     The first port is the console; the second is the harness's agent's, None for a machine without one.
     """
@@ -137,7 +137,7 @@ class Channels:
 
     @property
     def all(self) -> tuple[int, ...]:
-        """Every one of them."""
+        """All of them."""
         return (self.qmp, self.console, *(() if self.agent is None else (self.agent,)))
 
 
@@ -152,8 +152,8 @@ def argv(
     """Returns the command line of a machine that is stopped before its first instruction (`-S`).
 
     The guest's ports of the kubelet and of SSH are forwarded from ports on 127.0.0.1 that the kernel chooses. `registry` is
-    the one port on 127.0.0.1 that the guest may connect to, by `LOOPBACK`; what it sends to `REGISTRY` is led there by a
-    `Wire`. QEMU's own way to have an address of its network served takes connections to ports that nobody knows before.
+    the only port on 127.0.0.1 to which the guest may connect, through `LOOPBACK`; a `Wire` redirects there what it sends to
+    `REGISTRY`. QEMU's own way to serve an address of its network needs connections to ports that cannot be known beforehand.
     """
     return [
         *_confined(machine, registry),
@@ -225,5 +225,5 @@ def _memory_file(machine: Machine, path: Path) -> str:
 
 
 def option_value(path: Path) -> str:
-    """A path inside a comma-separated option, where QEMU wants commas doubled."""
+    """A path as a value in a comma-separated option, in which commas are doubled."""
     return str(path).replace(",", ",,")

@@ -1,4 +1,4 @@
-"""Freezing a running machine into a file, and letting another go on from it (QEMU's docs/devel/migration)."""
+"""Freezes a running machine into a file, and restores it in another process (QEMU's docs/devel/migration)."""
 
 import time
 from enum import Enum
@@ -9,15 +9,15 @@ from harness.verdict.feed import Feed, QemuExit, QmpEvent
 from harness.vm.qmp import Qmp
 
 _WITHIN = 300.0
-# QEMU's own bound, of 128 MiB/s, is for a network.
+# QEMU's default bound of 128 MiB/s is meant for a network.
 _BYTES_PER_SECOND = 16 << 30
 
 
 class Memory(Enum):
     """Where the guest's memory is while the machine is frozen.
 
-    What stays in the file that backs it leaves some megabytes of devices' state; a machine that is to go on elsewhere has
-    its memory in the state too.
+    If it stays in the file that backs it, the state has only some megabytes for the devices; for a machine that is to continue
+    elsewhere, the state has the memory too.
     """
 
     IN_ITS_FILE = "file"
@@ -25,7 +25,7 @@ class Memory(Enum):
 
 
 def freeze(qmp: Qmp, feed: Feed, state: Path, memory: Memory) -> None:
-    """Stops the machine and writes its state; raises HarnessError with QEMU's words if it has a device that cannot be."""
+    """Stops the machine and writes its state; raises HarnessError with QEMU's words if a device cannot be migrated."""
     qmp.execute("stop")
     _set_up(qmp, memory)
     qmp.execute("migrate-set-parameters", {"max-bandwidth": _BYTES_PER_SECOND})
@@ -35,7 +35,7 @@ def freeze(qmp: Qmp, feed: Feed, state: Path, memory: Memory) -> None:
 
 
 def restore(qmp: Qmp, feed: Feed, state: Path, memory: Memory) -> None:
-    """Gives a machine that waits for it the state of a frozen one; the machine is stopped then."""
+    """Restores the state of a frozen machine in one that waits for it; the machine is still stopped afterwards."""
     _set_up(qmp, memory)
     position = feed.position()
     qmp.execute("migrate-incoming", {"uri": f"file:{state}"})

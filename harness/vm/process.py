@@ -16,9 +16,9 @@ _KILL_SECONDS = 10.0
 
 
 def _no_capabilities() -> list[str]:
-    """Root's QEMU keeps root's files and none of root's powers; an ordinary user's has none to lose.
+    """Options that leave root's QEMU root's files but none of root's powers; an ordinary user has none to lose.
 
-    A user of its own could enter neither root's home, where the cache is, nor the run's folder.
+    Another user's QEMU could enter neither root's home, where the cache is, nor the run's folder.
     """
     return ["--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
 
@@ -48,12 +48,11 @@ class QemuProcess:
     ) -> "QemuProcess":
         """Starts `argv` in a session of its own, with `pass_fds` open in it and stdout and stderr appended to `stderr`.
 
-        Call it from the main thread or from one that outlives QEMU: the kernel sends the death signal that takes QEMU
-        along with a killed pytest when the *thread* that spawned it ends (prctl(2), PR_SET_PDEATHSIG).
+        Call it from the main thread or from one that outlives QEMU: the death signal that ends QEMU with a killed pytest is
+        sent when the *thread* that started QEMU ends (prctl(2), PR_SET_PDEATHSIG).
 
-        That it ends, is stopped by a signal or goes on is published to `feed`; its end when `hear_out` has returned, which
-        has all published that QEMU said before it. Raises HarnessError if `argv[0]` cannot be
-        executed.
+        That QEMU ends, is stopped by a signal or continues is published to `feed`; its end only after `hear_out` has returned,
+        which makes sure that all that QEMU said before has been published. Raises HarnessError if `argv[0]` cannot be executed.
         """
         for program in ("setpriv", argv[0]):
             if shutil.which(program) is None:
@@ -74,32 +73,32 @@ class QemuProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, which stays QEMU's own from spawn to end: setpriv executes QEMU in its place."""
+        """QEMU's process id, the same from start to end: setpriv replaces itself by QEMU."""
         return self._process.pid
 
     def running(self) -> bool:
-        """Says whether QEMU has yet to end; once False, its `QemuExit` is in the feed."""
+        """Whether QEMU is running; once this is False, its `QemuExit` is in the feed."""
         return not self._ended.is_set()
 
     def wait(self, timeout: float) -> int | None:
-        """Waits up to `timeout` seconds for the end; returns the exit status (negative: a signal), None if running."""
+        """Waits up to `timeout` seconds for the end; returns the exit status (negative: a signal), None if still running."""
         self._ended.wait(timeout)
         return self._status
 
     def waited_for_cpu(self) -> float:
-        """For how many seconds its busiest thread could have run, but the host gave its CPUs to others.
+        """The seconds for which its busiest thread could have run, but the host gave its CPUs to others.
 
         Source: the second figure of /proc/PID/task/TID/schedstat (kernel, Documentation/scheduler/sched-stats.rst).
         """
         delays = [0.0]
         for figures in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
-            # A thread may end meanwhile, and not every kernel counts.
+            # A thread may end meanwhile, and not every kernel has these statistics.
             with contextlib.suppress(OSError, IndexError, ValueError):
                 delays.append(int(figures.read_text().split()[1]) / 1e9)
         return max(delays)
 
     def cpu_seconds(self) -> float:
-        """The CPU time that it has used, 0 once it has ended; source: proc_pid_stat(5), fields 14 and 15."""
+        """The CPU time that QEMU has used, 0 once it has ended; source: proc_pid_stat(5), fields 14 and 15."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -107,7 +106,7 @@ class QemuProcess:
             return 0.0
 
     def kill(self) -> None:
-        """Kills QEMU if it runs and waits until it is reaped; HarnessError if that takes more than 10 seconds."""
+        """Kills QEMU if it runs and waits until it is reaped; raises HarnessError if that takes more than 10 seconds."""
         self._process.kill()
         if not self._ended.wait(_KILL_SECONDS):
             raise HarnessError(f"QEMU (process {self.pid}) is still there {_KILL_SECONDS:.0f} s after SIGKILL")
@@ -122,7 +121,7 @@ class QemuProcess:
         self._ended.set()
 
     def _has_ended(self) -> bool:
-        """Waits until the process ends, is stopped or goes on; publishes the latter two, and leaves its end to be reaped."""
+        """Waits until the process ends, is stopped or continues; publishes the latter two. Returns whether it has ended."""
         try:
             changed = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOWAIT)
         except ChildProcessError:
@@ -130,7 +129,7 @@ class QemuProcess:
             return True
         if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_CONTINUED):
             return True
-        # A change that was asked for with WNOWAIT is told again.
+        # A change that was waited for with WNOWAIT would be reported again.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
         self._feed.publish(QemuContinued() if changed.si_code == os.CLD_CONTINUED else QemuStopped())
         return False

@@ -1,4 +1,4 @@
-"""The QEMU program: found, and checked to be one that nodes can be tested on."""
+"""The QEMU program: found, and checked to be fit for testing nodes."""
 
 import re
 import shutil
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-# 7.2 crashes guest kernels, as measured; 10.0 never did.
+# Measured: 7.2 crashes guest kernels; 10.0 never did.
 _OLDEST = (10, 0)
-# Before, QEMU refuses: "non-migratable device nvme".
+# Older versions refuse: "non-migratable device nvme".
 _MIGRATES_NVME = (11, 1)
 
 
 @dataclass(frozen=True)
 class Qemu:
-    """A QEMU for x86-64: its path, its version, and folders with the descriptors of firmware that came with it."""
+    """A QEMU for x86-64: its path and its version."""
 
     path: Path
     version: tuple[int, int]
@@ -28,7 +28,7 @@ class Qemu:
 
     @property
     def firmware(self) -> Path:
-        """Where an unpacked QEMU has the descriptors of its firmware."""
+        """The folder in which an unpacked QEMU has the descriptors of its firmware."""
         return self.path.parent.parent / "share/qemu/firmware"
 
 

@@ -1,7 +1,7 @@
-"""QEMU's machine protocol (QMP) over one end of a socket pair, for callers that are not asynchronous.
+"""QEMU's machine protocol (QMP) over one end of a socket pair, for synchronous callers.
 
-The protocol itself is `qemu.qmp`'s; it runs in an event loop on one thread of its own. A session has one kind of end,
-the hang-up: QEMU's death, `quit` and `close` all come down to the end of the stream.
+The library `qemu.qmp` speaks the protocol, in an event loop on a thread of its own. A session ends in only one way, by a
+hang-up: QEMU's death, `quit` and `close` all end the stream.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from harness.errors import HarnessError
 from harness.verdict.feed import Feed, QmpEvent
 
 _CLOSE_SECONDS = 10.0
-# What the library logs as errors are the ends that `connect` and `execute` raise, and that callers may expect.
+# The library logs as errors what `connect` and `execute` raise, and what callers may expect.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 
 class _Client(QMPClient):
-    """A client that tells what passes, greeting and negotiation included, by the hooks made for it."""
+    """A client that reports every message, including greeting and negotiation, through the library's hooks."""
 
     def __init__(self, sent: Callable[[Message], None], received: Callable[[Message], None]) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class _Client(QMPClient):
 class Qmp:
     """A QMP session over a connected stream socket, which it owns from now on.
 
-    Events go to `feed`, before any reply that QEMU sent after them is returned. `transcript` gets a JSON object a line:
-    `at` (seconds, as `time.monotonic` and so as in the feed), `way` (`sent` or `received`) and `message`.
+    Events go to `feed` before a reply that QEMU sent after them is returned. `transcript` gets one JSON object per line:
+    `at` (seconds, as `time.monotonic`, and so as in the feed), `way` (`sent` or `received`) and `message`.
     """
 
     def __init__(self, sock: socket.socket, feed: Feed, transcript: Path) -> None:
@@ -56,13 +56,13 @@ class Qmp:
         self._client = _Client(self._note_sent, self._note_received)
         self._greeted: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._closing: concurrent.futures.Future[None] = concurrent.futures.Future()
-        # Held while a command is handed to the loop, so that none is handed over after the word to end.
+        # Held while a command is passed to the loop, so that none is passed after `close`.
         self._handing = threading.Lock()
         self._heard_out = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="qmp", daemon=True)
 
     def connect(self, timeout: float) -> None:
-        """Waits up to `timeout` seconds for QEMU's greeting and negotiates; HarnessError if there is none."""
+        """Waits up to `timeout` seconds for QEMU's greeting and negotiates; raises HarnessError if there is none."""
         self._thread.start()
         try:
             self._greeted.result(timeout)
@@ -71,14 +71,14 @@ class Qmp:
             raise HarnessError(f"QEMU did not greet on its QMP socket within {timeout:.1f} s") from error
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None, timeout: float = 10.0) -> object:
-        """Executes a QMP command and returns what QEMU returns (most often a dict, `{}` when there is nothing to say).
+        """Executes a QMP command and returns what QEMU returns (mostly a dict, `{}` if there is nothing to say).
 
-        Raises HarnessError if QEMU refuses, if the connection is gone or goes, or after `timeout` seconds.
+        Raises HarnessError if QEMU refuses, if the connection is or gets lost, or after `timeout` seconds.
         """
         return self._reply(command, lambda: self._client.execute(command, arguments), timeout)
 
     def hand_over(self, file: int, name: str, timeout: float = 10.0) -> None:
-        """Gives QEMU an open file of its own, by a name that its commands know it by; raises HarnessError as `execute` does."""
+        """Passes an open file to QEMU, whose commands then know it by `name`. Raises as `execute`."""
 
         async def handed() -> object:
             self._client.send_fd_scm(file)
@@ -103,7 +103,7 @@ class Qmp:
             raise HarnessError(f"QMP command {command}: the connection is gone: {error}") from error
 
     def hear_out(self, timeout: float) -> None:
-        """For a QEMU that has ended: waits up to `timeout` seconds until all that it said is in the feed."""
+        """Waits, after QEMU has ended, up to `timeout` seconds until all that it said is in the feed."""
         if self._thread.ident is not None:
             self._heard_out.wait(timeout)
 
@@ -133,10 +133,10 @@ class Qmp:
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
         self._heard_out.set()
-        # The error is how the session ended, of which QemuExit and SHUTDOWN say more.
+        # The error only says that the session ended; QemuExit and SHUTDOWN say more.
         with contextlib.suppress(EOFError, OSError, QMPError):
             await self._client.disconnect()
-        # The loop lives on so that a command after the end is refused by the client like one that the end cut off.
+        # The loop lives on, so that the client refuses a later command in the same way as one that the end cut off.
         await asyncio.wrap_future(self._closing)
 
     def _note_sent(self, message: Message) -> None:
@@ -150,6 +150,6 @@ class Qmp:
             self._feed.publish(QmpEvent(str(message["event"]), data if isinstance(data, dict) else {}, at))
 
     def _note(self, way: str, message: Message, at: float) -> None:
-        # A full disk ends no session; it is told by whoever watches the disks.
+        # A full disk ends no session; the disk watch reports it.
         with contextlib.suppress(OSError):
             self._transcript.write(json.dumps({"at": at, "way": way, "message": dict(message)}) + "\n")

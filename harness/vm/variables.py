@@ -1,4 +1,4 @@
-"""The UEFI variable store of one node, with a boot entry that can carry a kernel command line to an unchanged image."""
+"""The UEFI variable store of one node, with a boot entry that can pass kernel arguments to an unchanged image."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def write(template: Path, store: Path, esp: Partition, kernel_arguments: tuple[s
     """Writes a private copy of the firmware's variable template.
 
     With kernel arguments, its first boot entry starts the loader on the EFI System Partition `esp` with these as load
-    options, which the kernel's EFI stub puts behind the built-in command line. Without any, the firmware finds the loader
-    by itself, as at a user's.
+    options, which the kernel's EFI stub appends to the built-in command line. Without any, the firmware finds the loader
+    by itself, as it does for a user.
     """
     template_store = edk2.Edk2VarStore(str(template))
     variables = template_store.get_varlist()
@@ -23,13 +23,13 @@ def write(template: Path, store: Path, esp: Partition, kernel_arguments: tuple[s
         variables.set_boot_entry(0, "kiOS", _path_to(esp), optdata=options)
         variables.pop("BootOrder", None)
         variables.append_boot_order(0)
-    # As its write_varstore does, which pads byte by byte and takes most of a second for it.
+    # As the library's write_varstore, which pads byte by byte and takes most of a second.
     entries = template_store.bytes_varlist(variables).ljust(template_store.end - template_store.start, b"\xff")
     store.write_bytes(template_store.filedata[: template_store.start] + entries + template_store.filedata[template_store.end :])
 
 
 def _path_to(esp: Partition) -> devpath.DevicePath:
-    """The short form of a path, which starts at the partition (UEFI 2.10, 3.1.2)."""
+    """The short form of the loader's path, which starts at the partition (UEFI 2.10, 3.1.2)."""
     partition = devpath.DevicePathElem()
     partition.set_gpt(esp.number, esp.first, esp.sectors, str(esp.guid))
     file = devpath.DevicePathElem()
