@@ -1,4 +1,4 @@
-"""Container images: their names, the store on a disk, the registry that serves them.
+"""Container images: their names, the store on a disk, and the registry that serves them.
 
 Imports: storage.
 """

@@ -1,4 +1,4 @@
-"""What an OCI archive holds, as `python -m images describe` tells it: the archive itself is read there only."""
+"""The content of an OCI archive, as told by `python -m images describe`, which alone reads the archive itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from harness.containers.reference import Reference
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes in an archive: `offset` and `size` in bytes."""
+    """A range of bytes in an archive; `offset` and `size` are in bytes."""
 
     offset: int
     size: int
@@ -20,10 +20,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """A container image in an archive, its names in full.
+    """A container image in an archive, with its full names.
 
-    `blobs` are by their digests; of them the `documents` lead to the image, what its names stand for first. `unpacked` is how
-    many bytes its `layers` take in a store; None if they are too many for one.
+    `blobs` has the blobs by digest. `documents` are the digests of those that lead to the image, first the one that its names
+    refer to. `unpacked` is the number of bytes that its `layers` take in a store; None if they are too large for one.
     """
 
     archive: Path
@@ -35,7 +35,7 @@ class ArchivedImage:
 
     @classmethod
     def of(cls, archive: Path, told: Mapping[str, Any]) -> Sequence["ArchivedImage"]:
-        """The images of an archive, from what was told of it; raises InputError for a name that is none."""
+        """The images of an archive, from its description; raises InputError for an invalid name."""
         return [
             cls(
                 archive.absolute(),
@@ -49,7 +49,7 @@ class ArchivedImage:
         ]
 
     def is_called(self, name: Reference) -> bool:
-        """Says whether a node means this image by a name."""
+        """Whether a node means this image by a name."""
         if not name.digest:
             return name in self.names
         return name.digest in self.documents and name.repository in {each.repository for each in self.names}

@@ -1,7 +1,7 @@
-"""Container images for a node whose own image lacks them: put into the store that CRI-O finds on its data partition.
+"""Container images for a node whose own image lacks them: added to the store that CRI-O finds on its data partition.
 
-The store is containers/storage's with the overlay driver: a list of images, a list of layers, and folders of both.
-`python -m images store` makes one of OCI archives; here it is added to the one that is on a disk.
+The store is that of containers/storage with the overlay driver: a list of images, a list of layers, and folders for both.
+`python -m images store` makes one from OCI archives; here it is added to the one on a disk.
 """
 
 import json
@@ -19,7 +19,7 @@ from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 
 STORE = PurePosixPath("/data/oci")
-"""Where the store is on the data partition (kiOS contract)."""
+"""The path of the store on the data partition (kiOS contract)."""
 
 _IMAGES = "overlay-images/images.json"
 _LAYERS = "overlay-layers/layers.json"
@@ -40,7 +40,7 @@ def _maps_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
-# What is read here of a record, and what it has to be.
+# The fields of a record that are read here, and their types.
 _FIELDS: Mapping[str, Mapping[str, _Check]] = {
     _IMAGES: {"id": _is_text, "names": _are_texts, "layer": _is_text, "digest": _is_text, "big-data-digests": _maps_texts},
     _LAYERS: {"id": _is_text, "parent": _is_text},
@@ -49,27 +49,27 @@ _FIELDS: Mapping[str, Mapping[str, _Check]] = {
 
 @dataclass(frozen=True)
 class _Lists:
-    """What a store says that it holds, as containers/storage has it (images.go, layers.go)."""
+    """The lists of a store's images and layers (containers/storage, images.go and layers.go)."""
 
     images: Sequence[_Record]
     layers: Sequence[_Record]
 
 
 def missing(disk: Disk, names: Iterable[str]) -> list[str]:
-    """Returns the `names`, as they are given and each once, of which the disk's store has no image.
+    """Returns those of the `names`, unchanged and each once, for which the disk's store has no image.
 
-    InputError if one of them is no name, or the store cannot be read.
+    Raises InputError if one of them is not a valid name, or if the store cannot be read.
     """
     images = _on_disk(disk).images
     return [name for name in dict.fromkeys(names) if not any(_is_called(image, parse(name)) for image in images)]
 
 
 def files(disk: Disk, store: Path, names: Iterable[str]) -> Tree:
-    """Returns what to put on the data partition so that its store has the images `names` of `store` too.
+    """Returns the files that add the images `names` of `store` to the store on the data partition.
 
-    What the disk has stays as it is: a name that one of its images bears is not given to another, and an image of `store`
-    that has no other name is left out: nothing is returned if there is no other. InputError if the disk's store cannot be
-    read, HarnessError if `store` cannot.
+    What the disk has is not changed: a name of one of its images is not given to another image, and an image of `store` whose
+    names are all taken is left out. Empty if no image is left. Raises InputError if the disk's store cannot be read,
+    HarnessError if `store` cannot.
     """
     old, new = _on_disk(disk), _in_folder(store)
     wanted = [parse(name) for name in names]
@@ -92,12 +92,12 @@ def files(disk: Disk, store: Path, names: Iterable[str]) -> Tree:
 
 
 def whole(store: Path, at: PurePosixPath) -> Tree:
-    """Returns all of `store` as files at another place: a store by itself, to be named in storage.conf."""
+    """Returns all of `store` as files at another place, as a separate store that storage.conf has to name."""
     return {at / path.relative_to(store).as_posix(): _entry(path) for path in _below(store)}
 
 
 def _merged(old: Sequence[_Record], new: Iterable[_Record]) -> Sequence[_Record]:
-    """The `old` images and those of the `new` that have a name to themselves; images of one id become one with all names."""
+    """The `old` images, and those `new` ones that have a name which is still free; images with the same id are joined."""
     taken = {name for image in old for name in _names(image)}
     merged = {image["id"]: image for image in old}
     for image in new:
@@ -108,7 +108,7 @@ def _merged(old: Sequence[_Record], new: Iterable[_Record]) -> Sequence[_Record]
 
 
 def _layers_of(images: Iterable[_Record], layers: Iterable[_Record], store: Path) -> Sequence[_Record]:
-    """The layers of `images` and those under them, each once, in the order of `layers`."""
+    """The layers of `images` and those beneath them, each once, in the order of `layers`."""
     by_id = {layer["id"]: layer for layer in layers}
     needed: set[str] = set()
     for image in images:
@@ -122,7 +122,7 @@ def _layers_of(images: Iterable[_Record], layers: Iterable[_Record], store: Path
 
 
 def _is_called(image: _Record, reference: Reference) -> bool:
-    """Says whether CRI-O finds the image by a name: storage_reference.go of containers/image, `resolveImage`."""
+    """Whether CRI-O finds the image by a name (containers/image, storage_reference.go, `resolveImage`)."""
     called = list(_references(image))
     if reference in called:
         return True
@@ -131,7 +131,7 @@ def _is_called(image: _Record, reference: Reference) -> bool:
 
 def _references(image: _Record) -> Iterator[Reference]:
     for name in _names(image):
-        # What is no name, the library does not find either.
+        # The library does not find an image by an invalid name either.
         with suppress(InputError):
             yield parse(name)
 
@@ -168,11 +168,11 @@ def _in_folder(store: Path) -> _Lists:
 
 
 class _StoreError(Exception):
-    """A list of a store's that cannot be read."""
+    """A list of a store cannot be read; in words, why."""
 
 
 def _records(text: bytes | None, name: str, fields: Mapping[str, _Check]) -> Sequence[_Record]:
-    """Reads a list of images or layers; where there is no file, containers/storage has an empty one."""
+    """Reads a list of images or layers; like containers/storage, takes a missing file as an empty list."""
     try:
         records = json.loads(text) if text else []
     except (ValueError, RecursionError) as error:
@@ -192,7 +192,7 @@ def _unreadable(store: Path, why: str) -> HarnessError:
 
 
 def _tree(store: Path, folder: Path) -> Iterator[tuple[PurePosixPath, Entry]]:
-    """A folder of the store with all that is in it, at its place on the data partition."""
+    """A folder of the store with all its content, by path on the data partition."""
     if not folder.is_dir():
         raise _unreadable(store, f"it has no folder {folder.relative_to(store)}")
     for path in (folder, *_below(folder)):
@@ -200,12 +200,12 @@ def _tree(store: Path, folder: Path) -> Iterator[tuple[PurePosixPath, Entry]]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Everything below a folder, sorted; no link is followed: `Path.rglob` dies of some (Python 3.11.2)."""
+    """Everything below a folder, sorted, without following links, some of which crash `Path.rglob` (Python 3.11.2)."""
     return sorted(Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files))
 
 
 def _short_links(store: Path, layer: str) -> Iterator[tuple[PurePosixPath, Entry]]:
-    """The links by which the overlay driver names a layer's folder in a mount's options, which are short of room."""
+    """The short links by which the overlay driver names a layer's folder in mount options, whose length is limited."""
     for path in sorted((store / "overlay/l").iterdir()):
         if path.is_symlink() and path.readlink().parts[-2:-1] == (layer,):
             yield STORE / path.relative_to(store).as_posix(), _entry(path)

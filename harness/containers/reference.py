@@ -10,18 +10,18 @@ _OLD_HUB = "index.docker.io"
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
-# With the digests of opencontainers/go-digest.
+# The digests are those of opencontainers/go-digest.
 _DIGEST = "sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}"
 _REFERENCE = re.compile(rf"({_DOMAIN}/({_PATH}))(?::(\w[\w.-]{{0,127}}))?(?:@({_DIGEST}))?", re.ASCII)
 _LONGEST_PATH = 255
-# It would be taken for the id of an image.
+# Such a name would be taken for the id of an image.
 _ID = re.compile("[0-9a-f]{64}")
 _PREFIX = re.compile(rf"{_DOMAIN}(?:/{_PATH})?")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A full name: the repository with its registry, as `docker.io/emilyls/parted`, and a tag or, if that is "", a digest."""
+    """A full name: the repository with its registry, as `docker.io/emilyls/parted`, and a tag or, if it is empty, a digest."""
 
     repository: str
     tag: str
@@ -32,10 +32,10 @@ class Reference:
 
 
 def parse(name: str) -> Reference:
-    """Reads a name as a manifest has it; InputError if it is none.
+    """Reads a name as it is in a manifest; raises InputError if it is invalid.
 
-    What it leaves out is docker.io, there `library/`, and the tag `latest`; a digest beats a tag. CRI-O itself takes a
-    name without a registry only where its registries.conf says in which to look.
+    Defaults are the registry docker.io, there the folder `library/`, and the tag `latest`; a digest overrides a tag. CRI-O
+    itself accepts a name without a registry only if its registries.conf says where to look.
     """
     match = _REFERENCE.fullmatch(_with_registry(name))
     if match is None or len(match[2]) > _LONGEST_PATH or _ID.fullmatch(name):
@@ -45,7 +45,7 @@ def parse(name: str) -> Reference:
 
 
 def is_prefix(text: str) -> bool:
-    """Says whether names of images can begin with `text` and go on behind it: a registry, with or without a path."""
+    """Whether `text` can be the beginning of image names: a registry, with or without a path."""
     return _PREFIX.fullmatch(text) is not None
 
 

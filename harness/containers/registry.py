@@ -1,8 +1,8 @@
-"""A registry of container images that nodes can pull from: OCI distribution specification 1.1, pull only.
+"""A registry of container images from which nodes can pull: OCI distribution specification 1.1, pull only.
 
-It serves images of OCI archives as they are, digests and all, on the host's loopback, which QEMU's user network gives its
-nodes at a fixed address of their own. A repository's path here is the whole name of the image without its tag, registry
-included: docker.io/emilyls/parted is pulled as 198.51.100.1:5000/docker.io/emilyls/parted.
+It serves images from OCI archives unchanged, with their digests, on the host's loopback; nodes reach it at a fixed address. A
+repository's path here is the image's full name without its tag, registry included: docker.io/emilyls/parted is pulled as
+198.51.100.1:5000/docker.io/emilyls/parted.
 """
 
 import json
@@ -21,9 +21,9 @@ from harness.containers.archive import ArchivedImage, Blob
 from harness.errors import InputError
 
 CONFIGURATION = PurePosixPath("/meta/etc/containers/registries.conf.d/kios-e2e.conf")
-"""Where a registry's configuration goes on a data partition: read beside what the image has of its own."""
+"""The path of a registry's configuration on a data partition; it is read in addition to the image's own."""
 
-# RFC 9110, 14.1.2; nothing has so many bytes that more digits are needed.
+# RFC 9110, 14.1.2; no content is so large that more digits are needed.
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _MOST_REQUESTS = 10_000
 _UNKNOWN = {"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN"}
@@ -31,7 +31,7 @@ _UNKNOWN = {"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN"}
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked and how it was answered; `path` as it came."""
+    """A request and the status of its answer; `path` is as it was received."""
 
     method: str
     path: str
@@ -57,9 +57,9 @@ class Registry:
     @classmethod
     @contextmanager
     def serve(cls, images: Iterable[ArchivedImage]) -> Iterator["Registry"]:
-        """Serves images until the block ends, on a port that the kernel chooses; with it end all connections.
+        """Serves images on a port that the kernel chooses until the block ends, and then ends all connections.
 
-        InputError if two are different images of one name.
+        Raises InputError if two different images have the same name.
         """
         server = _Server(_contents(images))
         with loopback.serving(server, "registry"):
@@ -67,22 +67,21 @@ class Registry:
 
     @property
     def port(self) -> int:
-        """On 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return self._server.server_port
 
     @property
     def requests(self) -> Sequence[Request]:
-        """What was asked so far, in the order of the answers; of more than 10,000 requests the last."""
+        """The last 10,000 requests, in the order of their answers."""
         return tuple(self._server.requests)
 
     @staticmethod
     def configuration(address: str, prefixes: Iterable[str]) -> bytes:
-        """A containers-registries.conf(5) by which a node pulls all images with these prefixes from here, without TLS.
+        """A containers-registries.conf(5) that makes a node pull all images with these prefixes from here, without TLS.
 
-        `address` is HOST:PORT as the node reaches this. A prefix is a registry, with or without a path: `docker.io/emilyls`.
-        This is the only place where such an image is looked for: one that is missing here is not pulled from the internet
-        instead, as it would be behind a mirror.
-        InputError if a prefix is none.
+        `address` is HOST:PORT as the node reaches this registry. A prefix is a registry, with or without a path:
+        `docker.io/emilyls`. Such an image is looked for only here: unlike with a mirror, one that is missing is not pulled from
+        the internet instead. Raises InputError for an invalid prefix.
         """
         return "\n".join(_remapped(address, prefix) for prefix in dict.fromkeys(prefixes)).encode()
 
@@ -94,7 +93,7 @@ def _remapped(address: str, prefix: str) -> str:
 
 
 class _Server(loopback.Server):
-    """`contents` is all there is, by path."""
+    """Serves `contents`, by path."""
 
     def __init__(self, contents: Mapping[str, _Content]) -> None:
         super().__init__(_Handler)
@@ -103,7 +102,7 @@ class _Server(loopback.Server):
 
 
 class _Handler(loopback.Handler):
-    """A request."""
+    """Answers one request."""
 
     server: _Server
 
@@ -120,7 +119,7 @@ class _Handler(loopback.Handler):
     do_HEAD = do_GET  # noqa: N815
 
     def do_PUT(self) -> None:  # noqa: N802
-        """Answers whatever would change something."""
+        """Refuses whatever would change something."""
         self._say(HTTPStatus.METHOD_NOT_ALLOWED, _error("UNSUPPORTED"))
 
     do_POST = do_PATCH = do_DELETE = do_PUT  # noqa: N815
@@ -145,9 +144,9 @@ class _Handler(loopback.Handler):
                 self.connection.sendfile(archive, blob.offset + wanted.start, len(wanted))
 
     def _range(self, size: int) -> range | None:
-        """The bytes that are asked for, empty if there are none such; None for all (RFC 9110, 14.2: GET of one range only)."""
+        """The range asked for, empty if it is outside the content; None for all (RFC 9110, 14.2; only GET of one range)."""
         match = _RANGE.fullmatch(self.headers.get("Range", ""))
-        # What If-Range compares is never sent here.
+        # The validators that If-Range compares are never sent here.
         if self.command != "GET" or not match or "If-Range" in self.headers:
             return None
         first, last = (int(number) if number else None for number in match.groups())
@@ -178,7 +177,7 @@ def _error(code: str) -> bytes:
 
 
 def _contents(images: Iterable[ArchivedImage]) -> Mapping[str, _Content]:
-    """All that belongs to the images, by the path under which a client asks for it."""
+    """Everything that belongs to the images, by the path of a client's request."""
     contents: dict[str, _Content] = {}
     for image in images:
         for path, digest in _paths(image):
@@ -201,5 +200,5 @@ def _paths(image: ArchivedImage) -> Iterator[tuple[str, str]]:
 
 
 def _path_of(repository: str) -> str:
-    """A repository or prefix, registry included, as a path of repositories: there a port's colon cannot be."""
+    """A repository or prefix, registry included, as the path of a repository, in which a port's colon is not allowed."""
     return repository.replace(":", "_").lower()
