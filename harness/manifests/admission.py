@@ -1,4 +1,4 @@
-"""What the kubelet reads and then never runs: refused when it admits the pod, or held back for ever behind that.
+"""What the kubelet reads but never runs: refused when it admits the pod, or held back for ever afterwards.
 
 Sources, all of Kubernetes 1.34: pkg/kubelet/lifecycle/predicate.go and pkg/kubelet/sysctl (OS, node selector, sysctls),
 cmd/kubelet/app/plugins.go (volumes), pkg/kubelet/types/pod_update.go (mirror pods),
@@ -12,7 +12,7 @@ from harness.manifests.yaml_reader import YamlNode
 
 _OS = "kubernetes.io/os"
 _MIRROR = "kubernetes.io/config.mirror"
-# What a standalone kubelet knows its node by; the node's own file of labels may add others (kiOS contract).
+# The labels of a standalone kubelet's node; the node's own file of labels may add others (kiOS contract).
 _NODE_LABELS = {_OS: "linux"}
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SAFE_SYSCTLS = frozenset(
@@ -31,7 +31,7 @@ _SAFE_SYSCTLS = frozenset(
         "net.ipv4.tcp_wmem",
     }
 )
-# Those that need no object of a cluster, and still have no plugin in this kubelet. rules.py has the others.
+# Volumes that need no object of a cluster but have no plugin in this kubelet. rules.py has the others.
 _NO_PLUGIN = (
     "awsElasticBlockStore",
     "azureDisk",
@@ -54,7 +54,7 @@ _PLUGINS = "hostPath, emptyDir, downwardAPI, projected, nfs, iscsi, fc"
 
 
 def findings(root: YamlNode) -> Iterator[Finding]:
-    """Yields why a pod would never run, though the kubelet reads it."""
+    """Yields why a pod would never run, although the kubelet reads it."""
     metadata, spec = root.get("metadata"), root.get("spec")
     if metadata is not None:
         yield from _identity(metadata)
@@ -97,7 +97,7 @@ def _node(spec: YamlNode) -> Iterator[Finding]:
 
 
 def _runtime(spec: YamlNode) -> Iterator[Finding]:
-    """A kubelet without an API server looks a RuntimeClass up in nothing (pkg/kubelet/runtimeclass): seen on a node."""
+    """A kubelet without an API server has nowhere to look up a RuntimeClass (pkg/kubelet/runtimeclass): seen on a node."""
     if spec.word("runtimeClassName"):
         words = "spec.runtimeClassName names a RuntimeClass: a kubelet without a cluster crashes at it, for ever: take it out."
         yield Finding(spec.fields()["runtimeClassName"].line, words)

@@ -1,4 +1,4 @@
-"""What a page of documentation leaves to its reader: declared in a file, and put to the page's Pod so that it runs."""
+"""What a page of documentation leaves to its reader: declared in a file, and added to the page's Pod so that it runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ _MAPPINGS, _LISTS = ("spec", "before", "args"), ("volumes", "container_level")
 
 
 class _MisfitError(Exception):
-    """What a completion asks of a page that does not have it, or has it already, and at which line it asks."""
+    """A completion does not fit the page, which lacks what it changes or has what it adds; with the completion's line."""
 
     def __init__(self, line: int, words: str) -> None:
         super().__init__(words)
@@ -25,11 +25,11 @@ class _MisfitError(Exception):
 def completed(page: Page, completion: Path) -> StaticPod:
     """The page's Pod with its one-shots as init containers, and with what the page leaves to the reader.
 
-    That is declared in the file `completion` (scenarios/page-completion.yaml says how); nothing else is changed.
-    Raises InputError where it does not fit the page, and for a Pod that would not run even so, with the lines of both files.
+    The latter is declared in the file `completion` (scenarios/page-completion.yaml says how); nothing else is changed. Raises
+    InputError, with the lines of both files, if the completion does not fit the page, or if the Pod still would not run.
     """
     pod = page.pod.node.below(0)
-    # A finding has a line and no file: the completion is read as if it stood below the page.
+    # A finding has a line but no file, so the completion is read as if it were appended to the page.
     sections = {name: section.below(page.length) for name, section in _sections(completion).items()}
     try:
         _complete(pod, [one_shot.node.below(0) for one_shot in page.one_shots], sections)
@@ -44,7 +44,7 @@ def completed(page: Page, completion: Path) -> StaticPod:
 
 
 def _complete(pod: YamlNode, one_shots: Sequence[YamlNode], sections: Mapping[str, YamlNode]) -> None:
-    """Changes a Pod; what it has in place of a list or a mapping is left for the rules to refuse."""
+    """Changes a Pod; leaves it to the rules to refuse values that are not the lists or mappings they should be."""
     spec = pod.get("spec")
     if spec is None:
         return

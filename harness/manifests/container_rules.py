@@ -1,7 +1,7 @@
-"""What the kubelet takes and no container can be made of: it tries again and again, and the pod stays pending.
+"""What the kubelet accepts but no container can be made from: it tries again and again, and the pod stays pending.
 
-Each was seen so on a node (kubelet 1.34.9, CRI-O 1.34.4, crun). Sources: pkg/kubelet/images and pkg/kubelet/kubelet_pods.go of
-Kubernetes 1.34, its pkg/volume/emptydir, and capabilities(7).
+Each case was seen on a node (kubelet 1.34.9, CRI-O 1.34.4, crun). Sources: pkg/kubelet/images and
+pkg/kubelet/kubelet_pods.go of Kubernetes 1.34, its pkg/volume/emptydir, and capabilities(7).
 """
 
 import re
@@ -22,7 +22,7 @@ NET_RAW PERFMON SETFCAP SETGID SETPCAP SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHRO
 SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"""
 _ALL = "ALL"
 _HUGE = "HugePages"
-# CRI-O's, of a pod's sandbox.
+# CRI-O's minimum for a pod's sandbox.
 _LEAST_MEMORY = 12 << 20
 
 
@@ -110,7 +110,7 @@ def _memory(container: YamlNode, who: str) -> Iterator[Finding]:
 
 
 def _sandbox(containers: Sequence[YamlNode]) -> Iterator[Finding]:
-    """A pod of which every container is limited is limited itself, to their sum at most."""
+    """If every container has a limit, the pod has one too, at most their sum."""
     limits = [limit for limit in map(_limit, containers) if limit and not _THOUSANDTHS.fullmatch(str(limit.value))]
     sizes = [quantity.whole(limit.value) for limit in limits]
     if limits and len(limits) == len(containers) and all(sizes) and sum(sizes) < _LEAST_MEMORY:

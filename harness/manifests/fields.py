@@ -1,8 +1,9 @@
-"""The fields of a v1 Pod: which there are, and what kind of value each takes.
+"""The fields of a v1 Pod, and the kind of value that each takes.
 
-They stand in pod-fields.json, made of Kubernetes' own Go types by setup/pod_fields.py: type to field to kind. A kind is
-another type's name, `string`, `bool`, `int32`, `int64`, `quantity`, `int-or-string`, `time`, `any`, or the words allowed
-(`Always|Never`); behind `[]` a list of it, behind `{}` a mapping of words to it; with `!` at its end it must not be empty.
+They are in pod-fields.json, made from Kubernetes' own Go types by setup/pod_fields.py: type to field to kind. A kind is
+another type's name, `string`, `bool`, `int32`, `int64`, `quantity`, `int-or-string`, `time`, `any`, or the allowed words
+(`Always|Never`); after `[]` it is a list of that kind, after `{}` a mapping of words to it; with `!` at the end it must not be
+empty.
 """
 
 import difflib
@@ -31,7 +32,7 @@ _SCALARS = {
     "time": "a time such as 2026-01-31T12:00:00Z",
 }
 _QUANTITY = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+)", re.ASCII)
-# Units of quantities as others write them.
+# Units of quantities as people write them elsewhere.
 _UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", re.ASCII)
 _UNITS = {
     **{written: unit for unit in ("Ki", "Mi", "Gi", "Ti") for written in (unit.lower(), f"{unit.lower()}b")},
@@ -46,7 +47,7 @@ _UNITS = {
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:\d\d)", re.ASCII)
 _BITS = {"int32": 31, "int64": 63, "int-or-string": 31}
 
-# Where a field is at home that was written into a type that has none of that name.
+# For a field that was written into a type without it: the types that may have it, and where they are.
 _HOMES = {
     "Pod": {"ObjectMeta": "metadata", "PodSpec": "spec"},
     "PodSpec": {"SecurityContext": "each container's securityContext", "Container": "a container", "ObjectMeta": "metadata"},
@@ -58,9 +59,9 @@ _HOMES = {
 
 @dataclass(frozen=True)
 class FieldPlace:
-    """A value of a manifest and the kind that belongs there.
+    """A value of a manifest and the kind that belongs in its place.
 
-    `owner` and `name` are the type and the field that it is of, empty for the items of a list or mapping; `path` is in words.
+    `owner` and `name` are its type and its field, empty for the items of a list or mapping; `path` is the place in words.
     """
 
     owner: str
@@ -72,18 +73,18 @@ class FieldPlace:
 
 @functools.cache
 def types() -> Types:
-    """The table."""
+    """The table of fields."""
     read: Types = json.loads(_TABLE.read_text("utf-8"))["types"]
     return read
 
 
 def places(root: YamlNode) -> Iterator[FieldPlace]:
-    """Yields every value that stands in a Pod where the table knows a field; nulls count as not there, as to the kubelet."""
+    """Yields every value in a Pod whose field is in the table; like the kubelet, takes a null as a missing field."""
     yield from _under(FieldPlace("", "", "Pod", "", root))
 
 
 def findings(place: FieldPlace) -> Iterator[Finding]:
-    """Yields what is wrong with a value itself, not with what is in it: its kind, unknown fields, those it lacks."""
+    """Yields what is wrong with a value itself, not with what is in it: its kind, unknown fields, missing fields."""
     kind, node, where = place.kind.rstrip("!"), place.node, place.path or "the pod"
     if node.value is None and kind not in types():
         yield Finding(node.line, f'{where} is empty and read as "": write "" or take it out.', Severity.HINT)
@@ -213,6 +214,6 @@ def _some(names: Iterable[str]) -> str:
 
 
 def label(item: YamlNode, position: int) -> str:
-    """An entry's name, which says more than its position."""
+    """An entry's name or, if it has none, its position."""
     named = item.get("name")
     return shown(named.value) if named and isinstance(named.value, str) and named.value else str(position)

@@ -1,4 +1,4 @@
-"""What a check found in a file: where, in words, and how grave it is."""
+"""What a check found in a file: where, in words, and how severe it is."""
 
 import enum
 import re
@@ -12,7 +12,7 @@ _PLAIN_WORD = re.compile(rf"[\w./:-]{{1,{_LONGEST_WORD}}}", re.ASCII)
 
 
 class Severity(enum.Enum):
-    """Whether what was found cannot work, or only will hardly do what was meant."""
+    """Whether something cannot work, or works but is hardly what was meant."""
 
     ERROR = "error"
     HINT = "hint"
@@ -20,20 +20,20 @@ class Severity(enum.Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: `line` counts from 1, where what concerns the whole file is said; `words` are one line."""
+    """One finding: `line` counts from 1, and is 1 for the whole file; `words` are one line."""
 
     line: int
     words: str
     severity: Severity = Severity.ERROR
 
     def at(self, file: Path) -> str:
-        """The finding as compilers write it."""
+        """The finding in the form of a compiler's message."""
         mark = "hint: " if self.severity is Severity.HINT else ""
         return escape.shown(f"{file}:{self.line}: {mark}{self.words}")
 
 
 def shown(word: str) -> str:
-    """A word of the file as it can be put on a line of output: quoted, escaped and cut unless it is plain and short."""
+    """A word of the file for a line of output: quoted, escaped and shortened unless it is plain and short."""
     if _PLAIN_WORD.fullmatch(word):
         return word
     quoted = repr(word[:_LONGEST_WORD])

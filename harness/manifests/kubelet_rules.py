@@ -1,7 +1,7 @@
 """The kubelet's own rules: its reader and validator of static pods as a program, `kubelet-check` (images/kubelet/check).
 
-It is asked about a manifest in which rules.py found no error; what it says is led to a line of the file and put into words.
-Its paths are those of the validator (k8s.io/apimachinery, field.Path), its values those of the manifest with defaults.
+It is asked about a manifest in which the harness's own rules found no error; its answer is traced to lines of the file and
+put into words. Its paths are those of the validator (k8s.io/apimachinery, field.Path), its values those after defaulting.
 """
 
 import base64
@@ -26,7 +26,7 @@ _WITHIN = 60.0
 
 _STEP = re.compile(r"\[([^\]]*)\]|([^.\[]+)")
 _QUOTED = re.compile(r'"([^"]*)"')
-# What the validator says of itself, and not of the manifest.
+# What the validator says about itself, and not about the manifest.
 _ITS_OWN = re.compile(
     r",? *regex used for validation is '.*'(?=\))|\s*Enable \w+ feature gate[^.]*\.|error converting fieldPath: |\(e\.g\. *\)"
 )
@@ -38,7 +38,7 @@ _AT_LINE = re.compile(r"yaml: line (?P<line>\d+): (?P<words>.*)")
 _TIME = re.compile(r'parsing time "(?P<text>[^"]*)".*: (?P<words>[^:]+)$')
 _KINDS = {"string": "a text", "bool": "a truth value", "object": "a mapping", "array": "a list"}
 _LEFT_OUT = "items"
-# Where the validator's paths are not the manifest's.
+# Paths of the validator that differ from the manifest's.
 _ELSEWHERE = {
     "spec.securityContext.shareProcessNamespace": "spec.shareProcessNamespace",
     "spec.os": "spec.os.name",
@@ -47,7 +47,7 @@ _ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of the validator's list; `value` is None where it is no word of the manifest's."""
+    """One fault in the validator's list; `value` is None if it is not a value of the manifest."""
 
     path: str
     kind: str
@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the kubelet of a version (as `v1.34.9`) says of a manifest; see images/kubelet/check/main.go."""
+    """What the kubelet of a version, as `v1.34.9`, says about a manifest; see images/kubelet/check/main.go."""
 
     kubelet: str
     unreadable: str = ""
@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def takes_it(self) -> bool:
-        """Whether it would hand the pod on."""
+        """Whether this kubelet would accept the pod."""
         return not (self.unreadable or self.refused or self.faults)
 
 
@@ -77,18 +77,18 @@ class UnansweredError(Exception):
 
 @dataclass(frozen=True)
 class KubeletRules:
-    """The program, to be asked."""
+    """The program that has the rules."""
 
     program: Path
 
     @property
     def version(self) -> str:
-        """The kubelet's whose rules they are, as v1.34.9."""
+        """The version of the kubelet that has these rules, as v1.34.9."""
         match = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", (_SOURCES / "go.mod").read_text("utf-8"), re.MULTILINE)
         return match[1] if match else "of an unknown version"
 
     def ask(self, manifests: Sequence[bytes]) -> list[Answer]:
-        """Returns the answers in the order of the manifests; raises UnansweredError."""
+        """Returns the answers in the order of the manifests; raises UnansweredError if the program fails."""
         questions = "".join(f"{json.dumps(base64.b64encode(data).decode())}\n" for data in manifests)
         try:
             done = subprocess.run([self.program], input=questions.encode(), capture_output=True, timeout=_WITHIN, check=False)
@@ -101,7 +101,7 @@ class KubeletRules:
         return answers
 
     def findings(self, data: bytes, root: YamlNode) -> Iterator[Finding]:
-        """Yields what the kubelet has against a manifest, which `root` was read of; nothing is raised."""
+        """Yields the kubelet's objections to a manifest, from which `root` was read; never raises."""
         try:
             (answer,) = self.ask([data])
         except UnansweredError as why:
@@ -111,7 +111,7 @@ class KubeletRules:
 
 
 def link(cache: Path) -> Path:
-    """Where `images` leaves the way to the program, by the sources that it is built of."""
+    """Where `images` leaves a link to the program, by the sources from which it is built."""
     return cache / _NAME / _sources_digest()
 
 
@@ -124,7 +124,7 @@ def _sources_digest() -> str:
 def find(cache: Path) -> KubeletRules | None:
     """The rules, if they were built into a cache folder."""
     program = link(cache)
-    # Somebody else's cache may be closed, which Path.exists raises.
+    # Path.exists would raise for another user's cache that may not be entered.
     return KubeletRules(program) if os.access(program, os.X_OK) else None
 
 
@@ -132,17 +132,17 @@ _CACHE: list[Path] = []
 
 
 def look_in(cache: Path) -> None:
-    """Says in which cache folder this process looks for the rules."""
+    """Sets the cache folder in which this process looks for the rules."""
     _CACHE[:] = [cache]
 
 
 def at_hand() -> KubeletRules | None:
-    """The rules of this process; None where there are none, or none were built yet."""
+    """The rules in this process's cache folder; None if no folder was set, or none are built yet."""
     return find(_CACHE[0]) if _CACHE else None
 
 
 def in_words(answer: Answer, root: YamlNode) -> Iterator[Finding]:
-    """An answer as findings, each at a line of the file and each once."""
+    """An answer as findings, each with its line in the file, and each once."""
     if answer.unreadable:
         yield _unreadable(answer.unreadable, root)
     if answer.refused:
@@ -161,7 +161,7 @@ def in_words(answer: Answer, root: YamlNode) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a path of the validator's leads: `node` is what it names, or the nearest above it, and `path` that in words.
+    """Where a path of the validator's leads: `node` is what it names, or the nearest node above it; `path` is that in words.
 
     `is_whole` says whether the file has all of the path.
     """
@@ -173,7 +173,7 @@ class _Place:
 
 
 def answer_of(said: dict[str, Any]) -> Answer:
-    """An answer as the program prints it."""
+    """Reads an answer as the program prints it."""
     return Answer(
         said["kubelet"],
         said.get("unreadable", ""),
@@ -200,7 +200,7 @@ def _located(root: YamlNode, fault: Fault) -> _Place:
             if step.isdigit():
                 left.pop(0)
             continue
-        # A key of an annotation may have dots in it, and the validator leaves out the list of a volume's files.
+        # An annotation's key may contain dots, and the validator's paths leave out a volume's list of files (`items`).
         names = {".".join(left[:count]): count for count in range(len(left), 0, -1)}
         name = next(filter(node.get, [*names, _LEFT_OUT]), "")
         child = node.get(name)
@@ -216,16 +216,16 @@ def _located(root: YamlNode, fault: Fault) -> _Place:
 
 
 def _holder(entries: YamlNode, name: str, fault: Fault) -> int | None:
-    """The entry that a path without an index means: the one with the field, and with the value if there is one."""
+    """The entry that a path without an index means: one that has the field, preferably with the fault's value."""
     having = [(number, item.get(name)) for number, item in enumerate(entries.items())]
     meant = [number for number, held in having if held is not None and fault.value in ("", None, held.value)]
     return next(iter(meant or [number for number, held in having if held is not None]), None)
 
 
 def _inner(node: YamlNode, path: str, fault: Fault) -> _Place | None:
-    """The field or entry within a mapping or list that a value is of, as the validator names only what holds it.
+    """The field or entry that has a fault's value, in a mapping or list of which the validator names only the whole.
 
-    Of several it is the one that the detail speaks of, or else a name.
+    Of several, it is the one that the detail mentions, or else a name.
     """
     if fault.value in ("", None):
         return None
@@ -235,7 +235,7 @@ def _inner(node: YamlNode, path: str, fault: Fault) -> _Place | None:
 
 
 def _having(node: YamlNode, path: str, value: object) -> Iterator[tuple[str, _Place]]:
-    """Everything in a mapping or list that a value is of, each with the name of its field."""
+    """Everything in a mapping or list that has a value, each with the name of its field."""
     for number, item in enumerate(node.items()):
         if item.value == value:
             yield "", _Place(f"{path}[{number}]", item, True, item.line)
@@ -246,12 +246,12 @@ def _having(node: YamlNode, path: str, value: object) -> Iterator[tuple[str, _Pl
 
 
 def _mentioned(node: YamlNode, detail: str) -> int | None:
-    """The line of the field that a detail speaks of, where what is amiss is not in the file."""
+    """The line of the field that a detail mentions, for a fault that is not in the file itself."""
     return next((child.line for word in _WORD.findall(detail) if (child := node.get(word)) is not None), None)
 
 
 def _follows(fault: Fault, place: _Place, all_faults: Sequence[tuple[Fault, _Place]]) -> bool:
-    """Whether a fault is another's echo: of a default made of that value, or of a volume that is refused itself."""
+    """Whether a fault only follows from another: from a default that copies its value, or from a volume that is refused."""
     if fault.kind == "Not found" and any(other.kind != "Not found" for other, _ in all_faults):
         return True
     return not place.is_whole and any(
@@ -263,7 +263,7 @@ def _follows(fault: Fault, place: _Place, all_faults: Sequence[tuple[Fault, _Pla
 
 
 def _words(fault: Fault, place: _Place) -> tuple[int, str, str]:
-    """Line, beginning and end of what is said of a fault."""
+    """The line of a fault, and the beginning and end of its sentence."""
     path, detail = place.path, _plain(fault.detail)
     value = place.node.text if place.is_whole and place.node.text else None
     stands = value if value is not None else ("" if fault.value is None else str(fault.value))
@@ -277,7 +277,7 @@ def _words(fault: Fault, place: _Place) -> tuple[int, str, str]:
         case "Forbidden":
             return place.line, f"{path} cannot stand here: ", detail
         case "Duplicate value":
-            # A port is told with its protocol and address.
+            # A port's value includes its protocol and address.
             return place.line, f"{path} is {shown(stands.rpartition('/')[2])}, which is there already: ", detail or "change one"
         case "Not found":
             return place.line, f"{path} names {shown(stands)}, which is not there: ", detail or "add it"
@@ -311,7 +311,7 @@ def _scalar(node: YamlNode, text: str) -> YamlNode | None:
 
 
 def _plain(words: str) -> str:
-    """Words of the validator's without what only its programmers need; fields are spelled as in a manifest."""
+    """The validator's words without what only its developers need; fields are spelled as in a manifest."""
     names = {name[0].upper() + name[1:]: name for of in fields.types().values() for name in of if name}
     names |= {name[0].upper() + name[1:]: name for name in ("hostPID", "hostIPC")}
     cleaned = _NO_LABEL.sub("no container can read that", _ITS_OWN.sub("", words)).replace("yaml: ", "")

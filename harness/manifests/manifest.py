@@ -16,13 +16,13 @@ _LARGEST = 1 << 20
 _STDIN = Path("-")
 _DEFAULT_NAMESPACE = "default"
 
-# As it stands in the file; every field has the kind that Kubernetes gives it.
+# A manifest as it is in the file; every field has the kind that Kubernetes gives it.
 Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of a file: its bytes, the findings in the order of their lines, and the document, None if there is none."""
+    """What was read from a file: its bytes, the findings ordered by line, and the document, None if there is none."""
 
     file: Path
     findings: tuple[Finding, ...]
@@ -31,11 +31,11 @@ class Reading:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Those for which the pod would not run as it is written."""
+        """The findings because of which the pod would not run as it is written."""
         return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
     def manifest(self) -> Manifest:
-        """Returns the pod that the file holds; raises InputError with all errors, a line each."""
+        """Returns the pod in the file; raises InputError with all errors, a line each."""
         if self.root is None or self.errors:
             raise InputError("\n".join(error.at(self.file) for error in self.errors))
         manifest: Manifest = self.root.plain()
@@ -43,7 +43,7 @@ class Reading:
 
 
 def check(file: Path, data: bytes) -> Reading:
-    """Checks the bytes of a file; whatever they are, nothing is raised."""
+    """Checks the bytes of a file; never raises, whatever they are."""
     read_from = yaml_reader.parse(data)
     found = list(read_from.findings)
     if read_from.root:
@@ -54,7 +54,7 @@ def check(file: Path, data: bytes) -> Reading:
 
 
 def read(file: Path) -> Reading:
-    """Reads and checks one file, by the kubelet's own rules too where they are at hand; nothing is raised."""
+    """Reads and checks one file, also by the kubelet's own rules if they are built; never raises."""
     try:
         return asked(check(file, _bytes_of(file)))
     except InputError as refused:
@@ -67,7 +67,7 @@ def read(file: Path) -> Reading:
 
 
 def asked(reading: Reading) -> Reading:
-    """A reading in which no error was found, with what the kubelet's own rules find, where those are at hand."""
+    """The reading with the findings of the kubelet's own rules, if they are built and no error was found before."""
     its_own = kubelet_rules.at_hand()
     if its_own is None or reading.root is None or reading.errors:
         return reading
@@ -76,7 +76,7 @@ def asked(reading: Reading) -> Reading:
 
 
 def read_all(files: Iterable[Path]) -> list[Reading]:
-    """Reads and checks the manifests of one node: each by itself, and that none takes another's place."""
+    """Reads and checks the manifests of one node: each by itself, and that none would replace another."""
     names: dict[str, Path] = {}
     pods: dict[str, str] = {}
     readings = []
@@ -93,9 +93,9 @@ def read_all(files: Iterable[Path]) -> list[Reading]:
 
 
 def _bytes_of(file: Path) -> bytes:
-    """Returns what is in a regular file, or for `-` what comes on stdin; raises InputError for any other file, unopened.
+    """Returns the content of a regular file, or of stdin for `-`; raises InputError for any other file without opening it.
 
-    A fifo keeps its reader waiting.
+    Opening a fifo would wait for a writer.
     """
     if file == _STDIN:
         data = sys.stdin.buffer.read(_LARGEST + 1)
@@ -122,7 +122,7 @@ def _in_order(found: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def pods_in(reading: Reading) -> list[tuple[str, int]]:
-    """Namespace and name of the pod that a file holds, and their line; none if it holds none."""
+    """Namespace and name of the pod in a file, and their line; empty if there is no pod."""
     metadata = reading.root.get("metadata") if reading.root else None
     name = metadata.get("name") if metadata else None
     if metadata is None or name is None or not isinstance(name.value, str):

@@ -1,4 +1,4 @@
-"""What a pod asks of its node's memory, and that no node can have less (Kubernetes, Resource Management for Pods)."""
+"""How much memory pods request, and whether a node has that much (Kubernetes, Resource Management for Pods)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,9 +8,9 @@ from harness.manifests.manifest import Manifest
 
 
 def requested(manifest: Manifest) -> int:
-    """The bytes of memory that a pod requests: what the kubelet has to find room for before it runs it.
+    """The bytes of memory that a pod requests, for which the kubelet must have room before it runs the pod.
 
-    A limit is a request where there is no other. Init containers run one after the other, sidecars beside all behind them.
+    A limit counts as the request if there is none. Init containers run one after another, a sidecar beside all later ones.
     """
     spec = manifest["spec"]
     at_start = beside = 0
@@ -22,13 +22,13 @@ def requested(manifest: Manifest) -> int:
         else:
             at_start = max(at_start, beside + own)
     running = beside + sum(_of(container) for container in spec.get("containers") or ())
-    # The pod's own requests stand for those of its containers (Kubernetes, pod-level resources).
+    # The pod's own requests replace those of its containers (Kubernetes, pod-level resources).
     whole = _of(spec) or max(at_start, running)
     return whole + quantity.whole((spec.get("overhead") or {}).get("memory"))
 
 
 def lacking(manifests: Iterable[Manifest], memory: int) -> str:
-    """Why pods cannot be on one node of so many bytes, in words; empty if their requests leave room."""
+    """Why a node with so many bytes of memory cannot run these pods, in words; empty if their requests fit."""
     pods = [(str(manifest["metadata"]["name"]), requested(manifest)) for manifest in manifests]
     wanted = sum(size for _, size in pods)
     if wanted <= memory:

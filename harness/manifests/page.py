@@ -1,6 +1,7 @@
-"""A page of documentation as the pod that it describes: its YAML, completed by what it leaves to the reader.
+"""A page of documentation as the pod and the containers that its YAML describes.
 
-The Markdown is read here: to CommonMark's parsers a fence in an admonition of MkDocs is text, and MkDocs' own knows no lines.
+The Markdown is read here, because CommonMark parsers take a fence in a MkDocs admonition as text, and MkDocs' own parser does
+not know line numbers.
 """
 
 import re
@@ -13,34 +14,34 @@ from harness.manifests import yaml_reader
 from harness.manifests.finding import shown
 from harness.manifests.yaml_reader import YamlNode
 
-# CommonMark 0.31, 4.5. A fence stands as deep as the admonition or the list that it is in; the first word behind it is the
-# language, also where it is written as a class: {.yaml title="..."}.
+# CommonMark 0.31, 4.5. A fence is indented as deep as the admonition or list that contains it. The first word after it is the
+# language, which may be written as a class: {.yaml title="..."}.
 _FENCE = r"(?P<fence>`{3,}(?=[^`]*$)|~{3,})[\s{.]*"
 _OPENING = re.compile(rf"(?P<indent> *(?:(?:[*+-]|\d+[.)]) +)*){_FENCE}(?P<language>[\w+-]*).*")
 _YAML = {"yaml", "yml"}
-# In a quotation or behind a tab every line of what is fenced has something before it.
+# In a quotation or after a tab, every fenced line has something before it.
 _OUT_OF_REACH = re.compile(rf"[\s>*+\-\d.)]*{_FENCE}ya?ml\b", re.IGNORECASE)
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """A Pod or a container as it stands on the page: lines are those of the page, headings those above, the outermost first."""
+    """A Pod or a container on the page: its lines are those of the page; the headings above it are outermost first."""
 
     node: YamlNode
     headings: tuple[str, ...]
 
     @property
     def line(self) -> int:
-        """Where it begins."""
+        """The line where it begins."""
         return self.node.line
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a page has its reader put on a node: one Pod, and containers that run once, in the order of the page.
+    """What a page tells its reader to put on a node: one Pod, and containers that run once, in the order of the page.
 
-    `length` is in lines.
+    `length` is the page's number of lines.
     """
 
     file: Path
@@ -51,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True)
 class _Fence:
-    """What is fenced: the line of the fence itself, and the text behind it without the fence's indentation."""
+    """A fenced block: the line of its opening fence, and its text without the fence's indentation."""
 
     line: int
     language: str
@@ -60,9 +61,9 @@ class _Fence:
 
 
 def read(file: Path) -> Page:
-    """Reads a page of Markdown; raises InputError, with the line, for YAML in it that is no Pod and no list of containers.
+    """Reads a page of Markdown; raises InputError, with the line, for YAML that is neither a Pod nor a list of containers.
 
-    A block is what its content says, wherever it stands: `kind: Pod`, or a list in which everything has a name and an image.
+    A block's content decides what it is, wherever it is: `kind: Pod`, or a list in which each item has a name and an image.
     """
     text = text_of(file)
     found = [snippet for fence in _fences(file, text) for snippet in _snippets(file, fence)]
@@ -94,7 +95,7 @@ def _place(snippet: Snippet) -> str:
 
 
 def _fences(file: Path, text: str) -> Iterator[_Fence]:
-    """What the page has fenced; raises InputError for a fence without an end, and for YAML in one that is not read."""
+    """The page's fenced blocks; raises InputError for a fence without an end, and for fenced YAML that cannot be read here."""
     headings: list[tuple[int, str]] = []
     lines = enumerate(text.split("\n"), 1)
     for number, line in lines:
@@ -112,7 +113,7 @@ def _fences(file: Path, text: str) -> Iterator[_Fence]:
 
 
 def _content(file: Path, lines: Iterator[tuple[int, str]], opened: int, opening: re.Match[str]) -> Iterator[str]:
-    """The lines up to a fence's closing one, without its indentation."""
+    """The lines up to the closing fence, without the opening fence's indentation."""
     indent, fence = len(opening["indent"]), opening["fence"]
     closing = re.compile(rf" {{0,3}}{fence[0]}{{{len(fence)},}}\s*")
     for number, line in lines:
@@ -145,7 +146,7 @@ def _snippets(file: Path, fence: _Fence) -> Iterator[Snippet]:
 
 
 def text_of(file: Path) -> str:
-    """A file's text; raises InputError, with the line, for what is no UTF-8."""
+    """A file's text; raises InputError, with the line, if it is not UTF-8."""
     try:
         return file.read_text("utf-8")
     except OSError as missing:
@@ -156,7 +157,7 @@ def text_of(file: Path) -> str:
 
 
 def parsed(file: Path, data: bytes, above: int) -> YamlNode:
-    """The one document in `data`, which stands below so many lines of the file; raises InputError for anything else."""
+    """The one document in `data`, which follows `above` lines of the file; raises InputError for anything else."""
     read_from = yaml_reader.parse(data)
     if read_from.root is None or read_from.errors:
         raise InputError("\n".join(f"{file}:{above + found.line}: {found.words}" for found in read_from.errors))

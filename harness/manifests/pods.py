@@ -1,4 +1,4 @@
-"""Static pods: loaded from their manifests, varied for a scenario, and what is to be seen of them."""
+"""Static pods: loaded from their manifests, described, and varied for a scenario."""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from harness.manifests.manifest import Manifest
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that the kubelet would read as a number or a boolean, as `1e3` and `y`, and PyYAML would not."""
+    """Also quotes texts, as `1e3` and `y`, that the kubelet would read as a number or a boolean although PyYAML would not."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -29,7 +29,7 @@ _Dumper.add_representer(str, _represent_text)
 class StaticPod:
     """A pod manifest as the kubelet reads it from a file: `file` is the file's name on the node.
 
-    `source` are the bytes of its author, which are the ones that a node gets; None for a pod that was varied.
+    `source` has the author's bytes, which are those that a node gets; None for a pod that was varied.
     """
 
     file: str
@@ -42,12 +42,12 @@ class StaticPod:
 
     @property
     def init_containers(self) -> tuple[str, ...]:
-        """Names, in the order in which they run."""
+        """The names of the init containers, in the order in which they run."""
         return tuple(_names(self.manifest, "initContainers"))
 
     @property
     def containers(self) -> tuple[str, ...]:
-        """Names of those that run side by side at the end."""
+        """The names of the containers that run in parallel after the init containers."""
         return tuple(_names(self.manifest, "containers"))
 
     @property
@@ -61,17 +61,17 @@ class StaticPod:
 
     @property
     def sidecars(self) -> tuple[str, ...]:
-        """Names of the init containers that have done their part when they run (Kubernetes, sidecar containers)."""
+        """The names of the init containers that keep running (Kubernetes, sidecar containers)."""
         entries = self.manifest["spec"].get("initContainers") or ()
         return tuple(str(entry["name"]) for entry in entries if entry.get("restartPolicy") == "Always")
 
     @property
     def images(self) -> tuple[str, ...]:
-        """Names of the container images, init containers first; as often as they are used."""
+        """The names of the container images, init containers first; repeated as often as they are used."""
         return tuple(str(entry["image"]) for group in _groups(self.manifest) for entry in group)
 
     def text(self) -> bytes:
-        """The manifest as it is put on a node: as it was written, or as YAML where it was varied."""
+        """The manifest as it is put on a node: as it was written, or dumped as YAML if it was varied."""
         return self.source if self.source is not None else yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
 
     def without(self, container: str) -> "StaticPod":
@@ -88,7 +88,7 @@ class StaticPod:
         return StaticPod(self.file, changed)
 
     def with_program(self, container: str, image: str, command: Sequence[str]) -> "StaticPod":
-        """The same pod with another program in one of its containers, and all else of that container as it was."""
+        """The same pod with another program in one of its containers, which is otherwise unchanged."""
         changed = self._copy_with(container)
         entry = _entry(changed, container)
         entry.pop("args", None)
@@ -96,7 +96,7 @@ class StaticPod:
         return StaticPod(self.file, changed)
 
     def container(self, name: str) -> Manifest:
-        """What the manifest says of a container; raises InputError if it has none of that name."""
+        """The manifest's entry for a container; raises InputError if it has none of that name."""
         return _entry(self._copy_with(name), name)
 
     def _copy_with(self, container: str) -> Manifest:
@@ -106,13 +106,13 @@ class StaticPod:
 
 
 def load(file: Path | str) -> StaticPod:
-    """Reads a manifest; raises InputError with every reason for which it would not run as it is written, a line each."""
+    """Reads a manifest; raises InputError with every reason why it would not run as it is written, a line each."""
     reading = manifest.read(Path(file))
     return StaticPod(Path(file).name, reading.manifest(), reading.data)
 
 
 def refuse_clashes(pods: Iterable[StaticPod]) -> None:
-    """Raises InputError for pods that cannot be on one node: two in files of one name, or two of one name and namespace."""
+    """Raises InputError for pods that cannot be on one node: with the same file name, or the same name and namespace."""
     files: dict[str, StaticPod] = {}
     names: dict[tuple[str, str], StaticPod] = {}
     for pod in pods:
@@ -126,7 +126,7 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
 
 
 def refuse_too_large(pods: Iterable[StaticPod], size: int) -> None:
-    """Raises InputError for pods whose requests no node of so many bytes of memory has room for."""
+    """Raises InputError for pods whose memory requests do not fit into a node with so many bytes of memory."""
     if words := memory.lacking([pod.manifest for pod in pods], size):
         raise InputError(f"{words[0].upper()}{words[1:]}. Request less, or give the node more: memory=, --memory.")
 

@@ -1,4 +1,4 @@
-"""A quantity of Kubernetes', such as 64Mi or 100m, as a number."""
+"""A Kubernetes quantity, such as 64Mi or 100m, as a number."""
 
 import re
 from decimal import Decimal
@@ -12,12 +12,12 @@ _DECIMAL = {
     for letter, power in {"n": -3, "u": -2, "m": -1, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}.items()
 }
 
-# A quantity's (int64).
+# The largest quantity (int64).
 _MOST = (1 << 63) - 1
 
 
 def whole(quantity: Any) -> int:
-    """The next whole number, as of bytes; nothing for what is no quantity: other rules refuse it."""
+    """The quantity rounded up to a whole number, for example of bytes; 0 for an invalid one, which other rules refuse."""
     match = _QUANTITY.fullmatch(str(quantity)) if quantity is not None else None
     if match is None:
         return 0

@@ -1,8 +1,8 @@
-"""What a static pod cannot be: rules over its fields, for a node that may have no cluster.
+"""What a static pod cannot be: rules for its fields, for a node that may have no cluster.
 
-An error is what a kiOS node's kubelet would refuse, or drop without a word; a hint is what it takes, but hardly as it was
-meant. Sources: pkg/kubelet/config/common.go, pkg/apis/core/validation and HasAPIObjectReference in pkg/api/pod/util.go of
-Kubernetes 1.34; kiOS's page on static pods.
+An error is something that a kiOS node's kubelet would refuse, or silently drop; a hint is something that it accepts, but
+hardly as it was meant. Sources: pkg/kubelet/config/common.go, pkg/apis/core/validation and HasAPIObjectReference in
+pkg/api/pod/util.go of Kubernetes 1.34; kiOS's page on static pods.
 """
 
 import re
@@ -14,7 +14,7 @@ from harness.manifests.fields import FieldPlace
 from harness.manifests.finding import Finding, Severity, shown
 from harness.manifests.yaml_reader import YamlNode
 
-# What refers to another API object, and to which; besides, every LocalObjectReference is one to a Secret.
+# Fields that refer to another API object, and to which kind. In addition, every LocalObjectReference refers to a Secret.
 _REFERENCES = {
     ("PodSpec", "serviceAccountName"): "a ServiceAccount",
     ("PodSpec", "serviceAccount"): "a ServiceAccount",
@@ -38,21 +38,21 @@ _REFERENCES = {
     ("VolumeProjection", "clusterTrustBundle"): "a ClusterTrustBundle",
     ("VolumeProjection", "podCertificate"): "a PodCertificateRequest",
 }
-# The claims of the pod's own resources: the kubelet looks at none of their values.
+# The kubelet reads no value in the claims of the pod's own resources.
 _UNREAD = "spec.resources.claims["
 _NO_REFERENCE = "spec.resources.claims"
-# A source of these without a name refers to nothing: the kubelet takes it.
+# Such a source without a name refers to nothing, and the kubelet accepts it.
 _BY_NAME = {("EnvFromSource", "configMapRef"), ("EnvFromSource", "secretRef")}
 _INSTEAD = {
     "a ConfigMap": "write the value here, or mount a file of the node by hostPath",
     "a Secret": "write the value here, or mount a file of the node by hostPath",
     "a PersistentVolumeClaim": "use hostPath or emptyDir",
 }
-# The kubelet takes it, and looks it up nowhere.
+# The kubelet accepts these, but looks them up nowhere.
 _CLASSES = {("PodSpec", "priorityClassName"): "a PriorityClass"}
 _BUILT_IN_CLASSES = ("system-node-critical", "system-cluster-critical")
 
-# As k8s.io/apimachinery/pkg/util/validation has them; the first two are RFC 1123's.
+# From k8s.io/apimachinery/pkg/util/validation; the first two are those of RFC 1123.
 _LABEL = re.compile(r"(?=.{1,63}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
@@ -79,7 +79,7 @@ _NAMES = {
 
 
 def findings(root: YamlNode) -> Iterator[Finding]:
-    """Yields everything that is wrong with a document as a static pod; only one thing if it is another kind of object."""
+    """Yields everything that is wrong with a document as a static pod; a single finding if it is another kind of object."""
     if not isinstance(root.value, dict):
         yield Finding(root.line, "holds no fields: a static pod begins with apiVersion: v1 and kind: Pod.")
         return
@@ -108,14 +108,14 @@ def findings(root: YamlNode) -> Iterator[Finding]:
 
 
 def _typed_otherwise(root: YamlNode) -> Iterator[tuple[str, str]]:
-    """The names by which kind and apiVersion are written in other letters, which the kubelet does not mind."""
+    """The spellings of kind and apiVersion with other capital letters, which only the kubelet accepts."""
     for field in ("kind", "apiVersion"):
         if field not in root.fields():
             yield from ((written, field) for written in root.fields() if written.lower() == field.lower())
 
 
 def _typed(root: YamlNode) -> YamlNode:
-    """The document with kind and apiVersion by their names."""
+    """The document with kind and apiVersion in their proper spelling."""
     names = dict(_typed_otherwise(root))
     return replace(root, value={names.get(name, name): value for name, value in root.fields().items()}) if names else root
 
@@ -219,7 +219,7 @@ def _all_containers(spec: YamlNode) -> list[YamlNode]:
 
 
 def _line(node: YamlNode, key: str) -> int:
-    """Where a field stands, or what would have it."""
+    """The line of a field, or of its mapping if the field is missing."""
     return (node.get(key) or node).line
 
 

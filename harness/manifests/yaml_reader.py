@@ -1,7 +1,7 @@
-"""A YAML file as the kubelet reads it: the first document, each value with the line at which it stands.
+"""A YAML file as the kubelet reads it: the first document, each value with its line.
 
-The kubelet makes JSON of a manifest with go.yaml.in/yaml/v2 behind sigs.k8s.io/yaml. That reader takes `y` for a boolean,
-`0o17` and `1_000` for numbers, `1:30` and dates for texts: PyYAML's own resolver does not, so only its parser is used here.
+The kubelet converts a manifest to JSON with go.yaml.in/yaml/v2 behind sigs.k8s.io/yaml. That reader takes `y` as a boolean,
+`0o17` and `1_000` as numbers, `1:30` and dates as texts. PyYAML's resolver does not, so only its parser is used here.
 """
 
 import json
@@ -15,7 +15,7 @@ import yaml
 
 from harness.manifests.finding import Finding, Severity, shown
 
-# A pod has some hundred values in some fifteen levels; an alias counts as what it stands for.
+# A pod has about a hundred values on about fifteen levels; an alias counts as what it stands for.
 _MOST_VALUES = 50_000
 _DEEPEST = 64
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -23,15 +23,15 @@ _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {_TAG + name for name in ("bool", "int", "float", "null", "timestamp")}
 _MERGE = "<<"
 _MERGE_TAG = _TAG + "merge"
-# What may stand behind a tag (yaml/v2's resolve.go).
+# The types of value that a tag allows (yaml/v2's resolve.go).
 _TAGGED = {"null": type(None), "bool": bool, "int": int, "float": int | float}
-# Half of the two escapes by which JSON writes a character beyond the first 65,536, or both.
+# One or both of the two escapes by which JSON writes a character beyond the first 65,536.
 _SURROGATES = re.compile(
     r"(?<!\\)((?:\\\\)*)"
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
-# What YAML takes for the end of a line (1.1, 5.4), and no editor does.
+# Characters that end a line in YAML (1.1, 5.4) but in no editor.
 _HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")
 # yaml/v2's resolve.go.
 _WORDS: dict[str, bool | None] = {
@@ -39,7 +39,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
 }
-# A key in quotes: nobody writes YAML's braces so.
+# A quoted key after a brace: nobody writes YAML's braces like this.
 _JSON = re.compile(r'\s*\{\s*"')
 _NO_JSON = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
@@ -53,9 +53,9 @@ Value: TypeAlias = "Scalar | list[YamlNode] | dict[str, YamlNode]"
 
 @dataclass(frozen=True)
 class YamlNode:
-    """A value and its line, from 1 on: for a mapping's value, that of its key. `text` is how a scalar is spelled.
+    """A value and its line, from 1 on; for a mapping's value, the line of its key. `text` is the spelling of a scalar.
 
-    `size` and `height` count the values and the levels in it, with every alias as what it stands for.
+    `size` and `height` count its values and levels, with every alias replaced by what it stands for.
     """
 
     line: int
@@ -65,30 +65,30 @@ class YamlNode:
     height: int = 1
 
     def get(self, key: str) -> "YamlNode | None":
-        """The value of a key; None if it is null, not there, or this is no mapping."""
+        """The value of a key; None if it is null or missing, or if this is not a mapping."""
         found = self.value.get(key) if isinstance(self.value, dict) else None
         return found if found is not None and found.value is not None else None
 
     def items(self) -> list["YamlNode"]:
-        """The items of a list; none if this is none."""
+        """The items of a list; empty if this is not a list."""
         return self.value if isinstance(self.value, list) else []
 
     def fields(self) -> dict[str, "YamlNode"]:
-        """A mapping's own fields; none if this is none."""
+        """The fields of a mapping itself, not a copy; empty if this is not a mapping."""
         return self.value if isinstance(self.value, dict) else {}
 
     def entries(self, key: str) -> list["YamlNode"]:
-        """The items of a field that is a list, which are its own; none if it is none."""
+        """The items of a field that is a list, not a copy; empty if it is not a list."""
         found = self.get(key)
         return found.items() if found else []
 
     def word(self, key: str) -> str:
-        """The text of a field; empty if it has none."""
+        """The text of a field; empty if it is not a text."""
         found = self.get(key)
         return found.value if found and isinstance(found.value, str) else ""
 
     def below(self, lines: int) -> "YamlNode":
-        """A copy, so many lines further down; what an alias shares is copied too."""
+        """A copy that is so many lines further down; what aliases share is copied too."""
         value = self.value
         if isinstance(value, dict):
             value = {key: child.below(lines) for key, child in value.items()}
@@ -97,7 +97,7 @@ class YamlNode:
         return replace(self, line=self.line + lines, value=value)
 
     def plain(self) -> Any:
-        """The value without lines; where aliases stood, each place has a copy of its own."""
+        """The value without lines; each alias becomes a copy of its own."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         return [child.plain() for child in self.value] if isinstance(self.value, list) else self.value
@@ -105,19 +105,19 @@ class YamlNode:
 
 @dataclass(frozen=True)
 class Document:
-    """What was read: `root` is None if nothing could be."""
+    """What was read from a file; `root` is None if nothing could be read."""
 
     root: YamlNode | None
     findings: tuple[Finding, ...]
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Those that are no hints."""
+        """The findings that are not hints."""
         return tuple(finding for finding in self.findings if finding.severity is Severity.ERROR)
 
 
 def parse(data: bytes) -> Document:
-    """Reads the bytes of a file; whatever they are, nothing is raised."""
+    """Reads the bytes of a file; never raises, whatever they are."""
     composer = _Composer()
     try:
         text = _text_of(data)
@@ -127,7 +127,7 @@ def parse(data: bytes) -> Document:
             composer.findings.append(Finding(text.count("\n", 0, hidden.start()) + 1, words, Severity.HINT))
         if _JSON.match(text):
             _refuse_what_is_no_json(text)
-        # Tabs may stand behind JSON, and nowhere at the end of YAML.
+        # Tabs may follow JSON, but not YAML.
         root = composer.compose(_events(_SURROGATES.sub(_joined, text.rstrip()) if is_json else text))
         if is_json:
             _refuse_what_is_no_json(text)
@@ -144,7 +144,7 @@ class _UnreadableError(Exception):
 
 @dataclass
 class _Open:
-    """A list or mapping whose end was not read yet; `merges` are the positions of `<<` among a mapping's children."""
+    """A list or mapping whose end has not been read yet; `merges` are the positions of `<<` among a mapping's children."""
 
     line: int
     anchor: str | None
@@ -153,7 +153,7 @@ class _Open:
 
 
 class _Composer:
-    """Makes nodes of events. With a stack of its own and a limit while it reads: files are not trusted."""
+    """Makes nodes from events. As files are not trusted, it has its own stack, and checks its limits while it reads."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -162,7 +162,7 @@ class _Composer:
         self._values = 0
 
     def compose(self, events: Iterator[yaml.Event]) -> YamlNode:
-        """Returns the first document; raises _UnreadableError if there is none, or another one behind it."""
+        """Returns the first document; raises _UnreadableError if there is none, or if another one follows."""
         root: YamlNode | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -191,7 +191,7 @@ class _Composer:
         return made
 
     def _closed(self, event: yaml.Event) -> YamlNode | None:
-        """The node that ends with an event; None if one only begins."""
+        """The node that ends with an event; None if one only begins with it."""
         if isinstance(event, yaml.CollectionStartEvent):
             self._grow(event, 1, 1)
             self._open.append(_Open(_line(event), event.anchor))
@@ -222,12 +222,12 @@ class _Composer:
         for position in range(0, len(ended.children), 2):
             key, value = ended.children[position : position + 2]
             if position in ended.merges:
-                # In the order of the file, as yaml/v2 does it: what was there before is replaced too.
+                # In the order of the file, as in yaml/v2: earlier fields are replaced too.
                 made.update(_merged(key.line, value))
                 continue
             name = _key(key)
             if name is None and isinstance(key.value, dict):
-                # A mapping as a key is hardly ever meant: it is what {{ }} reads as.
+                # A mapping as a key is hardly ever meant: it is how {{ }} is read.
                 raise _UnreadableError(key.line, "has a mapping as a key, as a template with {{ }} has: render it first.")
             if name is None:
                 self.findings.append(Finding(key.line, "has a list or nothing as a key: a key is a word."))
@@ -307,7 +307,7 @@ def _text_of(data: bytes) -> str:
 
 
 def _refuse_what_is_no_json(text: str) -> None:
-    """Whatever begins with a brace is JSON to the kubelet (k8s.io/apimachinery/pkg/util/yaml, ToJSON)."""
+    """Raises _UnreadableError for invalid JSON: to the kubelet, a leading brace is JSON (apimachinery, util/yaml, ToJSON)."""
 
     def refuse(word: str) -> float:
         line = text.count("\n", 0, text.index(word)) + 1
@@ -333,7 +333,7 @@ def _refuse_what_is_no_json(text: str) -> None:
 
 
 def _joined(match: re.Match[str]) -> str:
-    """The character that one escape or two stand for; half of one is none (encoding/json, as Go reads it)."""
+    """The character that one or two escapes stand for; half of a pair becomes U+FFFD, as in Go's encoding/json."""
     code = match[2]
     if len(code) == 6:
         return match[1] + "\N{REPLACEMENT CHARACTER}"
@@ -346,7 +346,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as broken:
         mark, lines = broken.problem_mark or broken.context_mark, text.splitlines() or [""]
-        # libyaml puts an end that comes too early behind the last line.
+        # libyaml puts a premature end after the last line.
         line = min(mark.line + 1, len(lines)) if mark is not None else 1
         if re.match(r" *\t", lines[line - 1]):
             raise _UnreadableError(line, "is no YAML: it is indented with a tab; write spaces.") from broken
@@ -356,7 +356,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
         said = ", ".join(part for part in (broken.context, broken.problem) if part)
         raise _UnreadableError(line, f"is no YAML: {said}: look at indentation and quotes here and above.") from broken
     except (ValueError, OverflowError) as broken:
-        # PyYAML without libyaml, at an escape beyond Unicode.
+        # From PyYAML without libyaml, for an escape beyond Unicode.
         raise _UnreadableError(1, f"is no YAML: {broken}.") from broken
 
 
@@ -371,7 +371,7 @@ def _merged(line: int, value: YamlNode) -> dict[str, YamlNode]:
 
 
 def _key(node: YamlNode) -> str | None:
-    """What sigs.k8s.io/yaml makes of a key: JSON has texts only."""
+    """A key as sigs.k8s.io/yaml converts it for JSON, whose keys are texts; None if it cannot."""
     if isinstance(node.value, bool):
         return str(node.value).lower()
     if isinstance(node.value, float):
@@ -380,7 +380,7 @@ def _key(node: YamlNode) -> str | None:
 
 
 def _resolve(text: str) -> Scalar:
-    """What a word without quotes is."""
+    """The value of a word without quotes."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
