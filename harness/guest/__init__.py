@@ -1,4 +1,4 @@
-"""What is asked of a running node and what it leaves: kubelet, SSH, screen, logs.
+"""What a running node is asked, and what it leaves: kubelet, SSH, screen, logs.
 
 Imports: manifests, serial, storage, verdict.
 """

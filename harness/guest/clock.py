@@ -1,4 +1,4 @@
-"""The clock of a node that goes on from when it was frozen: put on to this host's, by how far it is behind."""
+"""A node's clock: compared with this host's, and set to it after a freeze."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from harness.errors import HarnessError
 from harness.serial.result import Result
 
 _TRIES, _OFF_SECONDS = 5, 0.1
-# By so much the two clocks may differ in their pace while they are compared.
+# The drift that is allowed between the two clocks while they are compared.
 _DRIFT_SECONDS = 0.01
 
 Run = Callable[[str], Result]
@@ -16,7 +16,7 @@ Run = Callable[[str], Result]
 
 @dataclass(frozen=True)
 class _Ahead:
-    """By how many seconds a clock is ahead, at least and at most: the longer its answer took, the less that tells."""
+    """By how many seconds a clock is ahead, at least and at most: the longer its answer took, the wider the range."""
 
     least: float
     most: float
@@ -29,20 +29,20 @@ class _Ahead:
         return _Ahead(self.least + by, self.most + by)
 
     def narrowed(self, by: "_Ahead") -> "_Ahead":
-        """What both allow; if they contradict each other, the later one."""
+        """The range that both allow; the later one if they contradict each other."""
         least, most = max(self.least, by.least), min(self.most, by.most)
         return _Ahead(least, most) if least <= most + _DRIFT_SECONDS else by
 
 
 def ahead(run: Run) -> float:
-    """By how many seconds a node's clock is ahead of this host's, as the console pod's program `clock` tells it."""
+    """The seconds by which a node's clock is ahead of this host's, according to the console pod's program `clock`."""
     return _ahead(run, "clock").middle
 
 
 def set_to_hosts(run: Run) -> None:
-    """Sets the clock with the console pod's program `clock` and reads it back; HarnessError if it stays 0.1 s off.
+    """Sets the clock with the console pod's program `clock` and reads it back; raises HarnessError if it stays 0.1 s off.
 
-    On a busy host one answer tells little, and the other way round than the next: what they tell together is gone by.
+    On a busy host a single answer tells little, so what all answers allow together is used.
     """
     known = _ahead(run, "clock")
     for _ in range(_TRIES):
@@ -54,7 +54,7 @@ def set_to_hosts(run: Run) -> None:
 
 
 def _ahead(run: Run, command: str) -> _Ahead:
-    """Of the clock that a command prints, which it read at some time between the question and the answer."""
+    """How far a clock is ahead that a command prints, and has read at some time between the question and the answer."""
     before = time.time()
     said = run(command)
     if said.status:

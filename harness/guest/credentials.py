@@ -10,7 +10,7 @@ from harness.storage.overlay import File, Tree
 
 KUBELET_CONFIG = PurePosixPath("/meta/etc/kubernetes/config.yaml")
 _CLIENT_CA = PurePosixPath("/meta/etc/kubernetes/kios-e2e-ca.pem")
-# Where the harness's console pod finds it (images' console.c).
+# Where the harness's console pod finds its token (images' console.c).
 _TOKEN = PurePosixPath("/meta/etc/kios-e2e/token")
 # /etc/kios-e2e/ssh on the node, for a pod that runs sshd.
 _SSH = PurePosixPath("/meta/etc/kios-e2e/ssh")
@@ -18,14 +18,14 @@ _SSH = PurePosixPath("/meta/etc/kios-e2e/ssh")
 
 @dataclass(frozen=True)
 class Credentials:
-    """A folder with a certificate authority, a client certificate of it, two SSH keys (the node's, its user's), and a token."""
+    """A folder with an authority's certificate, a client certificate, two SSH keys (the node's and the user's), and a token."""
 
     folder: Path
 
     @classmethod
     def make(cls, folder: Path) -> "Credentials":
-        """Makes all of them; the authority's key is thrown away."""
-        # Imported here: cryptography takes longer to import than pytest to collect the scenarios.
+        """Makes all of them; the authority's key is not kept."""
+        # Imported here, because cryptography takes longer to import than pytest takes to collect the scenarios.
         import trustme
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -55,16 +55,16 @@ class Credentials:
 
     @property
     def client(self) -> Path:
-        """A PEM file with the key and certificate that the kubelet's API lets in."""
+        """A PEM file with the key and certificate that the kubelet's API accepts."""
         return self.folder / "kubelet-client.pem"
 
     @property
     def token(self) -> str:
-        """What the harness's console pod and the harness know each other by, in hexadecimal digits."""
+        """The secret by which the harness and its console pod recognise each other, in hexadecimal digits."""
         return self._token_file.read_text()
 
     def all_files(self) -> Sequence[Path]:
-        """The files, for another folder of the same."""
+        """All files of the folder, to copy them to another one."""
         pairs = [file for private in (self.ssh_host, self.ssh_user) for file in (private, _public(private))]
         return [self.folder / "kubelet-ca.pem", self.client, self._token_file, *pairs]
 
@@ -74,12 +74,12 @@ class Credentials:
 
     @property
     def ssh_host(self) -> Path:
-        """The private key by which the node shows that it is the node."""
+        """The private key by which the node identifies itself."""
         return self.folder / "ssh-host"
 
     @property
     def ssh_user(self) -> Path:
-        """The private key that a node's sshd lets in as root."""
+        """The private key that a node's sshd accepts for root."""
         return self.folder / "ssh-user"
 
     def files(
@@ -88,10 +88,10 @@ class Credentials:
         file: Callable[[PurePosixPath], bytes | None] = lambda _: None,
         manifests: PurePosixPath | None = None,
     ) -> Tree:
-        """What the data partition needs so that the kubelet and an sshd know who may come in; the rest stays as it was shipped.
+        """The files for the data partition that make the kubelet and an sshd accept these keys.
 
-        `shipped` is the configuration that the data partition holds already, None if it holds none; for `file`, `manifests` and
-        the errors see `kubelet_config.trusting`.
+        `shipped` is the kubelet's configuration that the image has, None if it has none; the rest of it is kept. For `file`,
+        `manifests` and the errors see `kubelet_config.trusting`.
         """
         bundle = PurePosixPath("/etc/kubernetes") / _CLIENT_CA.name
         made = kubelet_config.trusting(shipped, bundle, self.authority, file, manifests)

@@ -1,6 +1,6 @@
-"""Container logs on the node's disk, in CRI's format: `TIME STREAM TAG TEXT`, where the tag P means that the line goes on.
+"""Container logs on the node's disk, in CRI's format: `TIME STREAM TAG TEXT`, where the tag P means that the line continues.
 
-Only a line feed ends a line of the file: a carriage return, a form feed or a line separator is what the container wrote.
+Only a line feed ends a line of the file; carriage returns, form feeds and line separators are part of what was written.
 """
 
 import re
@@ -13,14 +13,14 @@ _LINE = re.compile(
 
 
 def text_of(log: str) -> str:
-    """What the container wrote, its lines whole again; raises NodeFailure for what is not in CRI's format.
+    """What the container wrote, with its lines joined again; raises NodeFailure for a line that is not in CRI's format.
 
-    What stands behind the last line feed is torn, by a power cut or a reader in the middle of a write: of it, only what is
-    still in the format counts.
+    What follows the last line feed may be torn, by a power cut or because it is being written; it counts if it is still in the
+    format.
     """
     *lines, torn = log.split("\n")
     whole: list[str] = []
-    # Pieces of a line on one stream may stand between those of the other's.
+    # Pieces of one stream's line may come between those of the other stream's.
     begun: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)

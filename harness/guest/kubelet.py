@@ -21,13 +21,13 @@ from harness.verdict.outcome import delay, party
 _ANSWER_SECONDS, _LEAST_SECONDS = 10.0, 0.1
 _POLL_SECONDS = 0.5
 _BODY_SECONDS, _MOST_BYTES, _PART_BYTES = 30.0, 64 << 20, 1 << 16
-# What a kubelet that knows nobody by the certificate, or knows whom it lets do nothing, answers.
+# The answers of a kubelet that does not accept the certificate, or does not authorize its owner.
 REFUSALS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the kubelet's API refuses the harness's client certificate (401 Unauthorized): it is of no "
     "authority in the kubelet's clientCAFile, or of another time by the node's clock",
     HTTPStatus.FORBIDDEN: "the kubelet's API lets the harness do nothing (403 Forbidden), though it knows its certificate",
 }
-# A time server on the node's network may yet set a clock that is off.
+# Until then, a time server on the node's network may still set a wrong clock.
 _STANDS_SECONDS = 30.0
 
 
@@ -40,28 +40,28 @@ class StatusError(HarnessError):
 
 
 class KubeletApi:
-    """The kubelet of one node, behind a forwarded port on 127.0.0.1: one connection, for one thread, kept open.
+    """The kubelet of one node, reached by a forwarded port on 127.0.0.1: one connection, for one thread, kept open.
 
-    `lost` says for how many seconds the host has kept QEMU from running so far: an answer is waited for as much longer.
+    `lost` says for how many seconds the host has kept QEMU from running so far; the wait for an answer is extended by them.
     """
 
     def __init__(self, port: int, credentials: Credentials, lost: Lost = lambda: 0.0) -> None:
         self.port, self._lost = port, lost
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # The kubelet signs its own server certificate at every first boot: there is nothing to check it against.
+        # The kubelet signs its own server certificate at its first boot: there is nothing to check it against.
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE
         self._context.load_cert_chain(credentials.client)
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS, context=self._context)
 
     def get(self, path: str) -> bytes:
-        """Returns the body of a GET; raises StatusError unless the answer is 200, OSError while nobody answers.
+        """Returns the body of a GET; raises StatusError unless the status is 200, OSError if nobody answers.
 
-        Where that may be for want of a CPU, it is a HarnessError.
+        If nobody answers, perhaps for lack of a CPU on the host, it raises HarnessError.
         """
         clock = Clock.of(_ANSWER_SECONDS, self._lost)
         while True:
-            # Of the connection that is made next: after a silence there is none.
+            # For the next connection: after a timeout there is none.
             self._connection.timeout = max(_LEAST_SECONDS, clock.left())
             try:
                 return self._got(path)
@@ -89,7 +89,7 @@ class KubeletApi:
         return body
 
     def _body_of(self, response: http.client.HTTPResponse) -> bytes:
-        """The whole body, within a size and a time: a node is not trusted to end its answer."""
+        """The whole body, limited in size and time: a node is not trusted to end its answer."""
         deadline, body = time.monotonic() + _BODY_SECONDS, bytearray()
         while part := response.read1(_PART_BYTES):
             body += part
@@ -109,12 +109,12 @@ class KubeletApi:
         self._connection.close()
 
     def pods(self) -> list[dict[str, Any]]:
-        """Returns every pod as the kubelet runs it (Kubernetes API, v1 Pod)."""
+        """Returns every pod as the kubelet lists it (Kubernetes API, v1 Pod)."""
         listed: list[dict[str, Any]] = json.loads(self.get("/pods")).get("items") or []
         return listed
 
     def answers(self) -> bool:
-        """Says whether the kubelet can be asked."""
+        """Whether the kubelet can be asked."""
         try:
             self.pods()
         except (OSError, HarnessError):
@@ -131,24 +131,24 @@ class KubeletApi:
         return [*(state for pod in pods for state in _states_of(pod)), *map(_phase_of, pods)]
 
     def logs(self, namespace: str, pod: str, container: str) -> str:
-        """Returns the log of a container, as `kubectl logs` would."""
+        """Returns the log of a container, as `kubectl logs` does."""
         return self.get(f"/containerLogs/{namespace}/{pod}/{container}").decode(errors="replace")
 
     def exec(self, command: RemoteCommand, within: float, abort: Abort, lost: Lost) -> Result:
-        """Runs a command in a container, as `kubectl exec` would; see `RemoteCommand.run`."""
+        """Runs a command in a container, as `kubectl exec` does; see `RemoteCommand.run`."""
         return command.run(self.port, self._context, within, abort, lost)
 
 
 class KubeletWatch:
-    """Publishes every change of a container's state, from the time on at which the node can be reached."""
+    """Publishes every change of a container's state, as soon as the node can be reached."""
 
     def __init__(self, api: KubeletApi, reachable: Callable[[], bool], feed: Feed) -> None:
-        """Takes an API of its own; `reachable` is asked until it is true, so that no request is lost on the way.
+        """Takes an API of its own. It sends no request before `reachable` is true, so that none is lost on the way.
 
-        A lost one would not only be late: the kubelet writes about each, into a log that the scenarios read.
+        A lost request would not only be late: the kubelet writes about each, in a log that the scenarios read.
         """
         self._api, self._reachable, self._feed = api, reachable, feed
-        # Since when it has answered with nothing but this status; the time is none once that is told.
+        # The status that has been its only answer, and since when; the time is None once that was published.
         self._refused: tuple[int, float | None] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet-watch", daemon=True)
@@ -179,13 +179,13 @@ class KubeletWatch:
             self._hear_refusal(answer.status)
             return []
         except (OSError, HarnessError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-            # Nobody answers, or something that is no list of pods: it is asked again.
+            # Nobody answers, or not with a list of pods: it is asked again later.
             return []
         self._refused = None
         return changes
 
     def _hear_refusal(self, status: int) -> None:
-        """Publishes a refusal once, when it has stood for so long."""
+        """Publishes a refusal, once, when it has lasted for `_STANDS_SECONDS`."""
         now = time.monotonic()
         told, since = self._refused or (status, now)
         if told != status or status not in REFUSALS:

@@ -1,6 +1,6 @@
 """The kubelet's configuration file: read as the kubelet reads it, with a client's authority added to those that it trusts.
 
-What it says of its kubelet stays: whoever deals with that one goes by its `Settings`.
+What it says about its kubelet is kept, and the harness follows it (`Settings`).
 """
 
 import json
@@ -13,7 +13,7 @@ from harness.errors import InputError
 from harness.manifests import yaml_reader
 
 _KIND = "KubeletConfiguration"
-# kiOS's configuration as shipped, for images whose data partition holds none: a file replaces it as a whole.
+# kiOS's own configuration, for images without one on the data partition; a file there replaces it as a whole.
 _SHIPPED: Mapping[str, object] = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": _KIND,
@@ -26,18 +26,18 @@ _SHIPPED: Mapping[str, object] = {
     "authentication": {"webhook": {"enabled": False}},
     "authorization": {"mode": "AlwaysAllow"},
 }
-# KubeletConfiguration v1beta1: what each of these fields on the way to the client's authority has to be.
+# The path of the client's authority in KubeletConfiguration v1beta1; each of these fields is a mapping.
 _WAY = ("authentication", "x509")
 # The kubelet's own defaults (the same, SetDefaults_KubeletConfiguration).
 _PORT, _LOGS = 10250, "/var/log/pods"
 _MANIFESTS = PurePosixPath("/etc/kubernetes/manifests")
-# Addresses on which nobody but the node itself reaches it.
+# Addresses on which only the node itself reaches the kubelet.
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a configuration says of its kubelet: the folder of its static pods, on the node, and the port of its API."""
+    """What a configuration says about its kubelet: the folder of its static pods, on the node, and the port of its API."""
 
     manifests: PurePosixPath = _MANIFESTS
     port: int = _PORT
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trusting:
-    """A configuration that trusts one more authority, and the bundle of all whom it trusts."""
+    """A configuration that trusts one more authority, and the bundle of all trusted authorities."""
 
     config: bytes
     bundle: bytes
@@ -58,11 +58,11 @@ def trusting(
     file: Callable[[PurePosixPath], bytes | None],
     manifests: PurePosixPath | None = None,
 ) -> Trusting:
-    """Adds an authority (PEM) to a configuration, whose client CA file is `bundle` then; all else stays as it was shipped.
+    """Adds an authority (PEM) to a configuration, whose client CA file becomes `bundle`; everything else is kept.
 
-    `shipped` is None where the image has none: kiOS's own is taken. `file` reads files of the image by their paths on the
-    node, and `manifests` is a folder for static pods in the place of the image's. Raises InputError for a configuration that
-    a kubelet could not read, or whose authorities are not in the image.
+    `shipped` is None if the image has no configuration; kiOS's own is used then. `file` reads files of the image by their paths
+    on the node, and `manifests`, if given, replaces the image's folder for static pods. Raises InputError for a configuration
+    that a kubelet could not read, or whose authorities are not in the image.
     """
     config = _read(shipped)
     place = config
@@ -75,15 +75,15 @@ def trusting(
     place["clientCAFile"] = str(bundle)
     if manifests:
         config["staticPodPath"] = str(manifests)
-    # JSON is YAML in which no text is taken for a number or a boolean.
+    # JSON is YAML in which no text can be taken as a number or a boolean.
     return Trusting(json.dumps(config, indent=1).encode() + b"\n", _authorities(str(theirs), file) + authority)
 
 
 def settings(shipped: bytes | None) -> Settings:
-    """What a configuration says, or kiOS's own where there is none, or one of another kind: that, a kubelet refuses by itself.
+    """The settings in a configuration; kiOS's own if there is none, or one of another kind, which a kubelet refuses itself.
 
-    Raises InputError for one that a kubelet could not read, or with which the harness could neither give its node pods nor ask
-    it for them.
+    Raises InputError for one that a kubelet could not read, or with which the harness could not give pods to the node or ask it
+    about them.
     """
     config = _read(shipped)
     if config.get("kind") != _KIND:

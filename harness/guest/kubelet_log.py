@@ -1,22 +1,19 @@
-"""The kubelet's log on its node, by the console pod: as somebody mirrors it, else in the pipe to which the kubelet writes."""
+"""The kubelet's log on its node, read by the console pod: from a mirror, else from the pipe to which the kubelet writes."""
 
 _MIRRORED = "/host/var/log/pods/*/kubelet/*.log"
-# A named pipe, for whoever mirrors the daemon's log (kiOS contract).
+# A named pipe from which a mirror reads the daemon's log (kiOS contract).
 _PIPE = "/host/var/run/kubelet.log"
-# Out of CRI's format (see `crilog`): kiOS's tinycat reads 100 bytes at a time, and most lines are in parts.
+# Joins lines in CRI's format (see `crilog`): kiOS's tinycat reads 100 bytes at a time, so most lines are in parts.
 _WHOLE = r"""awk '{tag = $3; sub(/^[^ ]* [^ ]* [^ ]* /, ""); printf "%s%s", $0, tag == "P" ? "" : "\n"}'"""
 
 
-def from_pipe(select: str) -> str:
-    """A command that prints what `select`, a command of the shell's, leaves of the log in the pipe.
+def from_anywhere(select: str) -> str:
+    """A shell command that prints the log filtered by the command `select`: from the mirror's files, else from the pipe."""
+    return f"if ls {_MIRRORED} > /dev/null 2>&1; then cat {_MIRRORED} | {_WHOLE} | {select}; else {_from_pipe(select)}; fi"
 
-    What it reads goes back into the pipe, for the mirror that may come.
-    """
+
+def _from_pipe(select: str) -> str:
+    # What is read goes back into the pipe, for a mirror that may start later.
     said = "printf '%s\\n' \"$log\""
     back = f"{said} | timeout 1 sh -c 'cat > {_PIPE}'"
     return f"log=$(timeout 1 cat {_PIPE}); {back}; {said} | {select}"
-
-
-def from_anywhere(select: str) -> str:
-    """The same by the mirror's log files, else by the pipe."""
-    return f"if ls {_MIRRORED} > /dev/null 2>&1; then cat {_MIRRORED} | {_WHOLE} | {select}; else {from_pipe(select)}; fi"

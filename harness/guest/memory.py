@@ -1,6 +1,6 @@
-"""What a daemon wrote, found in the memory of its node: where a kubelet or CRI-O ends as soon as it starts, nobody else has it.
+"""What a daemon wrote, found in its node's memory: if a kubelet or CRI-O ends as soon as it starts, it is nowhere else.
 
-A line stays in the pages of the pipe that nobody reads, and in those of the process that wrote it, until they are used again.
+A line stays in the pages of the pipe, which nobody reads, and of the process that wrote it, until they are reused.
 """
 
 import mmap
@@ -13,18 +13,18 @@ _TEXT = rb'(?:[^"\\\x00-\x1f]|\\.){1,2000}'
 # quotes, or between <> where they have lines of their own (k8s.io/klog, serialize.KVListFormat).
 _FAILED = rb'"command failed" err=(?:"(?P<words>' + _TEXT + rb')"|<\n(?P<lines>(?:\t[^\x00-\x08\x0a-\x1f]{1,2000}\n){1,40}) >)'
 _KUBELET = re.compile(rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] " + _FAILED)
-# klog puts the words together before the header stands before them (k8s.io/klog, printS): in a buffer of their own, which
-# outlives a long line whose pages lie apart, and begins where Go's objects of that size do (runtime/sizeclasses.go).
+# klog composes the words in a buffer of their own before it writes the header (k8s.io/klog, printS). The buffer survives a long
+# line whose pages are apart, and is aligned as Go's objects of that size are (runtime/sizeclasses.go).
 _KUBELET_BUFFER = re.compile(_FAILED + rb"(?=\x00)")
 _OBJECT = 64
-# The words of a panic, and what ran into it, as `util/runtime.HandleCrash` logs them (k8s.io/apimachinery) with klog.
+# The words of a panic and the function in which it happened, as `util/runtime.HandleCrash` (k8s.io/apimachinery) logs them.
 _PANIC = re.compile(
     rb"[EF](?P<stamp>\d{4} \d\d:\d\d:\d\d\.\d{6}) +\d+ [\w.]+:\d+\] \"Observed a panic\" "
     rb'panic="(?P<words>' + _TEXT + rb')"(?:[^\x00]{1,8000}?\n\tpanic\([^\n]*\n[^\n]*\n\t(?P<where>[^\s\x00]{1,300})\()?'
 )
 # logrus's text format.
 _CRIO = re.compile(rb'time="(?P<stamp>[^"\x00-\x1f]{10,40})" level=fatal msg="(?P<words>' + _TEXT + rb')"')
-# What each line has in it, which is found a hundred times as fast as the line.
+# Each pattern with a word that is in all of its lines: searching for the word first is a hundred times faster.
 _REASONS = {
     "kubelet": (
         (b'"command failed" err=', _KUBELET),
@@ -35,14 +35,15 @@ _REASONS = {
 }
 _BEFORE, _BEHIND = 100, 80_000
 _PIECE = 256 << 20
-# Below its hole for devices (QEMU, hw/i386/pc_q35.c).
+# Memory below the hole for devices (QEMU, hw/i386/pc_q35.c).
 _LOW = 2 << 30
 
 
 def reason(daemon: str, size: int, save: Callable[[int, int, Path], None], scratch: Path) -> str:
     """The last words with which a daemon (`kubelet` or `crio`) gave up; empty if there are none in the guest's memory.
 
-    Of its `size` bytes `save` writes a piece to a file, by address and length; the file `scratch` is gone afterwards.
+    The memory has `size` bytes; `save` writes a piece of it, given by address and length, to a file. The file `scratch` is
+    removed afterwards.
     """
     found: list[tuple[bytes, str]] = []
     for start in range(0, min(size, _LOW), _PIECE):
@@ -56,7 +57,7 @@ def reason(daemon: str, size: int, save: Callable[[int, int, Path], None], scrat
 
 
 def _reasons_in(piece: Path, mark: bytes, pattern: re.Pattern[bytes]) -> list[tuple[bytes, str]]:
-    """With their time; what has none counts only where nothing has one."""
+    """The reasons in a piece of memory, with their times; an empty time sorts before all others."""
     found: dict[int, tuple[bytes, str]] = {}
     with piece.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         at = content.find(mark)
@@ -70,7 +71,7 @@ def _reasons_in(piece: Path, mark: bytes, pattern: re.Pattern[bytes]) -> list[tu
 
 
 def _plain(found: Mapping[str, bytes | None]) -> str:
-    """On one line, without the escapes that the daemon's log has."""
+    """The words on one line, without the escapes of the daemon's log."""
     if lines := found.get("lines"):
         return " ".join(lines.decode(errors="replace").split())
     text = (found["words"] or b"").decode(errors="replace")

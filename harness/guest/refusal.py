@@ -1,8 +1,8 @@
-"""Why the kubelet does not have a pod whose manifest is on the node: in the words of its log.
+"""Why the kubelet does not list a pod whose manifest is on the node, in the words of its log.
 
-It reads a manifest when it is written, and all of them every 20 s; of one that it cannot use it says so in its log, each time,
-and nowhere else (Kubernetes, pkg/kubelet/config/file.go). A pod that it does not admit is in its log too, for whoever cannot
-ask for the pod's status (pkg/kubelet/allocation).
+The kubelet reads a manifest when it is written, and all manifests every 20 s. If it cannot use one, it says so in its log each
+time, and nowhere else (Kubernetes, pkg/kubelet/config/file.go). The log also names pods that it does not admit, which helps if
+their status cannot be asked for (pkg/kubelet/allocation).
 """
 
 import json
@@ -18,7 +18,7 @@ _LINES = 5
 
 
 def reason_in(log: str, file: str, pod: str) -> str | None:
-    """What a log of the kubelet's says last against a manifest or its pod; None if it says nothing.
+    """The last objection in the kubelet's log to a manifest or its pod; None if there is none.
 
     `file` is the manifest's name, `pod` the pod's as `NAMESPACE/NAME`.
     """
@@ -33,21 +33,12 @@ def _fault_in(log: str, file: str) -> str | None:
     try:
         words = str(json.loads(about[-1]["error"]))
     except ValueError:
-        # Go quotes some characters otherwise than JSON does.
+        # Go quotes some characters differently from JSON.
         words = about[-1]["error"].strip('"')
     return _WHERE.sub("", _WHERE.sub("", words))
 
 
-def reading_command(file: str, pod: str) -> str:
-    """A command for the console pod that prints what the kubelet's log says of both, where nobody mirrors that log."""
-    return kubelet_log.from_pipe(_about(file, pod))
-
-
-def looking_command(file: str, pod: str) -> str:
-    """A command for the console pod that does the same in any case: by the mirror's log files, else by the pipe."""
-    return kubelet_log.from_anywhere(_about(file, pod))
-
-
-def _about(file: str, pod: str) -> str:
+def command(file: str, pod: str) -> str:
+    """A command for the console pod that prints the last lines of the kubelet's log about a manifest and its pod."""
     denial = f'pod="{pod}" reason='
-    return f"grep -F -e {shlex.quote('/' + file)} -e {shlex.quote(denial)} | tail -n {_LINES}"
+    return kubelet_log.from_anywhere(f"grep -F -e {shlex.quote('/' + file)} -e {shlex.quote(denial)} | tail -n {_LINES}")

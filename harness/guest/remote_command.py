@@ -1,4 +1,4 @@
-"""A command in a container, by the kubelet's own endpoint: what `kubectl exec` uses.
+"""A command in a container, run through the kubelet's own endpoint, which `kubectl exec` uses too.
 
 The kubelet streams over WebSocket (RFC 6455): the first byte of a message is its channel, and the last message on channel 3
 is a v1 Status with the exit status (Kubernetes, v4.channel.k8s.io).
@@ -29,17 +29,17 @@ _PROTOCOL = Subprotocol("v4.channel.k8s.io")
 _STDOUT, _STDERR, _STATUS = b"\x01", b"\x02", b"\x03"
 _MESSAGE = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 _LOOK_SECONDS, _SHAKE_SECONDS = 0.2, 10.0
-# A connection that breaks is heard of before the end of the QEMU that broke it.
+# If QEMU ends, the broken connection is noticed before QEMU's end.
 _AFTERMATH_SECONDS = 2.0
 _READ_BYTES, _MOST_BYTES_A_MESSAGE, _MOST_BYTES = 1 << 16, 1 << 20, 64 << 20
 
-Abort = Callable[[], str | None]
+Abort = Callable[[], None]
 Lost = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class RemoteCommand:
-    """A program and its arguments, for a container; no shell reads them."""
+    """A program and its arguments, for a container; no shell interprets them."""
 
     namespace: str
     pod: str
@@ -47,16 +47,16 @@ class RemoteCommand:
     words: Sequence[str]
 
     def __str__(self) -> str:
-        """The command and where it runs, for an error."""
+        """The command and its container, for an error message."""
         return f"`{' '.join(self.words)}` in container {self.container} of pod {self.pod}"
 
     def run(self, port: int, context: ssl.SSLContext, within: float, abort: Abort, lost: Lost = lambda: 0.0) -> Result:
-        """Runs it by the kubelet behind a port on 127.0.0.1, with no input, and returns its status and output.
+        """Runs it through the kubelet at a port on 127.0.0.1, without input, and returns its status and output.
 
-        Raises NodeFailure if it cannot be run, if it does not end within so many seconds, or on `abort`, which is asked every
-        0.2 s and may raise or say why. What does not end in time goes on in the container: the kubelet ends nothing. `lost`
-        says for how many seconds the host has kept QEMU from running so far: a wait lasts as much longer, and one of which
-        most was lost is a HarnessError.
+        Raises NodeFailure if it cannot be run, or if it does not end within so many seconds; it then goes on in the container,
+        because the kubelet ends nothing. `abort` is called every 0.2 s, and ends the wait by raising. `lost` says for how many
+        seconds the host has kept QEMU from running so far: the wait is extended by them, and is a HarnessError if it lost most
+        of its time.
         """
         clock = Clock.of(within, lost)
         output = bytearray()
@@ -83,9 +83,9 @@ class RemoteCommand:
         raise AssertionError("unreachable: messages end with an error")
 
     def _messages(self, port: int, context: ssl.SSLContext, handshake: Clock) -> Generator[bytes, None, None]:
-        """Yields each message, and an empty one for every 0.2 s without any; raises OSError or InvalidHandshake at the end.
+        """Yields each message, and an empty one after every 0.2 s without any; raises OSError or InvalidHandshake at the end.
 
-        In one thread: TLS connections of Python's are not made for a reader and a writer at once.
+        It uses one thread, because Python's TLS connections do not support a reader and a writer at once.
         """
         protocol = ClientProtocol(parse_uri(self._url(port)), subprotocols=[_PROTOCOL], max_size=_MOST_BYTES_A_MESSAGE)
         protocol.send_request(protocol.connect())
@@ -95,7 +95,7 @@ class RemoteCommand:
             context.wrap_socket(plain, do_handshake_on_connect=False) as connection,
         ):
             connection.settimeout(_LOOK_SECONDS)
-            # QEMU takes a connection whether or not the guest does.
+            # QEMU accepts a connection even if the guest does not.
             while not _is_shaken(connection):
                 if over := handshake.over():
                     words = f"the kubelet broke off {self}: it did not shake hands within {handshake.within:.0f} s"
@@ -126,7 +126,7 @@ class RemoteCommand:
         return f"wss://127.0.0.1:{port}/exec/{place}?{asked}"
 
     def _status_in(self, said: bytes) -> int:
-        """The exit status in a v1 Status; raises NodeFailure for one of a command that was not run."""
+        """The exit status in a v1 Status; raises NodeFailure if it says that the command was not run."""
         try:
             status = json.loads(said)
             if status["status"] == "Success":
@@ -140,7 +140,7 @@ class RemoteCommand:
 
 
 def _is_shaken(connection: ssl.SSLSocket) -> bool:
-    """Goes on with a handshake for 0.2 s."""
+    """Continues a handshake for 0.2 s; returns whether it is complete."""
     try:
         connection.do_handshake()
     except TimeoutError:
@@ -149,11 +149,10 @@ def _is_shaken(connection: ssl.SSLSocket) -> bool:
 
 
 def _look(abort: Abort, seconds: float = 0.0) -> None:
-    """Raises why nothing can be hoped for, if that is known by the end of so many seconds."""
+    """Calls `abort`, which may raise, until so many seconds are over."""
     deadline = time.monotonic() + seconds
     while True:
-        if reason := abort():
-            raise NodeFailure(reason)
+        abort()
         if time.monotonic() >= deadline:
             return
         time.sleep(_LOOK_SECONDS)

@@ -1,6 +1,6 @@
-"""The text on a node's screen: a picture of the framebuffer, and the font that the kernel's console draws with.
+"""The text on a node's screen, from a picture of the framebuffer and the font of the kernel's console.
 
-Nothing is guessed: a cell is the character whose glyph it shows to the pixel, in any two colours, or it is unknown.
+Nothing is guessed: a cell is the character whose glyph it shows exactly, in any two colours, or it is unknown.
 """
 
 import re
@@ -18,9 +18,9 @@ _COLUMNS, _ROWS = 8, 16
 _GLYPHS = 256
 _PIXEL = 3
 _CELL_WIDTH = _COLUMNS * _PIXEL
-# Rows of the console's cursor, which inverts them (drivers/video/fbdev/core/bitblit.c of the kernel, CUR_UNDERLINE).
+# The rows that the console's cursor inverts (kernel, drivers/video/fbdev/core/bitblit.c, CUR_UNDERLINE).
 _CURSOR_ROWS = 2
-# What code page 437 draws for the codes below a space, which Python's codec takes for control characters; 0 is blank.
+# The graphics of code page 437 for the codes below a space, which Python's codec takes as control characters; 0 is blank.
 _GRAPHICS = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
 _DELETE, _HOUSE = 0x7F, "⌂"
 # ppm(5): whitespace between the numbers, with comments up to the end of a line; one whitespace before the pixels.
@@ -30,10 +30,10 @@ _HEADER = re.compile(rb"P6" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP
 
 @dataclass(frozen=True)
 class Font:
-    """The characters by their glyphs of 8 x 16 pixels: 16 bytes, a row each, the leftmost pixel its high bit.
+    """The characters by their glyphs of 8 x 16 pixels: 16 bytes, one per row, whose high bit is the leftmost pixel.
 
-    `under_cursor` has them as they look with the console's cursor on them. The codes are those of code page 437; of codes
-    that share a glyph the one of ASCII counts. 1 to 31 and 127 are the page's graphics (1 is a face), not control characters.
+    `under_cursor` has the glyphs with the console's cursor on them. The codes are those of code page 437; of codes that share a
+    glyph, the ASCII one counts. 1 to 31 and 127 are the page's graphics (1 is a face), not control characters.
     """
 
     glyphs: Mapping[bytes, str]
@@ -41,7 +41,7 @@ class Font:
 
     @classmethod
     def read(cls, path: Path) -> "Font":
-        """Reads the kernel's font, its bytes as they are in lib/fonts; HarnessError if `path` is not one of 256 glyphs."""
+        """Reads the kernel's font, in the format of its lib/fonts; raises HarnessError if `path` is not one of 256 glyphs."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -67,15 +67,15 @@ class Screen:
 
     @property
     def text(self) -> str:
-        """The lines on which anything is written."""
+        """The lines that are not empty."""
         return "\n".join(line for line in self.lines if line)
 
 
 def read(ppm: bytes, font: Font) -> Screen:
-    """Reads a screen as QEMU dumps it (QMP screendump, PPM with 8 bits a colour).
+    """Reads a screen as QEMU dumps it (QMP screendump, PPM with 8 bits per colour).
 
-    What is left at the right and at the bottom, less than a cell, is ignored. A cell of one colour is a space. HarnessError if
-    `ppm` is not a whole picture.
+    Incomplete cells at the right and at the bottom are ignored. A cell of one colour is a space. Raises HarnessError if `ppm`
+    is not a whole picture.
     """
     width, height, pixels = _picture(ppm)
     if pixels == pixels[:_PIXEL] * (width * height):
@@ -135,7 +135,7 @@ def _cells(width: int, height: int, pixels: bytes) -> list[list[bytes]]:
 
 
 def _look_up(cell: bytes, background: bytes, font: Font) -> str:
-    """The character that a cell shows; where two do, the one that is drawn on `background`."""
+    """The character that a cell shows; if it could be two, the one that is drawn on `background`."""
     pixels = [cell[at : at + _PIXEL] for at in range(0, len(cell), _PIXEL)]
     colours = Counter(pixels)
     if len(colours) == 1:

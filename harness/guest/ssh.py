@@ -1,4 +1,4 @@
-"""SSH into a node on which a pod runs sshd, by keys made for the node (RFC 4251)."""
+"""SSH into a node on which a pod runs sshd, with keys made for the node (RFC 4251)."""
 
 import logging
 import time
@@ -25,15 +25,16 @@ def connect(
     host: Path,
     user: Path,
     within: float,
-    abort: Callable[[], str | None],
+    abort: Callable[[], None],
     lost: Callable[[], float] = lambda: 0.0,
 ) -> paramiko.SSHClient:
     """Logs in as root on 127.0.0.1:`port`, which is forwarded to the node; the caller closes what is returned.
 
-    `host` and `user` are files with the private keys of the node, to know it by, and of who logs in. Tries until sshd
-    answers: the forward takes connections before anybody listens behind it. Raises NodeFailure after `within` seconds, on a
-    text from `abort`, or at once when the node shows another key than its own or refuses the user's. `lost` says for how many
-    seconds the host has kept QEMU from running so far: the wait lasts as much longer, and is a HarnessError if most was lost.
+    `host` and `user` are files with the private keys of the node, which identify it, and of the user. Tries until sshd
+    answers, because the forward accepts connections before anything listens in the node. Raises NodeFailure after `within`
+    seconds, or at once if the node shows another key than its own or refuses the user's. `abort` is called after each try, and
+    ends the wait by raising. `lost` says for how many seconds the host has kept QEMU from running so far: the wait is extended
+    by them, and is a HarnessError if it lost most of its time.
     """
     clock = Clock.of(within, lost)
     client = paramiko.SSHClient()
@@ -58,8 +59,7 @@ def connect(
             client.close()
             if _is_refusal(early):
                 raise NodeFailure(f"SSH: {early}") from early
-            if reason := abort():
-                raise NodeFailure(reason) from early
+            abort()
             if over := clock.over():
                 words = f"SSH: nobody let in within {within:.0f} s{delay(over)}; the last try ended with: {early}"
                 raise error(over, words) from early
@@ -67,7 +67,7 @@ def connect(
 
 
 def _is_refusal(failure: Exception) -> bool:
-    """Whether the answer was no: what ends an authentication else, its time or the connection's end, has the same class."""
+    """Whether the answer was no: a timeout or a lost connection during authentication raises the same class."""
     if isinstance(failure, (paramiko.BadHostKeyException, paramiko.BadAuthenticationType)):
         return True
     return isinstance(failure, paramiko.AuthenticationException) and str(failure) == _REFUSED

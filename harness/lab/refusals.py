@@ -45,7 +45,7 @@ class Refusals:
 
     def _log_about(self, file: str, name: str) -> str:
         """What the kubelet's log says about a manifest and its pod, read by the console pod, or else from the mirror."""
-        told = self._output_of(refusal.looking_command(file, name))
+        told = self._output_of(refusal.command(file, name))
         if told is not None:
             return told
         try:

@@ -43,13 +43,13 @@ def test_the_last_reason_counts() -> None:
 
 
 def test_a_file_is_asked_for_by_its_name_alone() -> None:
-    command = refusal.reading_command("a b.yaml", POD)
+    command = refusal.command("a b.yaml", POD)
     log = "path=/m/a b.yaml\npath=/m/a-b.yaml\npath=/m/aXb.yaml\n"
     assert found_by(command, log) == "path=/m/a b.yaml\n"
 
 
 def found_by(command: str, log: str) -> str:
-    select = command[command.rindex("grep") :]
+    select = command[command.rindex("grep") :].removesuffix("; fi")
     return subprocess.run(["sh", "-c", select], input=log, capture_output=True, text=True, timeout=20).stdout
 
 
@@ -61,7 +61,7 @@ def test_a_pod_that_is_not_admitted_is_told_by_the_log_where_its_status_cannot_b
     )
     assert refusal.reason_in(log, "odd.yaml", POD) == f"NodeAffinity: {words}"
     assert refusal.reason_in(log, "odd.yaml", "default/odd") is None
-    assert found_by(refusal.reading_command("odd.yaml", POD), log) == log.splitlines(keepends=True)[0]
+    assert found_by(refusal.command("odd.yaml", POD), log) == log.splitlines(keepends=True)[0]
 
 
 def test_the_mirrors_files_are_looked_at_where_there_are_any(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_mirrors_files_are_looked_at_where_there_are_any(tmp_path: Path) -> 
     log.parent.mkdir(parents=True)
     parts = [("P", '"Could not process  manifest file" '), ("F", 'path="/m/odd.yaml"'), ("P", "another"), ("F", " line")]
     log.write_text("".join(f"2026-11-25T23:52:39.4+00:00 stdout {tag} {text}\n" for tag, text in parts))
-    command = refusal.looking_command("odd.yaml", POD).replace("/host/", f"{tmp_path}/")
+    command = refusal.command("odd.yaml", POD).replace("/host/", f"{tmp_path}/")
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == '"Could not process  manifest file" path="/m/odd.yaml"\n'
 
@@ -81,7 +81,7 @@ def test_where_nobody_mirrors_the_pipe_is_read_and_filled_again(tmp_path: Path) 
     # As the daemon's end: what is written stays in the pipe.
     with os.fdopen(os.open(pipe, os.O_RDWR), "w+b", buffering=0) as daemon:
         daemon.write(b'"Could not process manifest file" path="/m/odd.yaml"\nanother line\n')
-        command = refusal.looking_command("odd.yaml", POD).replace("/host/", f"{tmp_path}/")
+        command = refusal.command("odd.yaml", POD).replace("/host/", f"{tmp_path}/")
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
         assert done.stdout == '"Could not process manifest file" path="/m/odd.yaml"\n'
         assert daemon.read(4096) == b'"Could not process manifest file" path="/m/odd.yaml"\nanother line\n'

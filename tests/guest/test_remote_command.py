@@ -96,7 +96,7 @@ def context() -> ssl.SSLContext:
 def run(
     kubelet: Kubelet,
     within: float = 5.0,
-    abort: Callable[[], str | None] = lambda: None,
+    abort: Callable[[], None] = lambda: None,
     lost: Callable[[], float] = lambda: 0.0,
 ) -> tuple[int, bytes]:
     done = COMMAND.run(kubelet.port, context(), within, abort, lost)
@@ -159,10 +159,16 @@ def test_a_connection_that_ends_early_is_the_nodes_failure(kubelet: Kubelet, mon
 
 
 def test_a_node_that_died_is_the_reason_that_is_given(kubelet: Kubelet) -> None:
-    reasons = iter([None, "the guest panicked"])
+    asked: list[None] = []
+
+    def abort() -> None:
+        asked.append(None)
+        if len(asked) == 2:
+            raise NodeFailure("the guest panicked")
+
     kubelet.says(b"\x01out")
     with pytest.raises(NodeFailure, match="the guest panicked"):
-        run(kubelet, abort=lambda: next(reasons))
+        run(kubelet, abort=abort)
 
 
 def test_silence_ends_with_the_time_or_the_node(kubelet: Kubelet) -> None:
@@ -174,8 +180,13 @@ def test_silence_ends_with_the_time_or_the_node(kubelet: Kubelet) -> None:
     with pytest.raises(NodeFailure, match=r"did not end within 0 s; it wrote: last words"):
         run(kubelet, within=0.4)
     began = time.monotonic()
+
+    def abort() -> None:
+        if time.monotonic() > began + 0.3:
+            raise NodeFailure("the guest panicked")
+
     with pytest.raises(NodeFailure, match="the guest panicked"):
-        run(kubelet, abort=lambda: "the guest panicked" if time.monotonic() > began + 0.3 else None)
+        run(kubelet, abort=abort)
 
 
 def _starved() -> float:

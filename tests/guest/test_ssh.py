@@ -101,7 +101,7 @@ def connect(
     host: Credentials,
     user: Credentials,
     within: float = _SECONDS,
-    abort: Callable[[], str | None] = lambda: None,
+    abort: Callable[[], None] = lambda: None,
     lost: Callable[[], float] = lambda: 0.0,
 ) -> paramiko.SSHClient:
     return ssh.connect(port, host.ssh_host, user.ssh_user, within, abort, lost)
@@ -190,9 +190,12 @@ def test_somebody_who_says_nothing_is_waited_for_no_longer(node: Credentials) ->
 
 
 def test_a_reason_to_stop_ends_it_at_once(free_port: int, node: Credentials) -> None:
+    def abort() -> None:
+        raise NodeFailure("the guest died")
+
     began = time.monotonic()
     with pytest.raises(NodeFailure, match=r"^the guest died$"):
-        connect(free_port, node, node, within=60, abort=lambda: "the guest died")
+        connect(free_port, node, node, within=60, abort=abort)
     assert time.monotonic() - began < _SECONDS
 
 
