@@ -1,4 +1,4 @@
-"""The network of a node: its cable, what goes over it, and who else is on it.
+"""The network of a node: its cable, the traffic on it, and the neighbours.
 
 Imports: verdict, vm.
 """

@@ -1,8 +1,8 @@
-"""A cable with a man in the middle: frames pass from one end to the other through the hands of whoever asks for them.
+"""A cable with a man in the middle: frames pass from one end to the other through the test's hands.
 
-Each of its four ends is a stream of Ethernet frames, each with its length in front as four bytes, big-endian (QEMU's
-net/filter-mirror.c). Everything happens in one thread of its own. A cable is no store: what cannot be passed on at once is kept
-up to a bound, and beyond that it is lost, as in a switch.
+Each of its four ends is a stream of Ethernet frames, each after its length in four bytes, big-endian (QEMU's
+net/filter-mirror.c). Everything happens in one thread of its own. What cannot be passed on at once is kept up to a limit, and
+lost beyond it, as in a switch.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from harness.wire.frame import Frame, Way
 Onward = Callable[[Frame, float], None]
 """Passes a frame on, after so many seconds."""
 Say = Callable[[bytes, float], None]
-"""Says a frame to the guest, after so many seconds."""
+"""Sends a frame to the guest, after so many seconds."""
 
 _LENGTH_BYTES = 4
 # QEMU's own bound (NET_BUFSIZE).
@@ -32,18 +32,18 @@ _CLOSE_SECONDS = 10.0
 
 
 class Hand(Protocol):
-    """What frames pass through on either way: it passes each on once, more often, later, changed, or not at all."""
+    """Something that frames pass through in both directions: it passes each on once, more than once, later, changed, or not."""
 
     def take(self, frame: Frame, onward: Onward) -> None: ...
 
 
 class Station(Protocol):
-    """What else is on the guest's network, between it and QEMU's."""
+    """Something else on the guest's network, between the guest and QEMU's network."""
 
     def hear(self, content: bytes, say: Say) -> bool:
         """Hears a frame that the guest sent, and may answer it.
 
-        Returns whether the frame was for this station alone: QEMU's network then does not hear it.
+        Returns whether the frame was for this station alone; then it does not reach QEMU's network.
         """
 
 
@@ -58,7 +58,7 @@ class Ends:
 
 
 class Cable:
-    """A cable in use. With no hands and no stations on it, it passes on all that comes."""
+    """A cable in use. Without hands and stations it passes on everything."""
 
     def __init__(self, ends: Ends) -> None:
         self._ends = ends
@@ -76,11 +76,11 @@ class Cable:
         self._up.result(_CLOSE_SECONDS)
 
     def put_in(self, hand: Hand) -> None:
-        """Has frames pass through a hand: on both ways, behind those that were put in before."""
+        """Makes frames pass through a hand, in both directions, after the hands that were put in before."""
         self._change(lambda: setattr(self, "_hands", (*self._hands, hand)))
 
     def take_out(self, hand: Hand) -> None:
-        """Lets frames pass without this hand; does nothing if it is not there."""
+        """Takes a hand out; does nothing if it is not there."""
         self._change(lambda: setattr(self, "_hands", tuple(each for each in self._hands if each is not hand)))
 
     def join(self, station: Station) -> None:
@@ -92,11 +92,11 @@ class Cable:
         self._change(lambda: setattr(self, "_stations", tuple(each for each in self._stations if each is not station)))
 
     def say(self, content: bytes) -> None:
-        """Sends a frame to the guest that nobody asked for."""
+        """Sends an unrequested frame to the guest."""
         self._change(lambda: self._pass(Frame(Way.RECEIVED, content), 0))
 
     def check(self) -> None:
-        """Raises InputError if a hand or a station failed on a frame; that one was passed on as it was."""
+        """Raises InputError if a hand or a station failed on a frame; that frame was passed on unchanged."""
         if self._fault is not None:
             fault = self._fault
             raise InputError(f"What was put on the wire failed on a frame: {type(fault).__name__}: {fault}") from fault
@@ -111,7 +111,7 @@ class Cable:
             raise HarnessError(f"the cable's thread did not end within {_CLOSE_SECONDS:.0f} s")
 
     def _change(self, change: Callable[[], None]) -> None:
-        """Done when it returns, and between two frames."""
+        """Makes a change between two frames; it is done when this returns."""
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def in_turn() -> None:
@@ -147,7 +147,7 @@ class Cable:
             transport.abort()
 
     def _enter(self, frame: Frame) -> None:
-        """The way of a frame: the guest, the hands, the stations, the network; and back past the hands."""
+        """Starts a frame on its way: from the guest to the hands, the stations, the network; and back through the hands."""
         self._pass(frame, 0)
 
     def _pass(self, frame: Frame, position: int) -> None:
@@ -164,13 +164,13 @@ class Cable:
 
         try:
             hands[position].take(frame, onward)
-        except Exception as fault:  # A match is the test's own: whatever it raises must not cut the cable.
+        except Exception as fault:  # A match is the test's code: whatever it raises must not cut the cable.
             self._fault = self._fault or fault
             if not passed:
                 self._pass(frame, position + 1)
 
     def _pass_behind(self, hand: Hand, frame: Frame) -> None:
-        """Meanwhile the hand may have been taken out, and others put in."""
+        """Passes a frame on after a hand, which may have been taken out meanwhile."""
         position = self._hands.index(hand) + 1 if hand in self._hands else len(self._hands)
         self._pass(frame, position)
 
@@ -179,7 +179,7 @@ class Cable:
             self._put(frame)
 
     def _heard(self, content: bytes) -> bool:
-        """Tells all stations, for which a network that is a cable is one where everything is heard."""
+        """Tells all stations, each of which hears every frame; returns whether one of them took it."""
         taken = False
         for station in self._stations:
             try:

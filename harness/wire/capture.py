@@ -1,4 +1,4 @@
-"""What went over the wire of eth0: as QEMU writes it down (pcap-savefile(5)), or as it is kept (see `record`)."""
+"""The capture of eth0's wire: as QEMU writes it (pcap-savefile(5)), or as it is kept afterwards (see `record`)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,9 +10,9 @@ from harness.wire.frame import Datagram
 
 _FILE_HEADER = 24
 _RECORD = struct.Struct("<IIII")
-# pcap-savefile(5): magic, version, two fields of no use, the longest frame, Ethernet.
+# pcap-savefile(5): magic, version, two unused fields, the longest frame, Ethernet.
 _NEW = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-# pcapng: a section's first bytes, a block's head, and where a packet's block has its frame and the frame's length.
+# pcapng: a section's first bytes, a block's head, and the places of the frame and its length in a packet's block.
 _KEPT = bytes.fromhex("0a0d0d0a")
 _BLOCK = struct.Struct("<II")
 _PACKET, _CAPTURED, _CONTENT = 6, slice(12, 16), 20
@@ -26,7 +26,7 @@ class Follower:
         self._position = _FILE_HEADER
 
     def read(self) -> Iterator[bytes]:
-        """Yields the Ethernet frames that are new; a last one that is not whole yet is left for the next time."""
+        """Yields the new Ethernet frames; a last one that is not whole yet is left for the next time."""
         if not self._capture.exists():
             return
         with self._capture.open("rb") as file:
@@ -49,10 +49,10 @@ class Address:
         self._found: IPv4Address | None = None
 
     def seen(self) -> IPv4Address | None:
-        """Returns the address that the NIC was first seen with, None while it has none.
+        """Returns the first address that the NIC was seen to use, None while it has none.
 
-        It shows in any ARP message but a probe (RFC 5227, 1.1) and in any packet, of whatever gave the NIC its address: from
-        then on the node can be reached. An address that leads nowhere beyond its own link is none.
+        It shows in any ARP message except a probe (RFC 5227, 1.1) and in any packet, however the NIC got the address; from then
+        on the node can be reached. An address that is only valid on its own link does not count.
         """
         if self._found is None:
             addresses = (_sender(content) for content in self._new.read() if frame.source_of(content) == self._mac)
@@ -61,7 +61,7 @@ class Address:
 
 
 def frames(capture: Path) -> Iterator[bytes]:
-    """Yields the Ethernet frames written so far; a last one that is not whole yet is left out."""
+    """Yields the Ethernet frames written so far, without a last one that is not whole yet."""
     if capture.exists():
         with capture.open("rb") as file:
             kept = file.read(len(_KEPT)) == _KEPT
@@ -86,7 +86,7 @@ def write(capture: Path, contents: Iterable[bytes]) -> None:
 
 
 def datagrams(capture: Path) -> Iterator[Datagram]:
-    """Yields the UDP datagrams written so far; a fragment, and one that is broken, is left out."""
+    """Yields the UDP datagrams written so far, without fragments and broken ones."""
     return (datagram for content in frames(capture) if (datagram := frame.datagram(content)))
 
 

@@ -1,4 +1,4 @@
-"""How a node gets its address: DHCP on the wire, and the record that dhcpcd keeps of it (RFC 2131 and RFC 2132)."""
+"""How a node gets its address: DHCP on the wire, and dhcpcd's record of it (RFC 2131 and RFC 2132)."""
 
 import enum
 import ipaddress
@@ -22,7 +22,7 @@ _IN_FILE, _IN_SNAME = 1, 2
 
 
 class Kind(enum.IntEnum):
-    """What a message is, as its option 53 counts (RFC 2132, 9.6)."""
+    """The type of a message, as in its option 53 (RFC 2132, 9.6)."""
 
     DISCOVER = 1
     OFFER = 2
@@ -38,7 +38,7 @@ _FROM_SERVER = frozenset({Kind.OFFER, Kind.ACK, Kind.NAK})
 
 
 class _Option(enum.IntEnum):
-    """The options that are read; behind each, its section of RFC 2132."""
+    """The options that are read, each with its section of RFC 2132."""
 
     PAD = 0  # 3.1
     MASK = 1  # 3.3
@@ -56,10 +56,10 @@ class _Option(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One DHCP message; None or `()` is an option that it does not have, 0.0.0.0 a field that is not filled in.
+    """One DHCP message; None or `()` is a missing option, 0.0.0.0 a field that is not filled in.
 
     `client_mac` is written as `52:54:00:6b:69:6f`. `ciaddr` is the address that the client says it has, `yiaddr` the one that
-    the server gives it. `server` is the server identifier, `client_id` the raw option with its type in the first byte.
+    the server gives it. `server` is the server identifier, `client_id` the raw option, whose first byte is its type.
     """
 
     kind: Kind
@@ -88,17 +88,17 @@ class Lease:
     server: ipaddress.IPv4Address
 
 
-class _Malformed(Exception):  # noqa: N818 - bytes that are no DHCP message, which is nothing unusual on a wire
-    """Why bytes are not a DHCP message."""
+class _Malformed(Exception):  # noqa: N818 - not an error: a wire carries more than DHCP
+    """Bytes are not a DHCP message; in words, why."""
 
 
 def messages(capture: Path) -> list[Message]:
-    """Returns the DHCP messages written so far, in the order of their time; every other frame, and a broken one, is skipped."""
+    """Returns the DHCP messages written so far, in order of time; other frames, and broken ones, are skipped."""
     return [message for content in frames(capture) if (message := message_in(content))]
 
 
 def message_in(content: bytes) -> Message | None:
-    """Returns the DHCP message in an Ethernet frame, None if there is none that is whole."""
+    """Returns the DHCP message in an Ethernet frame, None if there is none, or if it is broken."""
     carrier = datagram(content)
     try:
         return _in_datagram(carrier) if carrier else None
@@ -107,7 +107,7 @@ def message_in(content: bytes) -> Message | None:
 
 
 def bootp_answers(captures: Iterable[Path], mac: str) -> list[ipaddress.IPv4Address]:
-    """The addresses that a NIC was given by BOOTP, without an option of DHCP's (RFC 951): that is no lease."""
+    """The addresses that a NIC was given by BOOTP, without DHCP's options (RFC 951), which is not a lease."""
     given = []
     for content in itertools.chain.from_iterable(map(frames, captures)):
         carrier = datagram(content)
@@ -121,10 +121,10 @@ def bootp_answers(captures: Iterable[Path], mac: str) -> list[ipaddress.IPv4Addr
 
 
 def exchange(capture: Path, mac: str) -> Lease:
-    """Returns the lease that a NIC got by DISCOVER, OFFER, REQUEST and ACK, in the last transaction that it began so.
+    """Returns the lease that a NIC got by DISCOVER, OFFER, REQUEST and ACK, in its last transaction that began with DISCOVER.
 
-    NodeFailure says which of them is missing, or does not fit, and what was seen instead. Each may have been sent again. An
-    earlier transaction does not count: a client that sends DISCOVER has no lease.
+    Raises NodeFailure if one of them is missing or does not fit, and says what was seen instead. Each may have been repeated.
+    Earlier transactions do not count, because a client that sends DISCOVER has no lease.
     """
     heard = messages(capture)
     ours = [message for message in heard if message.client_mac == mac.lower()]
@@ -137,10 +137,10 @@ def exchange(capture: Path, mac: str) -> Lease:
 
 
 def lease(captures: Sequence[Path], mac: str) -> Lease:
-    """Returns the lease that a NIC holds, by what went over its wire: the last ACK that answers a REQUEST of its own.
+    """Returns the lease that a NIC holds, as seen on its wire: the last ACK that answers a REQUEST of its own.
 
-    `captures` come in the order of their time. A NAK ends a lease, and so does what a client sends that has none (DISCOVER)
-    or wants none (DECLINE, RELEASE). NodeFailure if the NIC holds none.
+    `captures` are in order of time. A lease ends by a NAK, and by what a client sends that has none (DISCOVER) or wants none
+    (DECLINE, RELEASE). Raises NodeFailure if the NIC holds none.
     """
     ours = [each for capture in captures for each in messages(capture) if each.client_mac == mac.lower()]
     held: Message | None = None
@@ -162,14 +162,14 @@ def lease(captures: Sequence[Path], mac: str) -> Lease:
 
 
 def keep(captures: Iterable[Path], kept: Path) -> None:
-    """Writes a capture of the DHCP messages in others, which come in the order of their time."""
+    """Writes a capture with the DHCP messages of other captures, which are in order of time."""
     write(kept, (content for capture in captures for content in frames(capture) if message_in(content)))
 
 
 def record_lease(content: bytes) -> Lease:
-    """Returns the lease in a file that dhcpcd keeps in /var/db/dhcpcd: the ACK as it came, without its UDP header.
+    """Returns the lease in a file that dhcpcd keeps in /var/db/dhcpcd: the ACK as received, without its UDP header.
 
-    NodeFailure if it holds anything else (dhcpcd 9, src/dhcp.c: dhcp_bind writes the message).
+    Raises NodeFailure if it has anything else (dhcpcd 9, src/dhcp.c: dhcp_bind writes the message).
     """
     try:
         message = _in_payload(content)
@@ -186,7 +186,7 @@ def _by_bootp(captures: Iterable[Path], mac: str) -> str:
 
 
 def _acknowledgement(ours: Sequence[Message]) -> Message:
-    """Returns the ACK that completes the last transaction begun with a DISCOVER; NodeFailure names the step it lacks."""
+    """Returns the ACK that completes the last transaction begun with a DISCOVER; raises NodeFailure with the missing step."""
     discovers = _of(ours, Kind.DISCOVER)
     if not discovers:
         raise NodeFailure(_without_discover(ours))
@@ -220,7 +220,7 @@ def _acknowledgement(ours: Sequence[Message]) -> Message:
 
 
 def _without_discover(ours: Sequence[Message]) -> str:
-    """RFC 2131, table 4: what a REQUEST holds in which state of a client."""
+    """Why there is no DISCOVER, by the content of the first REQUEST (RFC 2131, table 4)."""
     requests = _of(ours, Kind.REQUEST)
     if not requests:
         return "no DISCOVER was sent"
@@ -245,19 +245,19 @@ def _times(sent: Sequence[Message]) -> str:
 
 
 def summary(given: Sequence[Message]) -> str:
-    """Which messages these are, in their order."""
+    """The kinds of these messages, in order, in words."""
     runs = ((kind, len(list(run))) for kind, run in itertools.groupby(message.kind for message in given))
     return ", ".join(kind.name if length == 1 else f"{length} x {kind.name}" for kind, length in runs)
 
 
 def _lease(ack: Message) -> Lease:
-    """NodeFailure if `ack` lacks what a lease cannot be without (RFC 2131, table 3; a node's address needs a mask too)."""
+    """Raises NodeFailure if `ack` lacks what a lease must have (RFC 2131, table 3; a node's address needs a mask too)."""
     if ack.server is None or ack.lease_seconds is None or ack.mask is None:
         needed = {"server identifier": ack.server, "lease time": ack.lease_seconds, "subnet mask": ack.mask}
         lacking = [name for name, value in needed.items() if value is None]
         raise NodeFailure(f"ACK of {ack.yiaddr} has no {', no '.join(lacking)}")
     length = int(ack.mask).bit_count()
-    # Not left to `ipaddress`, which takes 0.0.0.255 too, as a host mask.
+    # Not left to `ipaddress`, which also accepts 0.0.0.255, as a host mask.
     if int(ack.mask) != (1 << 32) - (1 << 32 - length):
         raise NodeFailure(f"ACK of {ack.yiaddr} has {ack.mask} for a subnet mask, whose ones are not all in front")
     address = ipaddress.IPv4Interface((ack.yiaddr, length))
@@ -304,13 +304,13 @@ def _in_payload(payload: bytes) -> Message:
 
 @dataclass(frozen=True)
 class _Options:
-    """The options of one message by their codes; parts of one that was split are joined (RFC 3396)."""
+    """The options of one message by code; the parts of a split option are joined (RFC 3396)."""
 
     values: dict[int, bytes]
 
     @classmethod
     def read(cls, field: bytes, file: bytes, sname: bytes) -> "_Options":
-        """Reads the options field, and behind it what option 52 says is in `file` and in `sname`."""
+        """Reads the options field, and then `file` and `sname` if option 52 says that they have options too."""
         values: dict[int, bytes] = {}
         _collect(field, values)
         overload = cls(values).number(_Option.OVERLOAD, 1) or 0
@@ -349,7 +349,7 @@ def _collect(field: bytes, values: dict[int, bytes]) -> None:
 
 
 def _each(field: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields codes and values up to the end option; one that is missing is the end of the field."""
+    """Yields codes and values up to the end option, or to the end of the field if there is none."""
     at = 0
     while at < len(field) and field[at] != _Option.END:
         if field[at] == _Option.PAD:

@@ -1,4 +1,4 @@
-"""A DHCP server of the test's own, in the place of QEMU's (RFC 2131)."""
+"""The test's own DHCP server, which replaces QEMU's (RFC 2131)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ _NOWHERE = IPv4Address(0)
 
 
 class DhcpServer(Neighbour):
-    """A server that gives everybody the same grant. `heard` are the messages that it got, those for others too.
+    """A server that gives everybody the same grant. `heard` has the messages that it received, even those for others.
 
-    Each of its answers goes through `edits`. What is to come late, or twice, or not at all: see the verbs of the wire.
+    Each of its answers goes through `edits`. To delay, double or lose answers, use the verbs of the wire.
     """
 
     def __init__(self, grant: Grant, edits: Sequence[Edit] = (), address: IPv4Address | str = "10.0.2.2") -> None:
@@ -29,15 +29,15 @@ class DhcpServer(Neighbour):
         self.give(grant)
 
     def give(self, grant: Grant) -> None:
-        """Gives something else from now on; whoever asks to keep another address is refused.
+        """Gives another grant from now on; a client that asks to keep another address is refused.
 
-        Raises InputError for a grant that has no room in a message.
+        Raises InputError for a grant that does not fit into a message.
         """
         self._packets.dhcp_frame(self._edited(Reply(Kind.OFFER, 0, self.mac, _NOWHERE, self.address, grant)), self.mac)
         self._grant = grant
 
     def silence(self) -> None:
-        """Answers nobody, and has QEMU's server answer nobody."""
+        """Answers nobody, and keeps QEMU's server from answering."""
         self._silent = True
 
     def speak(self) -> None:
@@ -49,7 +49,7 @@ class DhcpServer(Neighbour):
         self._refuses = True
 
     def accept(self) -> None:
-        """Grants again what is asked for."""
+        """Grants requests again."""
         self._refuses = False
 
     def serve(self, content: bytes, say: Say) -> bool:
@@ -77,7 +77,7 @@ class DhcpServer(Neighbour):
                 return None
 
     def _answer_to(self, message: Message, kind: Kind) -> Reply:
-        """RFC 2131, table 3."""
+        """The answer to a message (RFC 2131, table 3)."""
         grant: Grant | None = self._grant
         if kind is Kind.NAK:
             grant = None

@@ -1,4 +1,4 @@
-"""What a bad network does to frames, each as a hand on the cable."""
+"""The faults of a bad network, each as a hand on the cable."""
 
 import random
 from abc import ABC, abstractmethod
@@ -12,9 +12,9 @@ from harness.wire.match import Match
 
 
 class Fault(ABC):
-    """Does something to the frames that match, to no more than the `first` of them; `met` counts them.
+    """Affects the frames that match, or only the `first` so many of them; `met` counts them.
 
-    For a `with` block, or until `mend`.
+    It lasts for a `with` block, or until `mend`.
     """
 
     def __init__(self, match: Match, first: int | None = None) -> None:
@@ -26,7 +26,7 @@ class Fault(ABC):
         self.on_mend: Callable[[Fault], None] = lambda _: None
 
     def mend(self) -> None:
-        """Lets frames pass as they come again; what waits, still waits. Raises InputError if the match failed on a frame."""
+        """Ends the fault; frames that it has delayed stay delayed. Raises InputError if the match failed on a frame."""
         self.on_mend(self)
 
     def __enter__(self) -> Self:
@@ -45,10 +45,10 @@ class Fault(ABC):
 
     @abstractmethod
     def do(self, frame: Frame, onward: Onward) -> None:
-        """What is done to a frame that matches."""
+        """Handles a frame that matches."""
 
     def leave(self, frame: Frame, onward: Onward) -> None:
-        """What is done to any other."""
+        """Handles any other frame."""
         onward(frame, 0)
 
 
@@ -60,7 +60,7 @@ class Drop(Fault):
 
 
 class Lose(Fault):
-    """A share of the frames, between 0 and 1, is lost: the same ones for the same seed and the same frames."""
+    """A share of the frames, from 0 to 1, is lost; the same frames with the same seed lose the same ones."""
 
     def __init__(self, match: Match, share: float, seed: int) -> None:
         super().__init__(match)
@@ -74,7 +74,7 @@ class Lose(Fault):
 
 
 class Delay(Fault):
-    """Frames come later, by `seconds` and up to `jitter` seconds more: they may overtake each other then."""
+    """Frames are late by `seconds` and up to `jitter` seconds more, so they may overtake each other."""
 
     def __init__(self, match: Match, first: int | None, seconds: float, jitter: float = 0.0, seed: int = 0) -> None:
         super().__init__(match, first)
@@ -95,7 +95,7 @@ class Duplicate(Fault):
 
 
 class Corrupt(Fault):
-    """One bit of what a frame carries is turned over; its checksums stay as they are."""
+    """One bit of a frame's payload is flipped; its checksums are not changed."""
 
     def __init__(self, match: Match, first: int | None, seed: int) -> None:
         super().__init__(match, first)
@@ -109,31 +109,31 @@ class Corrupt(Fault):
 
 
 class Reorder(Fault):
-    """A frame is overtaken by the next one that goes its way; where none comes, it is lost."""
+    """A frame is overtaken by the next one in its direction; if none comes, it is lost."""
 
     def __init__(self, match: Match, first: int | None) -> None:
         super().__init__(match, first)
         self._held: dict[Way, Frame] = {}
 
     def do(self, frame: Frame, onward: Onward) -> None:
-        """Holds the frame, or lets it overtake the one that is held."""
+        """Holds the frame, or lets it overtake the held one."""
         if frame.way in self._held:
             self.leave(frame, onward)
         else:
             self._held[frame.way] = frame
 
     def leave(self, frame: Frame, onward: Onward) -> None:
-        """Lets the frame overtake the one that is held."""
+        """Lets the frame overtake the held one."""
         onward(frame, 0)
         if held := self._held.pop(frame.way, None):
             onward(held, 0)
 
 
 class Mtu(Fault):
-    """Packets longer than so many bytes are lost without a word: a black hole, as where ICMP is filtered (RFC 2923, 2.1)."""
+    """Packets longer than so many bytes are silently lost: a black hole, as if ICMP were filtered (RFC 2923, 2.1)."""
 
     def __init__(self, size: int) -> None:
-        # RFC 791: what every link has to carry.
+        # The least that every link must carry (RFC 791).
         if size < 68:
             raise InputError(f"No link of IPv4 has an MTU of {size} bytes: give 68 or more.")
         super().__init__(lambda frame: len(frame.content) > ETHERNET_HEADER + size)

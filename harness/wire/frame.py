@@ -1,4 +1,4 @@
-"""An Ethernet frame, and what is read out of it: ARP, IPv4, UDP and TCP."""
+"""An Ethernet frame, and its content: ARP, IPv4, UDP and TCP."""
 
 import struct
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ARP_OF_IPV4 = (1, _IPV4, 6, 4)
 
 
 class Way(StrEnum):
-    """Which way a frame goes, as the guest sees it."""
+    """The direction of a frame, as the guest sees it."""
 
     SENT = "sent"
     RECEIVED = "received"
@@ -28,7 +28,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """An Ethernet frame on its way, from its destination's address to the end of what it carries."""
+    """An Ethernet frame and its direction; `content` is from the destination's address to the end of the payload."""
 
     way: Way
     content: bytes
@@ -36,7 +36,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Arp:
-    """A request (operation 1) or a reply (2) of ARP; `sender` is a hardware address as `52:54:00:6b:69:6f`."""
+    """An ARP request (operation 1) or reply (2); `sender` is a hardware address as `52:54:00:6b:69:6f`."""
 
     operation: int
     sender: str
@@ -46,7 +46,7 @@ class Arp:
 
 @dataclass(frozen=True)
 class Packet:
-    """A whole IPv4 packet; a fragment's payload is only a part of what was sent."""
+    """An IPv4 packet; the payload of a fragment is only a part of what was sent."""
 
     source: IPv4Address
     destination: IPv4Address
@@ -86,12 +86,12 @@ class Segment:
 
 
 def source_of(content: bytes) -> str:
-    """The hardware address that a frame comes from, as `52:54:00:6b:69:6f`."""
+    """The hardware address of a frame's sender, as `52:54:00:6b:69:6f`."""
     return content[6:12].hex(":")
 
 
 def arp(content: bytes) -> Arp | None:
-    """What a frame carries of ARP for IPv4; None if nothing."""
+    """The ARP message for IPv4 in a frame; None if there is none."""
     if len(content) < ETHERNET_HEADER + _ARP_PACKET.size or _ethertype(content) != _ARP:
         return None
     *kinds, operation, sender, address, _, target = _ARP_PACKET.unpack_from(content, ETHERNET_HEADER)
@@ -114,10 +114,10 @@ def packet(content: bytes) -> Packet | None:
 
 
 def datagram(content: bytes) -> Datagram | None:
-    """The UDP datagram in a frame; None for a fragment, and for one that is broken.
+    """The UDP datagram in a frame; None for a fragment, and for a broken one.
 
-    UDP's checksum is not looked at: the guest leaves it to a NIC that the frames in a capture have not passed yet. That of
-    the IPv4 header is always there.
+    UDP's checksum is not checked: the guest leaves it to the NIC, which the frames in a capture have not passed yet. The
+    checksum of the IPv4 header is always there.
     """
     carrier = packet(content)
     if carrier is None or carrier.protocol != _UDP or carrier.fragment or len(carrier.payload) < _UDP_HEADER.size:
@@ -130,7 +130,7 @@ def datagram(content: bytes) -> Datagram | None:
 
 
 def segment(content: bytes) -> Segment | None:
-    """The TCP segment in a frame; None for a fragment, and for one that is broken. Its checksum is not looked at."""
+    """The TCP segment in a frame; None for a fragment, and for a broken one. Its checksum is not checked."""
     carrier = packet(content)
     if carrier is None or carrier.protocol != _TCP or carrier.fragment or len(carrier.payload) < _TCP_HEADER.size:
         return None

@@ -1,4 +1,4 @@
-"""What a DHCP server of the test's own gives, and the ways in which an answer of its can be an odd one (RFC 2131, RFC 2132)."""
+"""What the test's own DHCP server grants, and edits that make its answers unusual (RFC 2131, RFC 2132)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,11 @@ _NOWHERE = IPv4Address(0)
 
 @dataclass(frozen=True)
 class Grant:
-    """What a server gives: by default what QEMU's does. None or `()` leaves an option out.
+    """What a server grants, by default the same as QEMU's. None or `()` leaves an option out.
 
-    Addresses are text, times are in seconds, `renew_after` and `rebind_after` being T1 and T2. `routes` are those of option
-    121, each a network as `10.0.0.0/8` with its router. `others` are more options by their codes; a value may have more than
-    255 bytes (RFC 3396). Raises InputError for what is no address.
+    Addresses are texts, times are in seconds; `renew_after` and `rebind_after` are T1 and T2. `routes` are those of option 121,
+    each a network as `10.0.0.0/8` with its router. `others` are more options by code; a value may have more than 255 bytes
+    (RFC 3396). Raises InputError for an invalid address.
     """
 
     address: str = "10.0.2.15"
@@ -32,7 +32,7 @@ class Grant:
     others: Sequence[tuple[int, bytes]] = ()
 
     def __post_init__(self) -> None:
-        """Refuses what could not be sent."""
+        """Raises InputError for what could not be sent."""
         addresses = [self.address, *([self.mask] if self.mask else []), *self.routers, *self.dns_servers]
         try:
             for address in (*addresses, *(router for _, router in self.routes)):
@@ -45,9 +45,9 @@ class Grant:
 
 @dataclass(frozen=True)
 class Reply:
-    """A message to be sent: what is in its fields, and what its options come from. `kind` None is BOOTP's, without options.
+    """A message to be sent: its fields, and the grant for its options. With `kind` None it is BOOTP, without options.
 
-    `overloaded` are the fields that hold options too: `file`, `sname`. `relay` is the agent that it came through.
+    `overloaded` are the fields that have options too: `file`, `sname`. `relay` is the relay agent that it came through.
     """
 
     kind: Kind | None
@@ -64,7 +64,7 @@ Edit = Callable[[Reply], Reply]
 
 
 def with_another_xid(reply: Reply) -> Reply:
-    """An answer to a question that was not asked."""
+    """An answer to a question that was never asked."""
     return replace(reply, xid=reply.xid ^ 1)
 
 
@@ -79,10 +79,10 @@ def relayed(by: IPv4Address) -> Edit:
 
 
 def overloaded(reply: Reply) -> Reply:
-    """Options in the fields of the server's name and of the boot file too (RFC 2132, 9.3)."""
+    """An answer with options in the fields `sname` and `file` too (RFC 2132, 9.3)."""
     return replace(reply, overloaded=frozenset({"file", "sname"}))
 
 
 def as_bootp(reply: Reply) -> Reply:
-    """An answer as of 1985, without options of DHCP's (RFC 951)."""
+    """An answer as of 1985, without DHCP's options (RFC 951)."""
     return replace(reply, kind=None)

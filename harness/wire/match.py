@@ -1,4 +1,4 @@
-"""Which frames are meant: small predicates, to be put together."""
+"""Small predicates that select frames, and can be combined."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,12 @@ def everything(_: Frame) -> bool:
 
 
 def sent(frame: Frame) -> bool:
-    """What the guest sends."""
+    """Frames that the guest sends."""
     return frame.way is Way.SENT
 
 
 def received(frame: Frame) -> bool:
-    """What the guest is to receive."""
+    """Frames to the guest."""
     return frame.way is Way.RECEIVED
 
 
@@ -66,10 +66,10 @@ dns = udp(_DNS)
 
 
 def all_of(*matches: Match) -> Match:
-    """What each of these matches."""
+    """Frames that all of these match."""
     return lambda frame: all(match(frame) for match in matches)
 
 
 def any_of(*matches: Match) -> Match:
-    """What one of these matches."""
+    """Frames that any of these matches."""
     return lambda frame: any(match(frame) for match in matches)

@@ -1,4 +1,4 @@
-"""A DNS server of the test's own, in the place of the one behind QEMU's network (RFC 1035)."""
+"""The test's own DNS server, which replaces the one of QEMU's network (RFC 1035)."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -24,9 +24,9 @@ class Refusal(IntEnum):
 
 
 class NameServer(Neighbour):
-    """Answers questions for addresses, whichever server they are put to; `asked` are the names, as they came.
+    """Answers questions for addresses, whichever server they are sent to; `asked` has the names as they were received.
 
-    `names` gives a name's IPv4 address, or why it has none; a name that is not there does not exist.
+    `names` gives each name's IPv4 address, or why it has none; any other name does not exist.
     """
 
     def __init__(self, names: Mapping[str, str | Refusal], address: IPv4Address | str = "10.0.2.3") -> None:

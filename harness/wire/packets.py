@@ -1,4 +1,4 @@
-"""The frames that a test's neighbours send, made with scapy: imported only where there is one."""
+"""The frames that a test's neighbours send, made with scapy; imported only if there is a neighbour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from harness.wire.grant import Grant, Reply
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
 _EVERYBODY = IPv4Address("255.255.255.255")
 _REPLY = 2
-# RFC 3396: an option that is longer comes in parts.
+# A longer option is sent in parts (RFC 3396).
 _LONGEST_OPTION = 255
 _FILE_BYTES, _SNAME_BYTES = 128, 64
 # RFC 2132, 9.3
@@ -30,21 +30,21 @@ _DNS_HEADER_BYTES = 12
 _TTL = 60
 _NTP_CLIENT = 3
 _NTP_BYTES = 48
-# RFC 5905, figure 4: what NTP's seconds are ahead of the epoch's.
+# By how much NTP's seconds are ahead of those of the epoch (RFC 5905, figure 4).
 _FROM_1900 = 2_208_988_800
 
 Option = tuple[object, ...]
 
 
 def arp_reply(mac: str, address: IPv4Address, asked: Arp) -> bytes:
-    """An answer to whoever asks for an address."""
+    """The answer to a request for an address."""
     answer = ARP(op="is-at", hwsrc=mac, psrc=str(address), hwdst=asked.sender, pdst=str(asked.sender_address))
     return bytes(Ether(src=mac, dst=asked.sender) / answer)
 
 
 def dhcp_frame(reply: Reply, mac: str) -> bytes:
-    """A server's answer in a frame; raises InputError if its options have no room where they are to be."""
-    # RFC 2131, 4.1: to a client that has its address, else to all; a client that is refused has none to be had.
+    """A server's answer in a frame; raises InputError if its options do not fit into their fields."""
+    # To the client if it has its address, else to all; a client that is refused has none (RFC 2131, 4.1).
     to_one = reply.ciaddr if int(reply.ciaddr) else None
     head = Ether(src=mac, dst=reply.client_mac if to_one else _BROADCAST)
     head /= IP(src=str(reply.server), dst=str(to_one or _EVERYBODY)) / UDP(sport=67, dport=68)
@@ -67,7 +67,7 @@ def dhcp_frame(reply: Reply, mac: str) -> bytes:
 
 @dataclass(frozen=True)
 class Question:
-    """A question for a name's records of a kind, as RFC 1035 counts them."""
+    """A question for a name's records; `kind` is their type as a number (RFC 1035)."""
 
     id: int
     name: str
@@ -76,8 +76,8 @@ class Question:
 
 
 def question_in(payload: bytes) -> Question | None:
-    """The question in a datagram to a DNS server; None if there is none that can be read."""
-    # What is not there, scapy makes up.
+    """The question in a datagram to a DNS server; None if there is no readable one."""
+    # scapy would make up what is missing.
     if len(payload) < _DNS_HEADER_BYTES:
         return None
     try:
@@ -99,7 +99,7 @@ def dns_answer(content: bytes, question: Question, answer: IPv4Address | int) ->
 
 
 def ntp_answer(content: bytes, payload: bytes, now: float) -> bytes | None:
-    """The answer to a client's datagram of NTP, with a time in seconds of the epoch; None if nobody asks."""
+    """The answer to a client's NTP datagram, with a time in seconds of the epoch; None if it is not a request."""
     if len(payload) < _NTP_BYTES:
         return None
     asked = NTPHeader(payload)
@@ -107,13 +107,13 @@ def ntp_answer(content: bytes, payload: bytes, now: float) -> bytes | None:
         return None
     then = now + _FROM_1900
     answer = NTPHeader(version=asked.version, mode="server", stratum=1, ref_id="TEST", ref=then, recv=then, sent=then)
-    # Bit by bit: as a number it would be rounded.
+    # Copied bit by bit: as a number it would be rounded.
     answer.fields["orig"] = asked.fields["sent"]
     return bytes(_back(content) / answer)
 
 
 def _back(content: bytes) -> Packet:
-    """The headers of an answer to a datagram."""
+    """The headers of the answer to a datagram."""
     asked = Ether(content)
     head = Ether(src=asked.dst, dst=asked.src) / IP(src=asked[IP].dst, dst=asked[IP].src)
     return head / UDP(sport=asked[UDP].dport, dport=asked[UDP].sport)
@@ -122,7 +122,7 @@ def _back(content: bytes) -> Packet:
 def readdressed(
     content: bytes, source: tuple[IPv4Address, int] | None = None, destination: tuple[IPv4Address, int] | None = None
 ) -> bytes:
-    """A TCP segment's frame with another source or destination, and checksums that fit."""
+    """A TCP segment's frame with another source or destination, and correct checksums."""
     changed = Ether(content)
     if source:
         changed[IP].src, changed[TCP].sport = str(source[0]), source[1]
@@ -133,7 +133,7 @@ def readdressed(
 
 
 def _options_of(reply: Reply) -> tuple[list[Option], list[Option], list[Option]]:
-    """The options of the field that is theirs, those in `file`, and those in `sname`."""
+    """The options for the options field, for `file`, and for `sname`."""
     if reply.kind is None:
         return [], [], []
     first: list[Option] = [("message-type", int(reply.kind)), ("server_id", str(reply.server))]

@@ -1,4 +1,4 @@
-"""The path beyond a node's own link, by what TCP makes of it: one that loses long packets carries all others."""
+"""The path beyond a node's own link, judged by its TCP: one that loses only long packets carries all others."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from harness.wire.capture import frames
 from harness.wire.frame import Segment
 
 _ACK = 16
-# Once is an accident, twice another one.
+# Losing a segment once or twice may be an accident.
 _OFTEN = 3
-# What every host takes (RFC 791): shorter packets are lost for another reason.
+# Every host accepts packets of this size (RFC 791), so shorter ones are lost for another reason.
 _LONG = 576
 _NUMBERS = 1 << 32
 
 
 @dataclass
 class _Sent:
-    """A segment that nobody has acknowledged, how often it was sent, and whether the other side was heard since."""
+    """An unacknowledged segment: how often it was sent, and whether the other side was heard since."""
 
     size: int
     end: int
@@ -27,7 +27,7 @@ class _Sent:
 
 
 def loss_of_long(capture: Path) -> str:
-    """Says that long packets are sent in vain while the other side, which lacks them, is heard; empty if that is not so."""
+    """In words, that long packets are sent in vain while the other side is heard; empty if that is not so."""
     segments = filter(None, map(frame.segment, frames(capture)))
     vain = [each for each in _unacknowledged(segments) if each.often >= _OFTEN and each.is_heard]
     if not vain or min(each.size for each in vain) <= _LONG:

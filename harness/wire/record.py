@@ -1,7 +1,7 @@
-"""The capture of a run as it is kept: pcapng, with which way each frame went and what happened meanwhile as comments.
+"""The capture of a run as it is kept: pcapng, with each frame's direction, and comments on what happened meanwhile.
 
-QEMU writes plain pcap, by the machine's own clock: a clone's goes on from where the frozen node's stood. What is kept has
-this host's time (draft-ietf-opsawg-pcapng).
+QEMU writes plain pcap, by the machine's own clock, which on a clone continues from the frozen node's. What is kept has this
+host's time (draft-ietf-opsawg-pcapng).
 """
 
 import struct
@@ -39,9 +39,9 @@ class _Record:
 
 
 def keep(capture: Path, kept: Path, mac: str, marks: Sequence[Mark], most: int = MOST_BYTES) -> None:
-    """Writes what QEMU has captured of the NIC `mac` to `kept`, and removes the original; does nothing where there is none.
+    """Writes what QEMU has captured of the NIC `mac` to `kept`, and removes the original; does nothing if there is none.
 
-    Each mark is a comment on the first frame behind it, or on the last one. A last record that is torn is left out.
+    Each mark is a comment on the first frame after it, or on the last frame. A torn last record is left out.
     """
     if not capture.exists():
         return
@@ -68,7 +68,7 @@ def _due(left: list[Mark], at: float) -> list[str]:
 
 
 def _headers(source: BinaryIO) -> Iterator[tuple[int, float, int, int]]:
-    """Yields of each whole record where it begins, its time, and how long its frame is here and was."""
+    """Yields for each whole record its position, its time, and its frame's length in the file and on the wire."""
     end = source.seek(0, 2)
     position = _FILE_HEADER
     while position + _RECORD.size <= end:
@@ -81,7 +81,7 @@ def _headers(source: BinaryIO) -> Iterator[tuple[int, float, int, int]]:
 
 
 def _ahead(source: BinaryIO, written: float) -> float:
-    """By how many seconds the machine's clock was ahead of this host's when the last record was written."""
+    """The seconds by which the machine's clock was ahead of this host's when the last record was written."""
     last = max((at for _, at, _, _ in _headers(source)), default=written)
     return last - written
 
@@ -101,7 +101,7 @@ def _bounded(source: BinaryIO, most: int) -> Iterator[_Record]:
 
 
 def _section() -> bytes:
-    # The byte order's magic, the version, and a length that is not said.
+    # The magic of the byte order, the version, and an unspecified length.
     return _block(_SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
 
 

@@ -1,4 +1,4 @@
-"""TCP that a node sends to anybody, led to one address of its network."""
+"""Redirects a node's TCP connections, to whatever address, to one address of its network."""
 
 from ipaddress import IPv4Address
 
@@ -13,13 +13,13 @@ _MOST_FLOWS = 1 << 16
 
 
 class Redirect(Fault):
-    """Connections to one port of anybody's go to `to` instead, and answers come as if from whom they were meant for.
+    """Connections to one port of any address go to `to` instead; the answers seem to come from the address that was meant.
 
-    For addresses beyond the guest's own link: on that one it asks who has them, and nobody does.
+    This works for addresses beyond the guest's own link; for those on the link, nobody would answer the guest's ARP request.
     """
 
     def __init__(self, port: int, to: tuple[str, int]) -> None:
-        # As for a neighbour: whoever asks for none does not wait for scapy.
+        # Imported here, as for a neighbour, because importing scapy takes long.
         from harness.wire import packets
 
         super().__init__(tcp(port, to[1]))
@@ -28,7 +28,7 @@ class Redirect(Fault):
         self._meant: dict[int, IPv4Address] = {}
 
     def do(self, frame: Frame, onward: Onward) -> None:
-        """Writes one address for another."""
+        """Replaces one address by the other."""
         segment = read.segment(frame.content)
         assert segment is not None  # that is what matches
         content = frame.content

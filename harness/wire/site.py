@@ -1,7 +1,7 @@
-"""An HTTP server of the test's own, which a node reaches at one address, alone or in front of a registry of container images.
+"""The test's own HTTP server, which a node reaches at one address, alone or in front of a registry of container images.
 
-It is what a node fetches from when the fetching goes wrong: each answer can be another status, slow, cut short or corrupt.
-TCP is QEMU's affair and this host's, so that nothing here is a protocol of its own making.
+It is for downloads that go wrong: each answer can have another status, or be slow, cut short or corrupt. TCP is left to QEMU
+and this host.
 """
 
 import http.client
@@ -17,13 +17,13 @@ from harness.errors import InputError
 _BEHIND_SECONDS = 30
 _PIECE = 16 << 10
 _MOST_KEPT = 10_000
-# What an answer of a registry's has to say of what follows (OCI distribution specification 1.1).
+# The headers of a registry's answer that its clients need (OCI distribution specification 1.1).
 _KEPT = ("Content-Type", "Docker-Content-Digest", "WWW-Authenticate")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it should be: its status, its body, and more headers."""
+    """A correct answer: its status, its body, and more headers."""
 
     status: int = 200
     body: bytes = b""
@@ -31,21 +31,21 @@ class Answer:
 
 
 class Trouble:
-    """What goes wrong with answers, in words and done to one: as it is, nothing does.
+    """What goes wrong with answers; this base class changes nothing.
 
-    `answer` makes another of it, `pieces` sends its body.
+    `answer` replaces the answer, `pieces` sends its body.
     """
 
     def answer(self, answer: Answer) -> Answer:
         return answer
 
     def pieces(self, body: bytes) -> Iterator[bytes]:
-        """The body in pieces, as they are sent: what is missing of it at the end is cut off with the connection."""
+        """The body in pieces as they are sent; if some of it is missing at the end, the connection is cut there."""
         yield from (body[at : at + _PIECE] for at in range(0, len(body), _PIECE))
 
 
 class Status(Trouble):
-    """Another status, and no body: 401, 404, 500, whichever."""
+    """Another status, such as 401, 404 or 500, and no body."""
 
     def __init__(self, status: int) -> None:
         if not 100 <= status < 600:
@@ -58,7 +58,7 @@ class Status(Trouble):
 
 
 class Slow(Trouble):
-    """So many bytes a second, and no more."""
+    """A limited number of bytes per second."""
 
     def __init__(self, bytes_per_second: int) -> None:
         if bytes_per_second < 1:
@@ -80,7 +80,7 @@ class Truncated(Trouble):
 
 
 class Corrupt(Trouble):
-    """One bit in the middle of the body turned over: what has a digest has another."""
+    """One bit in the middle of the body is flipped, so that its digest is wrong."""
 
     def answer(self, answer: Answer) -> Answer:
         body = bytearray(answer.body)
@@ -99,7 +99,7 @@ class Site:
     @classmethod
     @contextmanager
     def serve(cls, answers: Mapping[str, Answer | bytes] | None = None) -> Iterator["Site"]:
-        """Serves answers by their paths until the block ends; what has none is asked of the site behind, if there is one."""
+        """Serves answers, by path, until the block ends; for other paths it asks the server behind it, if there is one."""
         whole = {path: each if isinstance(each, Answer) else Answer(body=each) for path, each in (answers or {}).items()}
         server = _Server(whole)
         with loopback.serving(server, "site"):
@@ -107,7 +107,7 @@ class Site:
 
     @property
     def port(self) -> int:
-        """Where it is on 127.0.0.1."""
+        """The port on 127.0.0.1."""
         return self._server.server_port
 
     @property
@@ -116,12 +116,12 @@ class Site:
         return list(self._server.asked)
 
     def before(self, port: int | None) -> int:
-        """Asks the server at this port of 127.0.0.1, such as a registry, for what the site does not have; returns its own."""
+        """Puts the site in front of the server at this port of 127.0.0.1, such as a registry; returns the site's own port."""
         self._server.behind = port
         return self.port
 
     def trouble(self, trouble: Trouble, pattern: str = "") -> None:
-        """Has something go wrong, from now on, with the answers for paths in which the pattern is found."""
+        """Makes something go wrong, from now on, with the answers for paths that contain the pattern."""
         try:
             compiled = re.compile(pattern)
         except re.error as wrong:
@@ -129,7 +129,7 @@ class Site:
         self._server.troubles = [*self._server.troubles, (compiled, trouble)]
 
     def recover(self) -> None:
-        """Has nothing go wrong any more."""
+        """Ends all troubles."""
         self._server.troubles = []
 
 
@@ -147,7 +147,7 @@ class _Server(loopback.Server):
 
 
 class _Handler(loopback.Handler):
-    """A request."""
+    """Answers one request."""
 
     server: _Server
 

@@ -1,4 +1,4 @@
-"""What else is on a node's network, each as a station on its cable."""
+"""The neighbours on a node's network, each as a station on its cable."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,10 +12,10 @@ _ARP_REQUEST = 1
 
 
 class Neighbour(ABC):
-    """A station with an address; for a `with` block, or until `leave`."""
+    """A station with an address; it stays for a `with` block, or until `leave`."""
 
     def __init__(self, address: IPv4Address | str, mac: str | None = None) -> None:
-        # Imported here: it takes scapy half a second, which nobody pays who asks for no neighbour.
+        # Imported here, because importing scapy takes half a second, which only tests with a neighbour should pay.
         from harness.wire import packets
 
         self._packets = packets
@@ -47,7 +47,7 @@ class Neighbour(ABC):
 
 
 class Bystander(Neighbour):
-    """A host that has an address: a client that probes for it finds its lease in use (RFC 5227, 2.1.1)."""
+    """A host that owns an address: a client that probes for it finds it in use (RFC 5227, 2.1.1)."""
 
     def serve(self, content: bytes, say: Say) -> bool:
         """Serves nothing."""
@@ -55,5 +55,5 @@ class Bystander(Neighbour):
 
 
 def mac_of(address: IPv4Address) -> str:
-    """The hardware address that QEMU's network has for one of its own (libslirp, src/slirp.c: special_ethaddr)."""
+    """The hardware address of QEMU's network for one of its own addresses (libslirp, src/slirp.c: special_ethaddr)."""
     return f"52:55:{address.packed.hex(':')}"

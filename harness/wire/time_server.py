@@ -1,4 +1,4 @@
-"""An NTP server of the test's own, in the place of any other (RFC 5905)."""
+"""The test's own NTP server, which replaces all others (RFC 5905)."""
 
 import time
 from ipaddress import IPv4Address
@@ -11,7 +11,7 @@ _PORT = 123
 
 
 class TimeServer(Neighbour):
-    """Tells whoever asks any server the time of this host, `ahead` seconds later (earlier if negative); `asked` counts."""
+    """Answers requests to any server with this host's time plus `ahead` seconds; `asked` counts the requests."""
 
     def __init__(self, ahead: float = 0.0, address: IPv4Address | str = "10.0.2.123") -> None:
         super().__init__(address)

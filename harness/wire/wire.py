@@ -1,6 +1,6 @@
-"""The network of one running machine: what a person with a hand on its cable can do.
+"""The network of one running machine, in the test's hands.
 
-The verbs come in pairs; each is done when it returns, as far as the machine goes: the guest notices in its own time.
+Each verb has taken effect on the machine when it returns; the guest notices in its own time.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ N = TypeVar("N", bound=Neighbour)
 _HOLE = "hole"
 _MOST_CAPTURED = 512 << 20
 _LOOK_SECONDS = 2.0
-# What frames of the guest's pass through, in the order in which they are added, each in front of those before: the guest's own
-# pass from the last to the first, what is for the guest from the first to the last. So what the test takes, on either way, is
-# given back behind where it was taken, and all of it is in the capture as the guest's NIC has it.
+# QEMU's filters, in the order in which they are added, each in front of those before it. Frames from the guest pass them from
+# the last to the first, frames to the guest from the first to the last. So what the test takes out in either direction is put
+# back after the place where it was taken, and the capture has everything as the guest's NIC sees it.
 _FILTERS = {
     "to_guest": ("tx", "indev"),
     "from_network": ("tx", "outdev"),
@@ -47,9 +47,9 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<here>\d+)
 
 
 class Wire:
-    """The network of one running machine, of which `feed` hears, and of which QEMU writes `capture`.
+    """The network of one running machine; `feed` has what is heard of the machine, and QEMU writes `capture`.
 
-    A capture that grows beyond `most` bytes is not written on: a guest could fill this host's disk.
+    Capturing stops when `capture` exceeds `most` bytes, because a guest could fill this host's disk.
     """
 
     def __init__(self, qmp: Qmp, feed: Feed, capture: Path, most: int = _MOST_CAPTURED) -> None:
@@ -62,26 +62,26 @@ class Wire:
         threading.Thread(target=self._bound, args=(capture, most), name="capture", daemon=True).start()
 
     def unplug(self) -> None:
-        """Takes the cable out: the guest sees no carrier."""
+        """Unplugs the cable: the guest sees no carrier."""
         self._qmp.execute("set_link", {"name": NETWORK, "up": False})
         self._plugged = False
 
     def plug(self) -> None:
-        """Puts the cable back."""
+        """Plugs the cable in again."""
         self._qmp.execute("set_link", {"name": NETWORK, "up": True})
         self._plugged = True
 
     @property
     def is_unplugged(self) -> bool:
-        """Whether the cable is out."""
+        """Whether the cable is unplugged."""
         return not self._plugged
 
     def flap(self, milestone: Milestone, seconds: float) -> None:
-        """Takes the cable out when the node passes a milestone from now on, and puts it back after so many seconds."""
+        """Unplugs the cable when the node next passes a milestone, and plugs it in again after so many seconds."""
         position = self._feed.position()
 
         def flap() -> None:
-            # The machine may end meanwhile, and then nobody is to be told.
+            # The machine may end meanwhile, which is no failure.
             with contextlib.suppress(HarnessError):
                 if self._passes(milestone, position):
                     self.unplug()
@@ -91,9 +91,9 @@ class Wire:
         threading.Thread(target=flap, name="flap", daemon=True).start()
 
     def block(self) -> None:
-        """Lets nothing through, with the carrier still there: a network on which nobody answers, DHCP included."""
+        """Lets nothing through, but keeps the carrier: a network on which nobody answers, not even DHCP."""
         self._qmp.execute("chardev-add", {"id": _HOLE, "backend": {"type": "null", "data": {}}})
-        # Next to the capture, which then has what the guest sends before it is swallowed.
+        # Next to the capture, which so still has what the guest sends.
         place = {"position": f"id={CAPTURE}", "insert": "before"} if self._captures else {"position": "tail"}
         hole = {"qom-type": "filter-redirector", "id": _HOLE, "netdev": NETWORK, "queue": "all", **place}
         self._qmp.execute("object-add", {**hole, "outdev": _HOLE})
@@ -104,7 +104,7 @@ class Wire:
         self._qmp.execute("chardev-remove", {"id": _HOLE})
 
     def drop(self, match: Match, first: int | None = None) -> Fault:
-        """Loses the frames that match, or the first of them, until the fault is mended."""
+        """Loses the frames that match, or the `first` so many of them, until the fault is mended."""
         return self._inflict(Drop(match, first))
 
     def lose(self, share: float, seed: int, match: Match = everything) -> Fault:
@@ -112,35 +112,35 @@ class Wire:
         return self._inflict(Lose(match, share, seed))
 
     def delay(self, match: Match, seconds: float, first: int | None = None) -> Fault:
-        """Has the frames that match, or the first of them, come later, until the fault is mended."""
+        """Delays the frames that match, or the `first` so many of them, until the fault is mended."""
         return self._inflict(Delay(match, first, seconds))
 
     def slow(self, seconds: float, jitter: float, seed: int) -> Fault:
-        """Gives every frame, each way, a latency of `seconds` and up to `jitter` seconds more, until the fault is mended."""
+        """Delays every frame, in both directions, by `seconds` and up to `jitter` seconds more, until the fault is mended."""
         return self._inflict(Delay(everything, None, seconds, jitter, seed))
 
     def corrupt(self, match: Match, seed: int, first: int | None = None) -> Fault:
-        """Turns one bit over in each frame that matches, or in the first of them, until the fault is mended."""
+        """Flips one bit in each frame that matches, or in the `first` so many of them, until the fault is mended."""
         return self._inflict(Corrupt(match, first, seed))
 
     def duplicate(self, match: Match, first: int | None = None) -> Fault:
-        """Has the frames that match, or the first of them, come twice, until the fault is mended."""
+        """Doubles the frames that match, or the `first` so many of them, until the fault is mended."""
         return self._inflict(Duplicate(match, first))
 
     def reorder(self, match: Match, first: int | None = None) -> Fault:
-        """Has the frames that match, or the first of them, be overtaken by the next, until the fault is mended."""
+        """Lets the next frame overtake each that matches, or the `first` so many of them, until the fault is mended."""
         return self._inflict(Reorder(match, first))
 
     def mtu(self, size: int) -> Fault:
-        """Loses packets of more than so many bytes, until the fault is mended."""
+        """Loses packets longer than so many bytes, until the fault is mended."""
         return self._inflict(Mtu(size))
 
     def dhcp(self, grant: Grant | None = None, *edits: Edit, address: str = "10.0.2.2") -> "DhcpServer":
-        """Puts a DHCP server with this address in the place of QEMU's, until it leaves; each of its answers is edited so.
+        """Replaces QEMU's DHCP server by one with this address, until it leaves; its answers go through `edits`.
 
-        One more is a second server; a grant that is left out is what QEMU's server gives.
+        Another call adds a second server. The default grant is that of QEMU's server.
         """
-        # Imported here, with the rest of what takes scapy.
+        # Imported here, because it needs scapy.
         from harness.wire.dhcp_server import DhcpServer
 
         return self.join(DhcpServer(grant or Grant(), edits, address))
@@ -150,19 +150,19 @@ class Wire:
         return self.join(Bystander(address, mac))
 
     def dns(self, names: "Mapping[str, str | Refusal]") -> "NameServer":
-        """Answers all questions for addresses, whichever server they are put to, until it leaves; see `NameServer`."""
+        """Answers all questions for addresses, whichever server they are sent to, until it leaves; see `NameServer`."""
         from harness.wire.name_server import NameServer
 
         return self.join(NameServer(names))
 
     def ntp(self, ahead: float = 0.0) -> "TimeServer":
-        """Tells whoever asks any NTP server a time so many seconds ahead of this host's, until it leaves."""
+        """Answers requests to any NTP server with a time so many seconds ahead of this host's, until it leaves."""
         from harness.wire.time_server import TimeServer
 
         return self.join(TimeServer(ahead))
 
     def redirect(self, port: int) -> Fault:
-        """Leads connections to a TCP port of anybody's beyond the guest's own link to the node's site, until it is mended."""
+        """Redirects connections to a TCP port, at any address beyond the guest's own link, to the node's site until mended."""
         from harness.wire.redirect import Redirect
 
         if self._site is None:
@@ -170,10 +170,10 @@ class Wire:
         return self._inflict(Redirect(port, (LOOPBACK, self._site)))
 
     def serve(self, port: int) -> None:
-        """Has what listens on a port of 127.0.0.1 be the node's registry or site, at `REGISTRY`, for as long as it runs.
+        """Makes the server at a port of 127.0.0.1 the node's registry or site, at `REGISTRY`, for the rest of the run.
 
-        Every frame passes through the test's hands from then on: QEMU has no address of its network served that the host's
-        kernel could be told of (see `confine`).
+        From then on every frame passes through the test's hands, because QEMU has no way to serve an address of its network
+        that could be allowed to the host's kernel beforehand (see `confine`).
         """
         self._site = port
         self.redirect(REGISTRY[1])
@@ -195,7 +195,7 @@ class Wire:
         self._laid().say(content)
 
     def forward(self, port: int) -> int:
-        """Forwards a port on 127.0.0.1 to a TCP port of the guest, and returns it; raises HarnessError if QEMU does not."""
+        """Forwards a port on 127.0.0.1 to a TCP port of the guest, and returns it; raises HarnessError if QEMU refuses."""
         if not 0 < port < 1 << 16:
             raise InputError(f"There is no TCP port {port}.")
         before = self.forwarded()
@@ -206,20 +206,20 @@ class Wire:
         return added[0]
 
     def reach(self, port: int) -> int:
-        """The port on 127.0.0.1 behind which a TCP port of the guest is, as QEMU forwards it already, or does from now on."""
+        """The port on 127.0.0.1 that QEMU forwards to a TCP port of the guest, already or from now on."""
         here = next((here for here, there in self.forwarded().items() if there == port), None)
         return self.forward(port) if here is None else here
 
     def forwarded(self) -> dict[int, int]:
-        """The ports on 127.0.0.1 that are forwarded, each with the guest's behind it."""
+        """The forwarded ports on 127.0.0.1, each with the guest's port to which it leads."""
         return {int(found["here"]): int(found["guest"]) for found in _FORWARD.finditer(self._ask("info usernet"))}
 
     def insert_card(self, driver: str, mac: str) -> None:
-        """Puts a NIC into the free slot of the running machine; `driver` is QEMU's name of it, such as `igb`."""
+        """Puts a NIC into the free slot of the running machine; `driver` is QEMU's name for it, such as `igb`."""
         self._qmp.execute("device_add", {"driver": driver, "id": "card", "bus": SLOT, "mac": mac})
 
     def close(self) -> None:
-        """Ends what the test does to the network; the machine has ended, or does so next."""
+        """Ends what the test does to the network; the machine has ended, or ends next."""
         self._closing.set()
         if self._cable:
             self._cable.close()
@@ -236,7 +236,7 @@ class Wire:
         return fault
 
     def _laid(self) -> Cable:
-        """The cable through the test's hands: laid at its first use, so that until then nothing rests on the test."""
+        """The cable through the test's hands; it is laid at its first use, so that until then nothing depends on the test."""
         if self._cable is None:
             with contextlib.ExitStack() as theirs:
                 ours = {}
@@ -254,7 +254,7 @@ class Wire:
         return self._cable
 
     def _bound(self, capture: Path, most: int) -> None:
-        # The machine may end meanwhile, and its file go.
+        # The machine may end meanwhile, and its file may be removed.
         with contextlib.suppress(HarnessError, OSError):
             while not self._closing.wait(_LOOK_SECONDS):
                 if capture.exists() and capture.stat().st_size > most:
@@ -263,7 +263,7 @@ class Wire:
                     return
 
     def _passes(self, milestone: Milestone, position: int) -> bool:
-        """Waits until a milestone is passed; returns whether that was before the machine's end."""
+        """Waits until a milestone is passed; returns False if the machine ends first."""
         while not self._closing.is_set():
             happenings, position = self._feed.read(position)
             if any(milestone.passed(happening) for happening in happenings):
