@@ -335,6 +335,8 @@ def _tell(answer: "Answer", page: Path) -> int:
     _say(str(page))
     if answer.changes:
         _say(f"changed since the earlier report: {'; '.join(answer.changes)}")
+    if answer.others:
+        _say(f"the earlier report is of another host: {'; '.join(answer.others)}")
     _say(f"{answer.word}: {answer.why}")
     return answer.status
 

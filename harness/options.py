@@ -7,7 +7,7 @@ import pytest
 
 from harness import tools
 from harness.errors import HarnessError, InputError
-from harness.lab import builder, bundle, cache, capacity
+from harness.lab import builder, bundle, cache, capacity, digest
 from harness.lab.generation import THE_REFERENCE, Belief, Generation
 from harness.lab.host import FIRMWARES
 from harness.lab.own_files import OwnPods
@@ -184,6 +184,12 @@ def dimensions(config: pytest.Config) -> dict[str, str]:
     if config.getoption("accelerator") != "auto":
         chosen["accelerator"] = config.getoption("accelerator")
     return {**chosen, **({"start": "cold"} if config.getoption("cold") else {})}
+
+
+def tested_beside(config: pytest.Config) -> dict[str, str]:
+    """The SHA-256 digests of what is tested beside an image: container images, and the page."""
+    page: Path | None = config.getoption("page")
+    return {str(file): digest.of(file) for file in (*config.getoption("container"), *([page] if page else []))}
 
 
 def cache_of(config: pytest.Config) -> Path:

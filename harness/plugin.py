@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
 from harness.scribe import NEVER_PROMISED, Scribe
 from harness.shard import Shard
+from harness.storage import esp
 from harness.storage.disk import Disk
 from harness.summary import blamed, describe, tell
 
@@ -193,6 +195,11 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
         if brought is None:
             raise
         pytest.skip(str(unfit))
+    for name, digest in options.tested_beside(request.config).items():
+        scribe.note(Fact("under test", name, digest))
+    # Of one without an EFI binary, the tests say so.
+    with contextlib.suppress(HarnessError):
+        scribe.note(Fact("inside", "EFI binary, SHA-256", hashlib.sha256(esp.loader(tested)).hexdigest()))
     # A disk that was made from what was brought has the digests of its parts.
     own = tested.path.name
     for name, digest in ({own: digests[own]} if own in digests else digests).items():
@@ -286,7 +293,7 @@ def node_maker(
     failed_boots: FailedBoots,
 ) -> Iterator[NodeMaker]:
     """Makes the nodes of one test, and ends them when the test ends."""
-    for name, digest in (brought.digests if brought else {}).items():
+    for name, digest in {**(brought.digests if brought else {}), **options.tested_beside(pytestconfig)}.items():
         describe(request.node, f"sha256 of {name}", digest)
     for name, value in host.facts().items():
         describe(request.node, name, value)

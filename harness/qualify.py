@@ -1,13 +1,16 @@
 """`kios-e2e qualify`: runs a tier's plan, step by step, and ends with one answer and one report, however it ends."""
 
+import argparse
 import contextlib
 import math
+import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -33,6 +36,7 @@ _LOOK_SECONDS = 1.0
 # A run that is told to end ends its nodes first.
 _END_SECONDS = 90.0
 _WORDS = 2000
+_FOR_CANARIES = ("--container", "--generation", "--own-pods", "--network", "--accelerator", "--qemu", "--image-cache")
 OUTPUTS = ("--kios-efi", "--kios-modules", "--kios-initrd")
 """The options that name the outputs of kiOS's build."""
 
@@ -82,13 +86,16 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     damage, belief = _looked_at(wish.wanted)
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
-    known = {run.machine: run.seconds for run in earlier.of(wish.against).runs} if wish.against else {}
+    before = earlier.of(wish.against).runs if wish.against else ()
     if wish.history:
         night.read(wish.history)
     machines = matrix.read(wish.matrix)
     if belief and belief.generation is Generation.B:
         machines = machines.of_generation_b()
-    steps = plan(machines, wish.tier, known)
+    # Machines may be alike and run other scenarios: a step took what that very step took.
+    took = {run.step: run.seconds for run in before}
+    planned = plan(machines, wish.tier, {run.machine: run.seconds for run in before})
+    steps = [replace(step, seconds=took.get(step.folder, step.seconds)) for step in planned]
     task.check(steps)
     with task.alone_in(wish.out):
         _take(wish, steps)
@@ -207,7 +214,8 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
     with (folder / "output.log").open("w") as output:
         running = subprocess.Popen(
             [str(tools.find("setpriv")), "--pdeathsig", "INT", "--", *_argv(wish, step, folder)],
-            cwd=_ROOT,
+            # It is where its user is: paths among the options are from there.
+            env=_environment(wish, step),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -245,9 +253,9 @@ def _interrupt(running: subprocess.Popen[bytes]) -> None:
 def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
     if step.canaries:
         results = ["--results", str(folder.absolute() / "faults.json"), "--canaries", str(folder.absolute() / canary.NAME)]
-        return [sys.executable, "-m", "faults", *step.canaries, *results, *wish.under_test]
+        return [sys.executable, "-P", "-m", "faults", *step.canaries, *results, *wish.under_test]
     return [
-        *(sys.executable, "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
+        *(sys.executable, "-P", "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
         *step.options,
         *("--bundle-on-failure", "--bundle-limit", str(bundle.left(bundle.LIMIT, wish.out))),
@@ -256,6 +264,23 @@ def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
         *(["--shard", wish.shard] if wish.shard else []),
         *("--artifacts", str(folder.absolute()), "--junitxml", str(folder.absolute() / "junit.xml")),
     ]
+
+
+def _environment(wish: Wish, step: Step) -> dict[str, str]:
+    """That of a run. Canaries are runs of pytest's own: they have the options that say what is tested, and on what, by it."""
+    added = {"PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    if step.canaries:
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for option in _FOR_CANARIES:
+            parser.add_argument(option, dest=option, action="append", default=[])
+        given, _ = parser.parse_known_args(list(wish.options))
+        words = [f"{option}={_absolute(value)}" for option, values in vars(given).items() for value in values]
+        added["PYTEST_ADDOPTS"] = f"{os.environ.get('PYTEST_ADDOPTS', '')} {shlex.join(words)}"
+    return {**os.environ, **added}
+
+
+def _absolute(value: str) -> str:
+    return str(Path(value).absolute()) if Path(value).exists() else value
 
 
 def _look(folder: Path, watch: Watch) -> None:

@@ -29,7 +29,7 @@ from harness.verdict.feed import QemuExit
 _RUN, _COMMAND = "kios-e2e-run", "kios-e2e-command"
 # A test that uses this fixture has nodes, or may have them; a run without such tests keeps no journal.
 _WITH_ARTIFACTS = "artifacts_root"
-_MOST_WORDS = 20_000
+_MOST_WORDS, _MOST_SENTENCE = 20_000, 2_000
 _ROOT = Path(__file__).parent.parent
 _TEMPLATE = "template"
 # The verdict on a test that does not apply to the image's generation: `known` or `elsewhere`.
@@ -200,7 +200,7 @@ class _Test:
 
     def ended(self, test: str, artifacts: str) -> Ended:
         words = self._words.removeprefix("Skipped: ")
-        sentence = words.removeprefix("AssertionError: ").partition("\n")[0]
+        sentence = words.removeprefix("AssertionError: ").partition("\n")[0][:_MOST_SENTENCE]
         return Ended(
             test, self._verdict, time.time(), self._party, sentence, words[:_MOST_WORDS], dict(self._seconds), artifacts
         )

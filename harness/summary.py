@@ -62,6 +62,8 @@ def tell(config: pytest.Config, words: str) -> None:
 
 def describe(item: pytest.Item, name: str, value: object) -> None:
     """Records a property of what a test ran on, for JUnit; the first one of a name counts."""
+    # pytest escapes what XML cannot have in a value alone, and a file's name may have anything.
+    name = shown(name)
     if name not in dict(item.user_properties):
         item.user_properties.append((name, str(value)))
 

@@ -17,7 +17,7 @@ import pytest
 from harness.cli import main
 from harness.qualification import task
 from harness.qualification.plan import Step
-from harness.qualify import Wish, qualify
+from harness.qualify import Wish, _environment, qualify
 from harness.report import earlier
 from tests.lab.loader_disks import SYSTEMD_BOOT, with_loader
 
@@ -216,6 +216,40 @@ def test_what_it_is_held_against_and_beside_is_read_before_anything_runs(
     assert main(arguments(place, "--history", str(place))) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert not (place / "out/plan.json").exists()
+
+
+def test_paths_among_the_options_are_from_where_its_user_is(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (place / "page.md").write_text("# A page\n")
+    (place / "scenarios/one.py").write_text("def test_one(artifacts, page): assert page.name == 'page.md'\n")
+    assert main(arguments(place, "--", "--page", "page.md")) == 0
+
+
+def test_canaries_have_the_options_that_say_what_is_tested(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-v")
+    (place / "a b.tar").touch()
+    options = ["-n", "auto", "--container", "a b.tar", "--container=c", "--accelerator", "tcg", "-k", "x"]
+    wish = Wish(None, place / "out", "presubmit", options=options)
+    told = _environment(wish, Step("canaries", canaries=["a"]))["PYTEST_ADDOPTS"]
+    assert shlex.split(told) == ["-v", f"--container={place / 'a b.tar'}", "--container=c", "--accelerator=tcg"]
+    assert _environment(wish, Step("plain"))["PYTEST_ADDOPTS"] == "-v"
+
+
+def test_a_step_may_take_what_that_very_step_took(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(place)) == 0
+    report = place / "out/report/report.json"
+    told = json.loads(report.read_text())
+    for run in told["runs"]:
+        run["seconds"] = {"plain": 60.0, "other": 240.0}[run["step"]]
+    report.write_text(json.dumps(told))
+    again = ["--against", str(report), "--out", str(place / "again")]
+    assert main([*arguments(place), *again, "--budget", "2"]) == 2
+    said = capsys.readouterr().out
+    assert "1/2 plain: begins, about 5 min left" in said
+    assert "the budget of 2 minutes left out: other" in said
 
 
 def test_runs_of_something_else_do_not_count(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

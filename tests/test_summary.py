@@ -38,6 +38,14 @@ def case_in(folder: Path) -> ET.Element:
     return case
 
 
+def test_a_name_that_xml_cannot_have_is_a_property_all_the_same(run: pytest.Pytester) -> None:
+    name = "kios\x1b\udcff\ufffe<.img"
+    run.makepyfile(f"from harness.summary import describe\ndef test_it(request): describe(request.node, {name!r}, {name!r})")
+    run.runpytest("--junitxml", "junit.xml").assert_outcomes(passed=1)
+    [told] = case_in(run.path).iter("property")
+    assert told.get("name") == "kios\\x1b\\udcff\\ufffe<.img"
+
+
 @pytest.mark.parametrize(
     ("raised", "tag", "party", "words"),
     [

@@ -40,6 +40,8 @@ _DISK, _VARIABLES, _STATE, _DHCP = "disk.qcow2", "variables.fd", "state", "dhcp.
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_WORDS = 20_000
+# The year 9999.
+_LATEST = 253_402_300_800
 
 Say = Callable[[str], None]
 
@@ -171,7 +173,8 @@ def unpack(file: Path, folder: Path, say: Say = lambda _: None) -> Bundle:
     told = parcel.unpack(file, folder, say)
     try:
         bundle = _read(told)
-        lacking = {_DISK, _VARIABLES, _DHCP, "token"} - {there.name for there in folder.iterdir()}
+        needed = {_DISK, _VARIABLES, _DHCP, *(each.name for each in Credentials(folder).all_files())}
+        lacking = sorted(needed - {there.name for there in folder.iterdir()})
         if lacking or (folder / _STATE).exists() == bool(bundle.why_no_state):
             raise ValueError(f"it lacks {', '.join(lacking) or _STATE}")
     except (HarnessError, ValueError, KeyError, TypeError, AttributeError) as unfit:
@@ -203,13 +206,13 @@ def _read(told: Mapping[str, Any]) -> Bundle:
     return Bundle(
         failure=Failure(_text(told["test"]), _text(told["words"]), environment),
         node=_text(told["node"]),
-        at=float(told["at"]),
+        at=_number(told["at"]),
         image=Path(_text(told["image"]["path"])),
         image_sha256=told["image"]["sha256"],
         machine=Machine(**machine),
         pods=[pod for each in told["pods"] if (pod := _pod(each))],
         console_pod=_pod(told["console_pod"]) or _refused("console_pod"),
-        milestones=tuple(Passed(_text(each["name"]), float(each["after"]), frozen=True) for each in told["milestones"]),
+        milestones=tuple(Passed(_text(each["name"]), _number(each["after"]), frozen=True) for each in told["milestones"]),
         surroundings=Surroundings(**{_text(name): _text(value) for name, value in told["surroundings"].items()}),
         why_no_state=_text(told["why_no_state"]),
         facts={_text(name): _text(value) for name, value in told["facts"].items()},
@@ -243,6 +246,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{str(value)[:40]!r} is no text")
     return value
+
+
+def _number(value: object) -> float:
+    # No second beyond has a date.
+    if type(value) not in (int, float) or not 0 <= value < _LATEST:  # type: ignore[operator] # a number by then
+        raise TypeError(f"{str(value)[:40]!r} is no number of seconds")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _whole(value: object) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.guest.screen import Font
-from harness.lab import builder, capacity
+from harness.lab import builder, capacity, digest
 from harness.lab import cache as default_cache
 from harness.lab.admission import Admission
 from harness.vm import accelerator, confine, firmware, qemu
@@ -41,7 +41,7 @@ class Host:
         """What nodes run on here, for readers of a verdict: QEMU, firmware, accelerator, and the factor of all deadlines."""
         return {
             "QEMU": ".".join(map(str, self.qemu.version)),
-            "firmware": str(self.firmware.code),
+            "firmware": f"{self.firmware.code}, SHA-256 {digest.of(self.firmware.code)}",
             "accelerator": f"{self.accelerator.name} ({self.accelerator.reason})",
             "deadlines": f"x {self.accelerator.slowness:.2f}",
             "a guest's way out": "denied" if confine.supported() else "open: this kernel has no landlock for networks",

@@ -28,7 +28,8 @@ class Answer:
     """The word, why in a sentence, and every single reason.
 
     `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason. `changes` is
-    what takes another time than in an earlier report, as `kernel +17 s, p = 0.007`; it decides nothing.
+    what takes another time than in an earlier report, as `kernel +17 s, p = 0.007`, and `others` what ran that one otherwise;
+    they decide nothing.
     """
 
     word: Word
@@ -37,6 +38,7 @@ class Answer:
     unproven: Sequence[str] = ()
     known: Sequence[str] = ()
     changes: Sequence[str] = ()
+    others: Sequence[str] = ()
 
     @property
     def status(self) -> int:

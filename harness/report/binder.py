@@ -52,4 +52,4 @@ def bind(
         whole_file.write(out / page.NAME, page.render(composed, before.seconds if before else {}))
     except OSError as refused:
         raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
-    return replace(decided, changes=composed.answer["changes"])
+    return replace(decided, changes=composed.answer["changes"], others=composed.answer["others"])

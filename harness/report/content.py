@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -18,8 +18,10 @@ from harness.report import evidence, statistics
 from harness.report.earlier import FORMAT, Earlier, Spread
 from harness.report.evidence import Evidence
 
-# Evidence with console, screen and wire is kept for so many failures; the others' is in their artifacts.
-_MOST_EVIDENCE = 20
+# Console, screen and wire are shown of as many failures as there is room for, in bytes on the page; the others' is in their
+# artifacts.
+_MOST_EVIDENCE, _ROOM = 20, 6_000_000
+_MOST_WORDS = 1000
 # A difference that is nobody's concern, whatever its p.
 _SMALLEST_CHANGE = 0.02
 _SIGNIFICANT = 0.05
@@ -166,13 +168,16 @@ def compose(
     spreads = _spreads(boots)
     figures = _figures(gathering)
     differences = _differences(spreads, figures, beside.earlier) if beside.earlier else []
+    hosts = [dict(host) for host in dict.fromkeys(tuple(run.began.host.items()) for run in gathering.runs)]
+    changes = [each.words for each in differences if each.significant and each.p is not None]
+    others = beside.earlier.others(gathering.facts, hosts) if beside.earlier else ()
     return Content(
         made_at=made_at,
-        answer=asdict(replace(answer, changes=[each.words for each in differences if each.significant and each.p is not None])),
+        answer=asdict(replace(answer, changes=changes, others=others)),
         commands=[beside.command] if beside.command else list(dict.fromkeys(run.began.command for run in gathering.runs)),
         harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
         facts=gathering.facts,
-        hosts=[dict(host) for host in dict.fromkeys(tuple(run.began.host.items()) for run in gathering.runs)],
+        hosts=hosts,
         began=min((run.began.at for run in gathering.runs), default=made_at),
         ended=max((run.ended_at for run in gathering.runs), default=made_at),
         runs=[
@@ -180,6 +185,7 @@ def compose(
                 "run": run.began.run,
                 "machine": run.cell,
                 "shard": run.began.shard,
+                "step": run.folder.name,
                 "seconds": round(run.ended_at - run.began.at, 1),
                 "status": run.status,
                 "undone": list(run.undone),
@@ -189,7 +195,7 @@ def compose(
         missing=gathering.missing,
         machines=list(dict.fromkeys(run.cell for run in gathering.runs)),
         promises=promises,
-        failures=[_failure(attempt, root, number < _MOST_EVIDENCE) for number, attempt in enumerate(failures)],
+        failures=list(_failures(failures, root)),
         skipped=_skipped(gathering),
         flakes=[
             (each.test, name, cell.attempts - cell.passed, cell.attempts)
@@ -262,11 +268,16 @@ def _cell(attempts: Sequence[Attempt], numbers: Mapping[int, int]) -> Cell:
     return Cell(verdict, round(seconds, 2), len(attempts), passed, reason, failure)
 
 
-def _failure(attempt: Attempt, root: Path, in_full: bool) -> Failure:
-    ended, artifacts = attempt.ended, attempt.artifacts
-    found = evidence.of(artifacts, root) if in_full and artifacts and artifacts.is_dir() else None
-    place = evidence.relative(artifacts, root) if artifacts else ""
-    return Failure(ended.test, attempt.cell, ended.verdict, ended.party, ended.sentence, ended.words, place, found)
+def _failures(attempts: Sequence[Attempt], root: Path) -> Iterator[Failure]:
+    room = _ROOM
+    for number, attempt in enumerate(attempts):
+        ended, artifacts = attempt.ended, attempt.artifacts
+        in_full = number < _MOST_EVIDENCE and room > 0
+        found = evidence.of(artifacts, root, room) if in_full and artifacts and artifacts.is_dir() else None
+        words = ended.words if in_full else ended.words[:_MOST_WORDS]
+        room -= evidence.weight(asdict(found)) + evidence.weight(words) if found else 0
+        place = evidence.relative(artifacts, root) if artifacts else ""
+        yield Failure(ended.test, attempt.cell, ended.verdict, ended.party, ended.sentence, words, place, found)
 
 
 def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:

@@ -11,6 +11,8 @@ from harness.errors import InputError
 
 NAME = "report.json"
 FORMAT = 1
+# What a boot's time depends on beside the image.
+_SURROUNDINGS = ("QEMU", "firmware", "accelerator", "CPUs")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class OneAnswer:
 
 @dataclass(frozen=True)
 class OneRun:
-    """A run in it: its name, its machine in words, and how long it took."""
+    """A run in it: its name, its machine in words, how long it took, and the folder of its step in a qualification."""
 
     run: str
     machine: str
     seconds: float
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,17 @@ class Earlier:
     def seconds(self) -> dict[tuple[str, str], Sequence[float]]:
         """Those of each group's stages."""
         return {(each.group, each.stage): each.seconds for each in self.spreads}
+
+    def others(self, facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]]) -> list[str]:
+        """What ran its nodes otherwise, so that times differ for that too, as `QEMU: 10.0 then, 11.1 now`."""
+        pairs = [(name, _known(self.facts, self.hosts, name), _known(facts, hosts, name)) for name in _SURROUNDINGS]
+        return [f"{name}: {then} then, {now} now" for name, then, now in pairs if then and now and then != now]
+
+
+def _known(facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]], name: str) -> str:
+    values = [*facts.get("host", {}).get(name, ()), *(host[name] for host in hosts if name in host)]
+    # Behind the accelerator stands its reason, in which no two hosts are alike.
+    return " / ".join(dict.fromkeys(value.partition(" (")[0] for value in values))
 
 
 def read(named: Path) -> dict[str, Any]:

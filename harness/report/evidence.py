@@ -2,22 +2,32 @@
 
 import base64
 import json
+import math
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
+from harness.escape import shown
 from harness.report.picture import png
 from harness.vm.machine import KUBELET_PORT, LOOPBACK, SSH_PORT
 from harness.wire import dhcp, frame
 
 _MOST_LINES, _MOST_LINE = 400, 400
 _MOST_FRAMES, _MOST_EVENTS = 200, 30
+_MOST_DATA, _MOST_FILES = 400, 200
+# A screen full of noise has megabytes: it is among the artifacts.
+_MOST_SCREEN = 1 << 20
 # What `kios-e2e enter` takes (docs/bundles.md).
 _BUNDLE = "FAIL.tar.zst"
 _MOST_MANIFEST = 20_000
+# What surrounds a value on the page.
+_MARKUP = 30
 _MOST_READ = 64 << 20
 # pcap-savefile(5): seconds, microseconds, bytes captured, bytes on the wire.
 _FILE_HEADER, _RECORD = 24, struct.Struct("<IIII")
@@ -72,25 +82,59 @@ class Left:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is left of a failed test: its boots, the manifests of its nodes by their names, its bundles, other files."""
+    """What is left of a failed test: its boots, the manifests of its nodes by their names, its bundles, other files.
+
+    `more_boots` counts those for which there was no room.
+    """
 
     boots: Sequence[Left]
     manifests: Sequence[tuple[str, str]]
     files: Sequence[str]
     bundles: Sequence[str] = ()
+    more_boots: int = 0
 
 
-def of(artifacts: Path, root: Path) -> Evidence:
-    """Reads what is left of a test; names of files are relative to `root`."""
-    boots = [_left(folder, artifacts, root) for folder in sorted(artifacts.glob("*/boot-*")) if folder.is_dir()]
+def of(artifacts: Path, root: Path, room: int) -> Evidence:
+    """Reads what is left of a test; names of files are relative to `root`.
+
+    The last boots are taken for which there is `room`, in bytes on a page.
+    """
+    folders = [folder for folder in sorted(artifacts.glob("*/boot-*"), key=_place) if folder.is_dir()]
+    boots: list[Left] = []
+    for folder in reversed(folders):
+        boot = _left(folder, artifacts, root)
+        room -= weight(asdict(boot))
+        if room < 0:
+            break
+        boots.insert(0, boot)
     manifests = [
         (str(file.relative_to(artifacts)), _content(file)[:_MOST_MANIFEST].decode(errors="replace"))
-        for file in sorted(artifacts.glob("*/manifests/*"))
+        for file in sorted(artifacts.glob("*/manifests/*"))[:_MOST_FILES]
+        if (room := room - _MOST_MANIFEST) >= 0
     ]
     others = [file for file in sorted(artifacts.rglob("*")) if file.is_file() and "boot-" not in str(file.parent)]
     bundles = [file for file in others if file.name == _BUNDLE]
     plain = [relative(file, root) for file in others if file not in bundles]
-    return Evidence(boots, manifests, plain, [relative(file, root) for file in bundles])
+    more = len(folders) - len(boots)
+    return Evidence(boots, manifests, plain[:_MOST_FILES], [relative(file, root) for file in bundles], more)
+
+
+def weight(left: object) -> int:
+    """About how many bytes some values take on a page, where a guest's words are escaped."""
+    match left:
+        case str():
+            return len(escape(shown(left))) + _MARKUP
+        case dict():
+            return sum(map(weight, left.values()))
+        case list() | tuple():
+            return sum(map(weight, left))
+    return _MARKUP
+
+
+def _place(folder: Path) -> tuple[str, int, str]:
+    """Orders boots as they were: the tenth behind the ninth."""
+    number = folder.name.rpartition("-")[2]
+    return str(folder.parent), int(number) if number.isdecimal() else 0, folder.name
 
 
 def _left(folder: Path, artifacts: Path, root: Path) -> Left:
@@ -104,13 +148,13 @@ def _left(folder: Path, artifacts: Path, root: Path) -> Left:
         frames,
         own_frames,
         _events(folder / "qmp.jsonl"),
-        [relative(file, root) for file in sorted(folder.iterdir())],
+        [relative(file, root) for file in sorted(folder.iterdir())[:_MOST_FILES]],
     )
 
 
 def _console(folder: Path) -> tuple[list[Line], int]:
     timed = [
-        Line(told.get("after"), str(told.get("text"))[:_MOST_LINE])
+        Line(_number(told.get("after")), str(told.get("text"))[:_MOST_LINE])
         for told in _json_lines(folder / "console.jsonl")
         if isinstance(told, dict)
     ]
@@ -121,17 +165,26 @@ def _console(folder: Path) -> tuple[list[Line], int]:
 
 
 def _screen(file: Path) -> str:
-    return base64.b64encode(png(_content(file))).decode()
+    picture = png(_content(file))
+    return base64.b64encode(picture).decode() if len(picture) <= _MOST_SCREEN else ""
 
 
 def _events(file: Path) -> list[Event]:
-    messages = [told for told in _json_lines(file) if isinstance(told, dict) and isinstance(told.get("message"), dict)]
-    first = next((told["at"] for told in messages if isinstance(told.get("at"), float)), 0.0)
-    events = [(told.get("at") or first, told["message"]) for told in messages if "event" in told["message"]]
+    messages = [
+        (at, told["message"])
+        for told in _json_lines(file)
+        if isinstance(told, dict) and isinstance(told.get("message"), dict) and (at := _number(told.get("at"))) is not None
+    ]
+    first = messages[0][0] if messages else 0.0
+    events = [(at, message) for at, message in messages if "event" in message]
     return [
-        Event(round(at - first, 3), str(message["event"]), json.dumps(message.get("data", {})))
+        Event(round(at - first, 3), str(message["event"])[:_MOST_DATA], json.dumps(message.get("data", {}))[:_MOST_DATA])
         for at, message in events[-_MOST_EVENTS:]
     ]
+
+
+def _number(told: object) -> float | None:
+    return float(told) if isinstance(told, int | float) and math.isfinite(told) else None
 
 
 def _frames(folder: Path) -> tuple[list[Sent], int]:
@@ -207,14 +260,19 @@ def _json_lines(file: Path) -> Iterator[Any]:
     for line in _content(file).splitlines():
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
 
 
 def _content(file: Path) -> bytes:
-    """The end of a file, nothing where there is none."""
+    """The end of a file, nothing where there is none.
+
+    Artifacts may come from elsewhere: a link in them shows nothing of this host, and nothing waits for a pipe.
+    """
     try:
-        with file.open("rb") as opened:
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                return b""
             size = opened.seek(0, 2)
             opened.seek(0 if file.suffix.startswith(".pcap") else max(0, size - _MOST_READ))
             return opened.read(_MOST_READ)

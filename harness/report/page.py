@@ -3,9 +3,11 @@
 import base64
 import datetime
 import hashlib
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,6 +31,8 @@ def render(content: Content, earlier: dict[tuple[str, str], Sequence[float]]) ->
     environment.finalize = lambda value: shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
     environment.filters["when"] = _when
     environment.filters["lasted"] = _lasted
+    # A file's name is bytes, of any kind.
+    environment.filters["link"] = lambda path: quote(os.fsencode(path))
     spreads = [(group, list(each)) for group, each in groupby(content.spreads, key=lambda each: each.group)]
     return environment.get_template("report.html.jinja").render(
         it=content,

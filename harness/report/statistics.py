@@ -31,6 +31,8 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Change:
 
 def rank_test(one: Sequence[float], other: Sequence[float]) -> float:
     """The two-sided p of the rank-sum test: exact over all permutations of the ranks that occur, normal for large samples."""
+    # The fewer are looked at: sums of two ranks of many are soon counted, those of many are not.
+    one, other = sorted((one, other), key=len)
     pooled = sorted([*one, *other])
     # Twice the middle rank of equal values: an integer.
     ranks = [bisect_left(pooled, value) + bisect_right(pooled, value) + 1 for value in (*one, *other)]

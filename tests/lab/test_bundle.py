@@ -149,6 +149,9 @@ def test_all_bundles_of_a_folder_have_one_limit(tmp_path: Path) -> None:
         (lambda told: told["kubelet"].update(port="22-:22"), "no whole number"),
         (lambda told: told.update(pods={}), "it lacks state"),
         (lambda told: told.pop("machine"), "machine"),
+        (lambda told: told.update(at=float("nan")), "no number of seconds"),
+        (lambda told: told.update(at=1e300), "no number of seconds"),
+        (lambda told: told["milestones"].append({"name": "x", "after": float("inf")}), "no number of seconds"),
     ],
 )
 def test_what_tells_anything_else_is_refused(
@@ -161,6 +164,16 @@ def test_what_tells_anything_else_is_refused(
     parcel.pack(tmp_path / "bad", told, files, _LIMIT)
     with pytest.raises(InputError, match=f"is no bundle of a failed node, or of another format: .*{words}"):
         bundle.unpack(tmp_path / "bad", tmp_path / "out3")
+
+
+def test_one_that_lacks_any_file_is_refused(tmp_path: Path, image: Path, host: Any) -> None:
+    told = parcel.unpack(made(tmp_path, image, host), tmp_path / "out")
+    files = {file.name: file for file in (tmp_path / "out").iterdir() if file.is_file()}
+    assert len(files) == 11
+    for name in files:
+        parcel.pack(tmp_path / "bad", told, {other: file for other, file in files.items() if other != name}, _LIMIT)
+        with pytest.raises(InputError, match=f"it lacks {name}"):
+            bundle.unpack(tmp_path / "bad", tmp_path / f"without-{name}")
 
 
 def test_surroundings_tell_how_others_differ(host: Any) -> None:

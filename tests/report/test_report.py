@@ -1,6 +1,8 @@
 """The report: the answer on top, evidence of what failed, nothing of a guest's that a browser would act on."""
 
 import json
+import os
+import shutil
 import struct
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -145,6 +147,96 @@ def test_two_hundred_boots_stay_below_ten_megabytes(tmp_path: Path) -> None:
     binder.bind([tmp_path / "runs"], tmp_path / "out")
     assert len(earlier.read(tmp_path / "out")["boots"]) == 200
     assert (tmp_path / "out/report.html").stat().st_size < 10_000_000
+
+
+def _left(failed_run: Path) -> Path:
+    return failed_run / "order/test_bad/node-1/boot-1"
+
+
+@pytest.mark.parametrize("text", ["\x1b" * 400, "<" * 400])
+def test_what_guests_wrote_makes_no_page_too_large(tmp_path: Path, text: str) -> None:
+    line = json.dumps({"after": 1.0, "text": text}) + "\n"
+    for number in range(20):
+        (_left(write_run(tmp_path / f"runs/{number}", f"r{number}")) / "console.jsonl").write_text(line * 600)
+    binder.bind([tmp_path / "runs"], tmp_path / "out")
+    assert (tmp_path / "out/report.html").stat().st_size < 10_000_000
+    kept = [bool(each["evidence"] and each["evidence"]["boots"]) for each in earlier.read(tmp_path / "out")["failures"]]
+    assert kept == sorted(kept, reverse=True)
+    assert 1 < sum(kept) < 20
+
+
+def test_a_screen_full_of_noise_is_among_the_artifacts(failed_run: Path, tmp_path: Path) -> None:
+    (_left(failed_run) / "screen.ppm").write_bytes(b"P6\n1280 800\n255\n" + os.urandom(1280 * 800 * 3))
+    binder.bind([failed_run], tmp_path / "out")
+    [boot] = earlier.read(tmp_path / "out")["failures"][0]["evidence"]["boots"]
+    assert (boot["screen"], "../artifacts/order/test_bad/node-1/boot-1/screen.ppm" in boot["files"]) == ("", True)
+
+
+def test_of_many_boots_the_last_are_shown(failed_run: Path, tmp_path: Path) -> None:
+    first = _left(failed_run)
+    for number in range(2, 151):
+        shutil.copytree(first, first.with_name(f"boot-{number}"))
+    binder.bind([failed_run], tmp_path / "out")
+    found = earlier.read(tmp_path / "out")["failures"][0]["evidence"]
+    assert found["boots"][-1]["name"] == "node-1/boot-150"
+    assert found["more_boots"] == 150 - len(found["boots"]) > 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"Of earlier boots, {found['more_boots']} more are in the artifacts." in page
+    assert len(page) < 10_000_000
+
+
+def test_a_file_of_any_name_is_linked(failed_run: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b'x\xff\n"><img src=x onerror=alert(1)>.log')
+    (_left(failed_run) / odd).touch()
+    binder.bind([failed_run], tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "/x%FF%0A%22%3E%3Cimg" in page
+    assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qmp.jsonl", '{"at": "x", "message": {"event": "E"}}\n{"at": null, "message": {"event": "E"}}\n3\n' + "[" * 100_000),
+        ("console.jsonl", '{"after": "x", "text": 1}\n{"after": [1]}\n{"after": NaN, "text": "a"}'),
+    ],
+)
+def test_what_is_left_of_another_shape_ends_no_report(failed_run: Path, tmp_path: Path, name: str, text: str) -> None:
+    (_left(failed_run) / name).write_text(text)
+    assert binder.bind([failed_run], tmp_path / "out").word is Word.NOT_QUALIFIED
+
+
+@pytest.mark.timeout(60)
+def test_a_link_or_a_pipe_among_artifacts_is_not_read(failed_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret of this host")
+    for name in ("console.jsonl", "console.log", "qmp.jsonl"):
+        (_left(failed_run) / name).unlink()
+    (_left(failed_run) / "console.log").symlink_to(tmp_path / "secret")
+    os.mkfifo(_left(failed_run) / "qmp.jsonl")
+    binder.bind([failed_run], tmp_path / "out")
+    assert "a secret of this host" not in (tmp_path / "out/report.html").read_text()
+
+
+def _on(folder: Path, name: str, accelerator: str) -> Path:
+    made = write_run(folder / name, name, boots=6, failures=False)
+    with (made / f"journal-{name}.jsonl").open("a") as journal:
+        journal.write(json.dumps({"entry": "Fact", "kind": "host", "name": "accelerator", "value": accelerator}) + "\n")
+    return made
+
+
+def test_an_earlier_report_of_another_host_is_said_to_be(tmp_path: Path) -> None:
+    binder.bind([_on(tmp_path, "tcg", "tcg (no /dev/kvm)")], tmp_path / "old")
+    same = binder.bind([_on(tmp_path, "same", "tcg (it does not open)")], tmp_path / "new", against=tmp_path / "old")
+    assert same.others == []
+    other = binder.bind([_on(tmp_path, "kvm", "kvm (in 0.5 s)")], tmp_path / "new", against=tmp_path / "old")
+    assert other.others == ["accelerator: tcg then, kvm now"]
+    assert "That one is of another host: accelerator: tcg then, kvm now" in (tmp_path / "new/report.html").read_text()
+
+
+def test_nights_of_a_later_version_are_shown_as_far_as_they_are_known(failed_run: Path, tmp_path: Path) -> None:
+    night.add(night.Night("n", 1e300, "molten", verdicts={"t": "molten"}), tmp_path)
+    binder.bind([failed_run], tmp_path / "out", history=tmp_path)
+    assert "molten" in (tmp_path / "out/report.html").read_text()
 
 
 def test_the_nights_are_shown_with_where_they_changed(failed_run: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The rank test: its p is that of the tables, with ties and without."""
 
+import math
+import time
+
 import pytest
 
 from harness.report import statistics
@@ -20,6 +23,13 @@ from harness.report.statistics import Change
 def test_exact(one: list[float], other: list[float], p: float) -> None:
     assert statistics.rank_test(one, other) == pytest.approx(p)
     assert statistics.rank_test(other, one) == pytest.approx(p)
+
+
+def test_two_beside_two_hundred_take_no_time() -> None:
+    many = [float(each) for each in range(200)]
+    began = time.process_time()
+    assert statistics.rank_test(many, [500, 501]) == pytest.approx(2 / math.comb(202, 2))
+    assert time.process_time() - began < 5
 
 
 def test_the_normal_approximation_joins_the_exact_distribution(monkeypatch: pytest.MonkeyPatch) -> None:

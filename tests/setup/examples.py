@@ -57,7 +57,7 @@ def test_an_api_server_takes_the_job(api_server: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("backoffLimit", "backofLimit", 'unknown field "spec.backofLimit"'),
+        ("backoffLimitPer", "backofLimitPer", 'unknown field "spec.backofLimitPerIndex"'),
         ("  completions: 4\n", "", "spec.completions: Required value: when completion mode is Indexed"),
         ("Never", "Always", "spec.template.spec.restartPolicy"),
         ("- name: out\n          mountPath", "- name: other\n          mountPath", 'volumeMounts[0].name: Not found: "other"'),

@@ -29,6 +29,9 @@ def test_the_indexed_job_runs_each_shard_once(tmp_path: Path) -> None:
     [container] = job["spec"]["template"]["spec"]["containers"]
     indices = [{"JOB_COMPLETION_INDEX": str(index)} for index in range(job["spec"]["completions"])]
     assert _shards_of(container["command"][2], indices, tmp_path) == ["1/4", "2/4", "3/4", "4/4"]
+    # One that fails would otherwise end those that run (batch/v1, JobSpec).
+    assert "backoffLimit" not in job["spec"]
+    assert job["spec"]["backoffLimitPerIndex"] == 0
 
 
 def test_the_ci_matrix_runs_each_shard_once(tmp_path: Path) -> None:
