@@ -20,6 +20,7 @@ _LATEST = 253_402_300_799
 class Night:
     """One report: `name` tells two of them apart, `at` is when its first run began, in seconds of the epoch.
 
+    `host` is what ran it, processors and accelerator: times are compared with those of nights that were run alike.
     `verdicts` has the worst of each test, `flakes` the share of attempts of a test that did not pass where some did,
     `milestones` the median seconds of each stage by the group of its boots, `figures` the medians of what was measured.
     """
@@ -28,6 +29,7 @@ class Night:
     at: float
     answer: str
     image: str = ""
+    host: str = ""
     verdicts: Mapping[str, str] = field(default_factory=dict)
     flakes: Mapping[str, float] = field(default_factory=dict)
     milestones: Mapping[str, float] = field(default_factory=dict)

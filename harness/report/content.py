@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +25,6 @@ _MOST_WORDS = 1000
 # A difference that is nobody's concern, whatever its p.
 _SMALLEST_CHANGE = 0.02
 _SIGNIFICANT = 0.05
-_MOST_CURVES = 12
 _UNASKED = ("blocked", "skipped", "elsewhere")
 _WORST = ("failed", "error", "undone", "known", "passed", *_UNASKED)
 
@@ -227,6 +226,7 @@ def night_of(report: Earlier) -> Night:
         at=report.began,
         answer=report.answer.word,
         image=images[0] if images else "",
+        host=report.host,
         verdicts={test: min(found, key=_worst) for test, found in attempts.items() if found},
         flakes={test: failed / attempts for test, _, failed, attempts in report.flakes},
         milestones={f"{each.stage} ({each.group})": each.median for each in report.spreads},
@@ -373,10 +373,13 @@ def _differences(spreads: Sequence[Spread], figures: Sequence[tuple[str, str, fl
 
 
 def _curves(nights: Sequence[Night]) -> list[Curve]:
-    names = dict.fromkeys(name for night in nights for name in [*night.milestones, *night.figures])
-    curves = []
-    for name in names:
-        values = [value for night in nights if (value := {**night.milestones, **night.figures}.get(name)) is not None]
-        changes = [(point.index, point.before, point.after) for point in change_points(values)]
-        curves.append(Curve(name, values, changes))
-    return sorted(curves, key=lambda curve: not curve.changes)[:_MOST_CURVES]
+    """A curve for each quantity, and for each host where there are several: what one is slower by is no change."""
+    series: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for night in nights:
+        for name, value in {**night.milestones, **night.figures}.items():
+            series[name, night.host].append(value)
+    are_many = len({night.host for night in nights}) > 1
+    return [
+        Curve(f"{name} on {host}" if are_many and host else name, values, [astuple(point) for point in change_points(values)])
+        for (name, host), values in series.items()
+    ]

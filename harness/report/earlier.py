@@ -77,6 +77,12 @@ class Earlier:
         """Those of each group's stages."""
         return {(each.group, each.stage): each.seconds for each in self.spreads}
 
+    @property
+    def host(self) -> str:
+        """What ran its nodes, as far as times depend on it."""
+        names = ("CPUs", "accelerator")
+        return ", ".join(filter(None, (_known(self.facts, self.hosts, name) for name in names)))
+
     def others(self, facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]]) -> list[str]:
         """What ran its nodes otherwise, so that times differ for that too, as `QEMU: 10.0 then, 11.1 now`."""
         pairs = [(name, _known(self.facts, self.hosts, name), _known(facts, hosts, name)) for name in _SURROUNDINGS]

@@ -33,6 +33,8 @@ def render(content: Content, earlier: dict[tuple[str, str], Sequence[float]]) ->
     environment.filters["lasted"] = _lasted
     # A file's name is bytes, of any kind.
     environment.filters["link"] = lambda path: quote(os.fsencode(path))
+    # The last one first, where it is seen without scrolling.
+    nights = content.nights[: -_MOST_NIGHTS - 1 : -1]
     spreads = [(group, list(each)) for group, each in groupby(content.spreads, key=lambda each: each.group)]
     return environment.get_template("report.html.jinja").render(
         it=content,
@@ -45,12 +47,13 @@ def render(content: Content, earlier: dict[tuple[str, str], Sequence[float]]) ->
             (group, chart.spread(each, {one.stage: earlier[group, one.stage] for one in each if (group, one.stage) in earlier}))
             for group, each in spreads
         ],
-        curves=[(curve, chart.curve(curve)) for curve in content.curves],
-        nights=content.nights[-_MOST_NIGHTS:],
+        changed=[(curve, chart.curve(curve)) for curve in content.curves if curve.changes],
+        unchanged=[(curve, chart.curve(curve)) for curve in content.curves if not curve.changes],
+        nights=nights,
         groups=[
             (promise, list(each)) for promise, each in groupby(content.promises, key=lambda each: each.test.partition("::")[0])
         ],
-        night_tests=sorted({test for night in content.nights[-_MOST_NIGHTS:] for test in night.verdicts}),
+        night_tests=sorted({test for night in nights for test in night.verdicts}),
     )
 
 

@@ -1,6 +1,7 @@
 """The report in a real browser: what is clicked works, and nothing of a guest's runs. Needs chromium and playwright."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness.history import night
+from harness.qualification import canary
+from harness.qualification.canary import Canary
 from harness.report import binder, content, earlier
 from tests.report.conftest import write_run
 
@@ -35,6 +38,11 @@ _LEAST_CONTRAST = """() => {
     const [a, b] = [luminance(getComputedStyle(each).color), luminance(behind(each))].sort((x, y) => y - x);
     return (a + 0.05) / (b + 0.05);
   }));
+}"""
+_LINES = """(each) => {
+  const range = document.createRange();
+  range.selectNodeContents(each.querySelector("abbr") || each);
+  return range.getClientRects().length;
 }"""
 # Pictures to look at, by whoever names a folder for them.
 _PICTURES = os.environ.get("KIOS_E2E_PICTURES")
@@ -85,6 +93,27 @@ def test_the_console_is_searched(page: Any) -> None:
     assert page.locator("output").inner_text() == "10 of 400 lines"
     page.get_by_label("Search the console").fill("")
     assert lines.locator("visible=true").count() == 400
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_word_in_a_table_is_torn(tmp_path: Path, failed_run: Path, width: int) -> None:
+    canary.write(
+        failed_run / canary.NAME, [Canary("order-failure", "scenarios/order.py::test_x", "a container", False, "no " * 99)]
+    )
+    for number in range(30):
+        verdicts = {"order.py::test_bad": "passed", f"order.py::test_{'long_' * 20}name": "failed"}
+        night.add(night.Night(f"n{number}", 86400.0 * number, "qualified", verdicts=verdicts), tmp_path / "history")
+    binder.bind([failed_run], tmp_path / "out", history=tmp_path / "history")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": width, "height": 900})
+        shown.goto((tmp_path / "out/report.html").as_uri())
+        lines = {
+            text: shown.locator("th:visible", has_text=re.compile(f"^{text}$")).first.evaluate(_LINES)
+            for text in ("caught", "order.py::test_bad", "01-30")
+        }
+        browser.close()
+    assert set(lines.values()) == {1}, lines
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

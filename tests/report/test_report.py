@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 from ipaddress import IPv4Address
@@ -231,6 +232,38 @@ def test_an_earlier_report_of_another_host_is_said_to_be(tmp_path: Path) -> None
     other = binder.bind([_on(tmp_path, "kvm", "kvm (in 0.5 s)")], tmp_path / "new", against=tmp_path / "old")
     assert other.others == ["accelerator: tcg then, kvm now"]
     assert "That one is of another host: accelerator: tcg then, kvm now" in (tmp_path / "new/report.html").read_text()
+
+
+def test_nights_of_two_hosts_are_two_curves(failed_run: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        slow = number % 2
+        kernel = {"kernel": 5.0 + 5 * slow + 0.01 * (number % 7)}
+        made = night.Night(f"n{number}", 86400.0 * number, "qualified", milestones=kernel, host=f"host {slow}")
+        night.add(made, tmp_path)
+    binder.bind([failed_run], tmp_path / "out", history=tmp_path)
+    curves = earlier.read(tmp_path / "out")["curves"]
+    assert [(each["name"], len(each["values"]), each["changes"]) for each in curves] == [
+        ("kernel on host 0", 20, []),
+        ("kernel on host 1", 20, []),
+    ]
+
+
+def test_every_curve_is_there_and_the_last_night_is_the_first_column(failed_run: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        figures = {f"figure {which}": 1.0 for which in range(30)}
+        night.add(night.Night(f"n{number}", 86400.0 * number, "qualified", verdicts={"t": "passed"}, figures=figures), tmp_path)
+    binder.bind([failed_run], tmp_path / "out", history=tmp_path)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Without a change (30)" in page
+    assert page.count("<figure>") == 30
+    columns = re.findall(r'<abbr title="(\d{4}-\d\d-\d\d)', page)
+    assert (len(columns), columns) == (30, sorted(columns, reverse=True))
+    assert columns[0] == "1970-02-09"
+
+
+def test_a_report_says_for_the_nights_on_what_it_was_run(tmp_path: Path) -> None:
+    binder.bind([_on(tmp_path, "tcg", "tcg (no /dev/kvm)")], tmp_path / "out")
+    assert content.night_of(earlier.of(tmp_path / "out")).host == "tcg"
 
 
 def test_nights_of_a_later_version_are_shown_as_far_as_they_are_known(failed_run: Path, tmp_path: Path) -> None:
