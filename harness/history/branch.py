@@ -1,5 +1,6 @@
 """A file on a branch of git's that nobody has to check out: read, and committed to, by git's plumbing."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from harness.errors import HarnessError, InputError
 PREFIX = "git:"
 # What has no branch yet has no parent (git-update-ref(1)).
 _NONE = "0" * 40
+# Another may have the branch locked for a moment.
+_TRIES, _PAUSE = 20, 0.1
 _AUTHOR = ("-c", "user.name=kios-e2e", "-c", "user.email=kios-e2e@kios.invalid", "-c", "commit.gpgSign=false")
 
 
@@ -27,22 +30,32 @@ class Branch:
     def read(self, file: str) -> str:
         """What the file holds; nothing where there is no such file, or no such branch yet."""
         self._check()
-        return self._text(self._ref, file)
+        tip = self._tip()
+        return self._text(tip, file) if tip else ""
 
     def change(self, file: str, change: Callable[[str], str], message: str) -> None:
         """Commits what `change` makes of the file's content, and leaves the branch's other files as they are.
 
-        Where somebody else commits meanwhile, it is made of theirs. Raises InputError where the branch is checked out: its
-        files would lag behind.
+        Where somebody else commits meanwhile, it is made of theirs. Raises InputError where the branch takes no commit, or
+        is checked out: its files would lag behind.
         """
         self._check()
         self._refuse_checked_out()
-        while True:
-            before = self._told("rev-parse", "--verify", "--quiet", self._ref, ok=(0, 1))
+        refused = ""
+        for _ in range(_TRIES):
+            before = self._tip()
             text = change(self._text(before, file) if before else "")
             commit = self._committed(file, text, message, before)
-            if tools.run("git", "update-ref", self._ref, commit, before or _NONE, ok=(0, 128)).returncode == 0:
+            done = tools.run("git", "update-ref", self._ref, commit, before or _NONE, ok=(0, 128))
+            if done.returncode == 0:
                 return
+            refused = done.stderr.decode(errors="replace").strip()
+            time.sleep(_PAUSE)
+        raise InputError(f"The branch {self.name} takes no commit: {refused}")
+
+    def _tip(self) -> str:
+        """Its last commit; nothing where there is no such branch yet."""
+        return self._told("rev-parse", "--verify", "--quiet", self._ref, ok=(0, 1))
 
     def _committed(self, file: str, text: str, message: str, before: str) -> str:
         """A commit behind another one, if there is one, in which the file has another content."""
@@ -53,8 +66,10 @@ class Branch:
         return self._told(*_AUTHOR, "commit-tree", tree, *(("-p", before) if before else ()), "-m", message)
 
     def _text(self, tip: str, file: str) -> str:
-        done = tools.run("git", "show", f"{tip}:{file}", ok=(0, 128))
-        return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+        # What is there and cannot be read is an error: it would be replaced as if it were nothing.
+        if not self._told("ls-tree", "--name-only", tip, "--", file):
+            return ""
+        return tools.run("git", "cat-file", "blob", f"{tip}:{file}").stdout.decode(errors="replace")
 
     @property
     def _ref(self) -> str:

@@ -71,13 +71,15 @@ def any_in(folders: Iterable[Path]) -> bool:
 def read(file: Path) -> Iterator[Entry]:
     """Yields a journal's entries; what a later version wrote and this one does not know is left out, and so is half a line.
 
-    Raises InputError where the file cannot be read.
+    Raises InputError where the file cannot be read; of one that a later run has just replaced there is none.
     """
     try:
         with file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 with contextlib.suppress(ValueError, RecursionError):
                     yield _entry(json.loads(line))
+    except FileNotFoundError:
+        return
     except OSError as refused:
         raise InputError(f"{file} cannot be read: {refused.strerror}") from refused
 

@@ -222,7 +222,8 @@ def night_of(report: Earlier) -> Night:
     attempts = {each.test: [cell.verdict for cell in each.cells.values()] for each in report.promises}
     images = [values[0] for values in (report.facts.get("image") or report.facts.get("under test", {})).values() if values]
     return Night(
-        name="+".join(sorted(run.run[:8] for run in report.runs)),
+        # Of an image of which nothing could be run, there is the time alone.
+        name="+".join(sorted(run.run[:8] for run in report.runs)) or f"at {report.began:.0f}",
         at=report.began,
         answer=report.answer.word,
         image=images[0] if images else "",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
+from harness.errors import HarnessError, InputError
 from harness.history import night
 from harness.history.branch import Branch
 from harness.history.night import Night
@@ -116,6 +116,22 @@ def test_what_somebody_else_commits_meanwhile_is_not_lost(repository: Path) -> N
     branch.change("file", add_ours, "ours")
     assert (seen, branch.read("file")) == (["", "theirs\n"], "theirs\nours\n")
     assert git("log", "--format=%s", "nights").splitlines() == ["ours", "theirs"]
+
+
+def test_a_branch_that_takes_no_commit_is_said_to(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.history.branch._PAUSE", 0)
+    (repository / ".git/refs/heads/nights.lock").touch()
+    with pytest.raises(InputError, match=r"The branch nights takes no commit: .*nights.lock"):
+        night.add(Night("a", 1.0, "qualified"), Path("git:nights"))
+
+
+def test_nights_that_cannot_be_read_are_not_replaced(repository: Path) -> None:
+    night.add(Night("a", 1.0, "qualified"), Path("git:nights"))
+    blob, tip = git("rev-parse", f"nights:{night.NAME}").strip(), git("rev-parse", "nights")
+    (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(HarnessError):
+        night.add(Night("b", 2.0, "qualified"), Path("git:nights"))
+    assert git("rev-parse", "nights") == tip
 
 
 @pytest.mark.parametrize("name", ["", "two..dots", "a b"])

@@ -67,6 +67,10 @@ def test_an_entry_of_another_shape_is_left_out(tmp_path: Path, line: str) -> Non
     assert list(journal.read(written.file)) == [_ENTRIES[1]]
 
 
+def test_of_a_journal_that_was_replaced_meanwhile_there_is_none(tmp_path: Path) -> None:
+    assert list(journal.read(tmp_path / "journal-r.jsonl")) == []
+
+
 def test_a_journal_that_cannot_be_read_is_the_users_to_mend(tmp_path: Path) -> None:
     (tmp_path / "journal-r.jsonl").mkdir()
     with pytest.raises(InputError, match="cannot be read"):

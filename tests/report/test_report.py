@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -232,6 +233,15 @@ def test_an_earlier_report_of_another_host_is_said_to_be(tmp_path: Path) -> None
     other = binder.bind([_on(tmp_path, "kvm", "kvm (in 0.5 s)")], tmp_path / "new", against=tmp_path / "old")
     assert other.others == ["accelerator: tcg then, kvm now"]
     assert "That one is of another host: accelerator: tcg then, kvm now" in (tmp_path / "new/report.html").read_text()
+
+
+def test_two_nights_in_which_nothing_ran_are_two(tmp_path: Path) -> None:
+    names = set()
+    for number in range(2):
+        binder.bind([tmp_path], tmp_path / "out", cut_short="nothing was run", damage="it is an empty file")
+        told = earlier.of(tmp_path / "out")
+        names.add(content.night_of(replace(told, began=told.began + number * 86400)).name)
+    assert len(names) == 2
 
 
 def test_nights_of_two_hosts_are_two_curves(failed_run: Path, tmp_path: Path) -> None:
