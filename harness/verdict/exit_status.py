@@ -1,14 +1,15 @@
-"""How a process ended, as one number tells it."""
+"""An exit status in words."""
 
 import signal
 
-# What a shell, and a container's runtime, add to the signal that ended a process (POSIX, Shell Command Language, 2.8.2).
+# Shells and container runtimes add this to the number of the signal that ended a process (POSIX, Shell Command Language,
+# 2.8.2).
 _BY_SIGNAL = 128
 _OF_SHELLS = {126: "what it was to run cannot be run", 127: "what it was to run is not there"}
 
 
 def in_words(status: int) -> str:
-    """As `status 137 (SIGKILL)`; negative is a signal, as Python has it."""
+    """A status as `status 137 (SIGKILL)`; a negative number is a signal, as in Python."""
     if status < 0:
         name = signal_name(-status)
     elif status > _BY_SIGNAL:
@@ -19,5 +20,5 @@ def in_words(status: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    """As `SIGKILL`; empty for what is the number of no signal that has a name of its own."""
+    """A signal's name, as `SIGKILL`; empty for a number without a name of its own."""
     return signal.Signals(number).name if number in set(signal.Signals) and number < signal.SIGRTMIN else ""

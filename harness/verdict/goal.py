@@ -1,4 +1,4 @@
-"""What a wait is for, as functions of a happening that also know which text on the console is none of theirs."""
+"""What a wait is for: functions of a happening, which also know which console text cannot meet them."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from harness.verdict.feed import ConsoleLine, Happening
 
 Goal = Callable[[Happening], bool]
-# What matches across lines, or at the ends of a line as of a text: such a pattern is tried on each line.
+# In a pattern that could match across lines, or differently at the ends of a line and of a text: it is tried line by line.
 _BY_LINE = re.compile(r"\\[AZDW]|\[\^|\(\?(?!:|P<)|\\n|\n")
 
 
 def may_meet(goal: Goal, text: str) -> bool:
-    """Whether one of the lines of a text may meet a goal; a goal that does not say so is asked of each."""
+    """Whether a line of a text may meet a goal; True for a goal that does not say."""
     says: Callable[[str], bool] | None = getattr(goal, "may_meet", None)
     return says is None or says(text)
 
 
 class LineMatching:
-    """Met by a line on the serial port in which a pattern is found."""
+    """Met by a line on the serial port that contains a pattern."""
 
     def __init__(self, pattern: str) -> None:
         self._of_line = re.compile(pattern)
@@ -34,7 +34,7 @@ class LineMatching:
 
 @dataclass(frozen=True)
 class Unspoken:
-    """Met by a happening that is no line on the serial port."""
+    """Met by a happening that is not a line on the serial port."""
 
     met: Goal
 
@@ -48,7 +48,7 @@ class Unspoken:
 
 
 class AnyOf:
-    """Met by what meets one of several goals."""
+    """Met by what meets any of several goals."""
 
     def __init__(self, goals: Iterable[Goal]) -> None:
         self._goals = list(goals)

@@ -1,4 +1,4 @@
-"""The ways in which a wait can end, and who is at fault for each: the one place that says so."""
+"""The ways in which a wait can end, and who is at fault for each."""
 
 import signal
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from harness.verdict.feed import Happening
 
 @dataclass(frozen=True)
 class Met:
-    """What was waited for happened; `happening` is what showed it, None for a condition that was asked for.
+    """What was awaited happened; `happening` is what showed it, None for a condition.
 
-    `position` is the feed's behind it.
+    `position` is the next position in the feed.
     """
 
     happening: Happening | None = None
@@ -23,9 +23,9 @@ class Met:
 
 @dataclass(frozen=True)
 class Contradicted:
-    """Something happened after which it cannot: a failed container, a line that says so.
+    """What was awaited can no longer happen, because of a failed container, or a line that says so.
 
-    `container` is the namespace, pod and name of a container whose failure it was, `daemon` the one that does not stay up.
+    `container` is the namespace, pod and name of the failed container, if any; `daemon` is the one that does not stay up.
     """
 
     by: str
@@ -44,7 +44,7 @@ class GuestDied:
 class HostStopped:
     """Something on the host stopped or ended the machine: a signal, QMP, a full disk, the accelerator.
 
-    `asks_why`: its QEMU knows more, and can be asked.
+    `asks_why`: QEMU knows more, and can be asked.
     """
 
     how: str
@@ -53,14 +53,14 @@ class HostStopped:
 
 @dataclass(frozen=True)
 class NoSpace:
-    """A disk of this host's is full, after which nothing that the node does proves anything."""
+    """A disk of this host is full, after which nothing that the node does proves anything."""
 
     folder: str
 
 
 @dataclass(frozen=True)
 class QemuDied:
-    """QEMU's process ended with nobody asking for it."""
+    """QEMU's process ended without being told to."""
 
     status: int
     words: str
@@ -68,9 +68,9 @@ class QemuDied:
 
 @dataclass(frozen=True)
 class Stalled:
-    """Nothing was heard from the node for `silent` seconds; the host kept QEMU from running for `lost` of the wait's.
+    """Nothing was heard from the node for `silent` seconds, and for `lost` more in which the host kept QEMU from running.
 
-    Its disk took `disk` seconds for a request.
+    The node's disk took `disk` seconds per request.
     """
 
     silent: float
@@ -80,9 +80,9 @@ class Stalled:
 
 @dataclass(frozen=True)
 class TooLate:
-    """`within` seconds were over, with the node still talking; the host kept QEMU from running for `lost` more.
+    """`within` seconds were over while the node was still heard; the host kept QEMU from running for `lost` more.
 
-    Its disk took `disk` seconds for a request.
+    The node's disk took `disk` seconds per request.
     """
 
     within: float
@@ -92,14 +92,14 @@ class TooLate:
 
 Outcome = Met | Contradicted | GuestDied | HostStopped | NoSpace | QemuDied | Stalled | TooLate
 
-# A host that keeps QEMU waiting for so large a share of a wait proves nothing about the node.
+# If the host kept QEMU waiting for a larger share of a wait, the wait proves nothing about the node.
 _STARVED = 0.4
-# So does one that takes longer than this for a request of the disk's: QEMU's NVMe has no speed but the host's.
+# Nor if a request of the disk takes longer than this: QEMU's NVMe is only as fast as the host.
 _SLOW_SECONDS = 0.5
 
 
 def party(outcome: Outcome) -> Party:
-    """Who is at fault for an outcome that was not hoped for."""
+    """Who is at fault for an outcome other than `Met`."""
     match outcome:
         case HostStopped() | NoSpace() | QemuDied():
             return Party.HOST
@@ -112,7 +112,7 @@ def party(outcome: Outcome) -> Party:
 
 
 def error(outcome: Outcome, words: str) -> HarnessError | NodeFailure:
-    """The exception that says an outcome in these words, of the party at fault."""
+    """The exception for an outcome, in these words; its class says who is at fault."""
     return NodeFailure(words) if party(outcome) is Party.NODE else HarnessError(words)
 
 
@@ -140,7 +140,7 @@ def cause(outcome: Outcome) -> str:
 
 
 def delay(outcome: Outcome) -> str:
-    """What the host did to a wait that was in vain, in words behind others; empty if it did nothing."""
+    """What the host did to a wait that failed, in words to append to others; empty if it did nothing."""
     match outcome:
         case Stalled(seconds, lost, disk) | TooLate(seconds, lost, disk):
             return f"{_busy(seconds, lost)}{_slow(disk)}"
@@ -156,9 +156,9 @@ def explain(
     signs: Sequence[str] = (),
     before: Sequence[str] = (),
 ) -> str:
-    """Puts an outcome that was not hoped for into words: what, why, how far the node got and its last words.
+    """Puts an outcome other than `Met` into words: what failed, why, how far the node got, and its last words.
 
-    `signs` say where the node was then, `before` what had gone wrong by then and may be the reason.
+    `signs` describe the node at that time; `before` is what had gone wrong by then and may be the reason.
     """
     stage = f"reached: {', '.join(reached)}" if reached else "reached: nothing, not even the firmware's first words"
     words = [f"  | {shown(line)}" for line in last_lines]

@@ -1,4 +1,4 @@
-"""Milestones of a node's way up, and when each was passed."""
+"""The milestones of a node's boot, and when each was passed."""
 
 import math
 import re
@@ -19,16 +19,16 @@ from harness.verdict.feed import (
 )
 from harness.verdict.goal import AnyOf, Goal, LineMatching, Unspoken, may_meet
 
-# How printk stamps a line: seconds of the guest's own clock.
+# printk's stamp on a line: seconds of the guest's own clock.
 _STAMP = re.compile(r"^\[ *(\d+\.\d{6})\]")
 
 
 @dataclass(frozen=True)
 class Milestone:
-    """A point that every good boot passes: its name, what shows that it was passed, and its budget.
+    """A point that every good boot passes: its name, the goal that shows it, and its budget.
 
-    `within` is in seconds from QEMU's start on the reference host (2 cores, TCG); other hosts' slowness scales it.
-    `told_by_kubelet`: nobody else can show it.
+    `within` is in seconds from QEMU's start on the reference host (2 cores, TCG); on other hosts it is multiplied by their
+    slowness. `told_by_kubelet`: only the kubelet can show it.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Passed:
-    """A milestone that was passed, `after` seconds after QEMU's start.
+    """A milestone that was passed `after` seconds after QEMU's start.
 
-    `frozen`: it was passed by the node that this one was cloned from, in seconds from that one's start.
+    `frozen`: it was passed by the node from which this one was cloned, so many seconds after that node's start.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Passed:
 
 
 def container_done(namespace: str, pod: str, container: str) -> Goal:
-    """Recognises a container that did its work: it ended with status 0, as the kubelet or the console pod says."""
+    """Recognises a container that has done its work: the kubelet or the console pod says that it ended with status 0."""
     whose = (namespace, pod, container)
 
     def done(happening: Happening) -> bool:
@@ -64,7 +64,7 @@ def container_done(namespace: str, pod: str, container: str) -> Goal:
 
 
 def container_running(namespace: str, pod: str, container: str) -> Goal:
-    """Recognises a container that runs, as the kubelet says."""
+    """Recognises a container that the kubelet says is running."""
     whose = (namespace, pod, container)
     return Unspoken(
         lambda happening: (
@@ -76,27 +76,27 @@ def container_running(namespace: str, pod: str, container: str) -> Goal:
 
 
 def container_started(namespace: str, pod: str, container: str) -> Goal:
-    """Recognises a container that runs or has done its work already."""
+    """Recognises a container that runs or has already done its work."""
     return AnyOf([container_running(namespace, pod, container), container_done(namespace, pod, container)])
 
 
 FIRMWARE = Milestone("firmware", LineMatching(r"BdsDxe: (loading|starting) Boot"), 60)
 KERNEL = Milestone("kernel", LineMatching(r"^\[ +0\.000000\]"), 90)
 INIT = Milestone("init", LineMatching(r"Run /init as init process"), 120)
-# The first that is heard of the kubelet's API: from then on the node is on the network.
+# The first answer of the kubelet's API: from then on the node is on the network.
 API = Milestone("kubelet-api", Unspoken(lambda happening: isinstance(happening, ContainerState | PodState)), 240, True)
-# Passed when somebody first asks: no part of what every boot is waited for.
+# These two are passed only if somebody asks, so `BOOT` does not include them.
 SHELL = Milestone("shell", Unspoken(lambda happening: isinstance(happening, ShellAnswer)), 180)
 CONSOLE = Milestone("console", Unspoken(lambda happening: isinstance(happening, ConsolePodOpen)), 180)
-# What a real node shows of its way up; that a daemon has started, no line of kiOS's init says.
+# What a real node shows of its boot; no line of kiOS's init says that a daemon has started.
 BOOT = (FIRMWARE, KERNEL, INIT)
 
 
 class Timeline:
-    """The milestones that a node has passed, each once; it reads each happening once, as long as no milestone is new to it.
+    """The milestones that a node has passed, each once; it reads each happening once, unless it is asked for new milestones.
 
-    A line of the kernel's counts from when the kernel stamped it: one written without a line end is printed with the next.
-    A container's state counts from when it was heard of.
+    A kernel line counts from its stamp, because a line written without its end is printed only with the next one. A container's
+    state counts from when it was heard.
     """
 
     def __init__(self, feed: Feed, start: float) -> None:
@@ -107,7 +107,7 @@ class Timeline:
         self._forget([])
 
     def passed(self, milestones: Sequence[Milestone]) -> list[Passed]:
-        """Returns those of these milestones that were passed so far in the order of time, in seconds from the start."""
+        """Returns those of the milestones that were passed so far, in order of time, in seconds from the start."""
         with self._reading:
             if [milestone.name for milestone in milestones] != self._names:
                 self._forget(milestones)
@@ -121,9 +121,9 @@ class Timeline:
         self._names = [milestone.name for milestone in milestones]
         self._open = list(milestones)
         self._passed: list[tuple[str, float, float | None]] = []
-        # When the kernel's clock was zero: no line can be heard before its stamp, and the least late one tells.
+        # The time of the kernel's clock zero. No line is heard before its stamp, so the line that was heard soonest tells it.
         self._booted = math.inf
-        # Nor was it before the firmware's last line: on a starved host a guest's clock may run ahead.
+        # Clock zero is not before the firmware's last line either: on a starved host a guest's clock may run ahead.
         self._loaded = self._start
         self._position = 0
 

@@ -1,6 +1,6 @@
-"""What the firmware, the kernel and init say of their troubles on the console, each line as the cause that it stands for.
+"""Troubles that the firmware, the kernel and init report on the console: each line, and the cause that it stands for.
 
-After some of them nothing more can be hoped for. Others a node may survive: they explain what fails after them.
+After some of them nothing more can be expected. A node may survive others, which then explain later failures.
 """
 
 import re
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 from harness.verdict.exit_status import in_words, signal_name
 
-# A kernel's own line: printk's stamp stands before it, with the caller's id if the kernel has that. A shell's echo has none.
+# The beginning of a kernel line: printk's stamp, with the caller's id if the kernel adds it. A shell's echo has none.
 STAMP = r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """`cause` is in words; `is_end` says that nothing comes after it."""
+    """A trouble's cause, in words; `is_end` says that nothing more can come after it."""
 
     cause: str
     at: float
@@ -24,7 +24,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class _Kind:
-    """`word` is in every line of the kind: the longer it is, the faster a flood is searched for it."""
+    """A kind of trouble; `word` is in every line of it, and the longer it is, the faster a flood is searched for it."""
 
     word: str
     pattern: re.Pattern[str]
@@ -33,7 +33,7 @@ class _Kind:
 
 
 def _kernel(word: str, pattern: str, cause: str) -> _Kind:
-    """`cause` is filled in by the names of the pattern's groups."""
+    """A kind that the kernel reports; the groups of the pattern are filled into `cause` by name."""
     return _Kind(word, re.compile(STAMP + pattern), lambda match: cause.format(**match.groupdict("?")))
 
 
@@ -42,7 +42,7 @@ def _kernel_end(word: str, pattern: str, cause: str) -> _Kind:
 
 
 _INIT_STATUS = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]{8})")
-# Whoever mounts a filesystem of these is refused; what else goes wrong with one may do so at any time.
+# Reasons for which a mount is refused; other troubles with a filesystem may occur at any time.
 _UNMOUNTABLE = (
     r"VFS: Can't find ext4 filesystem|unable to read superblock|couldn't mount.*|bad (?:geometry|block size).*|"
     r".*root inode.*|no journal found|error loading journal|.*[Cc]hecksum.*(?:invalid|failed).*|.*corrupted.*"
@@ -55,10 +55,10 @@ _OF_KERNEL = (
     _kernel_end("Unable to mount root fs", r"(?P<why>.*Unable to mount root fs.*)", "the kernel finds no root: {why}"),
     _kernel_end("BUG: ", r"(?:.*: )?(?P<why>BUG: (?:unable to handle|kernel NULL).*)", "kernel oops: {why}"),
     _kernel_end("kernel BUG at ", r"(?:.*: )?(?P<why>kernel BUG at .*)", "kernel oops: {why}"),
-    # Of any trap in the kernel: what it was, the error's code, how many there were (x86, __die_header).
+    # After any trap in the kernel: its name, the error code, and its number (x86, __die_header).
     _kernel_end(" [#1]", r"(?P<why>.*: [0-9a-f]+ \[#1\].*)", "kernel oops: {why}"),
     _kernel_end("kiOS: cannot mount the data partition", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
-    # A host that is too busy can make a kernel say these.
+    # These may also be caused by a host that is too busy.
     _kernel(
         "BUG: soft lockup - CPU#",
         r"(?:.*: )?BUG: soft lockup - CPU#(?P<cpu>\d+) stuck for (?P<time>\d+)s!(?: \[(?P<who>[^]]*)\])?",
@@ -109,7 +109,7 @@ _OF_KERNEL = (
         r"FAT-fs \((?P<where>[^)]*)\): (?P<why>error, .*|Filesystem has been set read-only)",
         "filesystem error on {where}: {why}",
     ),
-    # What was unpacked before stays: a node may come up without its user's files.
+    # What was unpacked before stays, so a node may come up without the user's files.
     _kernel("nitramfs unpacking", r"Initramfs unpacking failed: (?P<why>.*)", "the kernel cannot unpack an initramfs: {why}"),
     _kernel(
         "is not initramfs", r"rootfs image is not initramfs \((?P<why>.*)\)", "the kernel cannot unpack an initramfs: {why}"
@@ -119,7 +119,7 @@ _OF_KERNEL = (
     ),
     _kernel("Failed to execute ", r"Failed to execute (?P<why>.* \(error .*)", "the kernel cannot start its init: {why}"),
     _kernel("Starting init: ", r"Starting init: (?P<why>.*)", "the kernel cannot start its init: {why}"),
-    # Of the block layer's kinds of errors, only what a disk does not know how to do is none.
+    # All errors of the block layer, except for operations that a disk does not support.
     _kernel(
         "error, dev ", r"(?!.*operation not supported).* error, dev (?P<where>[^\s,]+),.*", "input/output error on {where}"
     ),
@@ -130,14 +130,14 @@ _OF_KERNEL = (
         "{where}: {why}",
     ),
 )
-# What a firmware (EDK II, BdsDxe) says of an entry of a disk that it cannot load or start; the kernel says none of it. What it
-# started it had found, whatever that says in the end.
+# What the firmware (EDK II, BdsDxe) says about a disk's boot entry that it cannot load or start; the kernel never says it. An
+# entry that was started had been found, even if it ends with "Not Found".
 _ENTRY = re.compile(
     r"^BdsDxe: failed to (?P<verb>load|start) Boot(?P<number>[0-9A-F]{4}) (?!.*/MAC\().*: (?P<why>[A-Z][\w ]*)$"
 )
 _NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootable option|BdsDxe: failed to load Boot0000)")
 _CRASH = re.compile(r"^!!!! (?P<why>X64 Exception Type - .*?) *(?:CPU Apic ID|!!!!)")
-# The kernel's own loader, which the firmware starts: it may go on without the initramfs that it was told of.
+# The kernel's own loader, which the firmware starts; it may go on without an initramfs that it cannot load.
 _STUB = re.compile(r"^EFI stub: ERROR: (?P<why>.*)")
 _OF_FIRMWARE = ("UEFI Interactive Shell", "Shell>", "BdsDxe: ", "!!!! X64 Exception", "EFI stub: ERROR")
 
@@ -145,7 +145,7 @@ WORDS = (*(kind.word for kind in _OF_KERNEL), *_OF_FIRMWARE)
 
 
 def of_kernel(text: str, at: float) -> Trouble | None:
-    """The trouble that a line of the kernel's or init's tells, if any."""
+    """The trouble in a line of the kernel or of init, if any."""
     for kind in _OF_KERNEL:
         if kind.word in text and (match := kind.pattern.match(text)):
             return Trouble(kind.cause(match).strip(), at, kind.is_end)
@@ -153,9 +153,9 @@ def of_kernel(text: str, at: float) -> Trouble | None:
 
 
 def of_firmware(text: str, at: float) -> Trouble | None:
-    """The trouble that a line of the firmware's tells, if any: what is no system, what it refuses, and what breaks it."""
+    """The trouble in a line of the firmware, if any: no system, a refused one, or a crash."""
     if (entry := _ENTRY.match(text)) and (entry["verb"], entry["why"]) != ("load", "Not Found"):
-        # Behind the first, which is the image's own where it has one, come the firmware's.
+        # The first entry is the image's own, if it has one; the firmware's own entries follow.
         why = f"the firmware refused the EFI binary ({entry['why']}): {text.strip()}"
         return Trouble(why, at, is_end=entry["number"] == "0000")
     if _NO_SYSTEM.match(text):
@@ -168,7 +168,7 @@ def of_firmware(text: str, at: float) -> Trouble | None:
 
 
 def _how_init_ended(why: str) -> str:
-    """What the kernel tells as init's status, as wait(2) has it: a signal, or what it ended with."""
+    """How init ended, by the status in the kernel's words, which is that of wait(2): a signal or an exit status."""
     if not (found := _INIT_STATUS.search(why)):
         return ""
     status = int(found[1], 16)
