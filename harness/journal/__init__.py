@@ -1,4 +1,4 @@
-"""What a run writes down as it goes, for whoever asks afterwards, and how that is read again.
+"""What a run records as it goes, and how that is read and gathered afterwards.
 
 Imports: nothing.
 """

@@ -1,4 +1,4 @@
-"""The entries of a run's journal: values that JSON has, so that a journal is read without the run's objects.
+"""The entries of a run's journal; their fields are JSON values, so a journal can be read without the run's objects.
 
 Times are seconds of the epoch, paths are relative to the journal's folder. A field that an older journal lacks has its default.
 """
@@ -12,7 +12,7 @@ VERDICTS = ("passed", "failed", "error", "skipped", "blocked", "known", "elsewhe
 
 @dataclass(frozen=True)
 class Began:
-    """A run began. `machine` has the dimensions that its options chose, `shard` is as `1/4`, nothing for a whole run."""
+    """A run began. `machine` has the dimensions that its options chose; `shard` is as `1/4`, empty for a whole run."""
 
     run: str
     at: float
@@ -27,8 +27,8 @@ class Began:
 class Planned:
     """A test that the run is to run.
 
-    `promise` is the first sentence of its module's docstring, `proves` its own docstring, `source` its text: what it asserts,
-    and from where it takes the truth. `pins` are the dimensions of the machine that it sets itself.
+    `promise` is the first sentence of its module's docstring, `proves` is its own docstring, and `source` is its code, which
+    shows what it asserts and where it looks. `pins` are the dimensions of the machine that it sets itself.
     """
 
     test: str
@@ -40,7 +40,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that the run found out about what it tests, or about what it runs on."""
+    """Something that the run found out about what it tests, or what it runs on."""
 
     kind: str
     name: str
@@ -70,10 +70,9 @@ class Started:
 class Ended:
     """A test ended: `verdict` is `passed`, `failed` (the node), `error` (the harness could not tell) or `skipped`.
 
-    Or it is `blocked`, for which an earlier failure is the reason, `known`, which kiOS is known not to keep, or `elsewhere`,
-    which is promised of another generation.
-    `party` is who is at fault, `sentence` the judge's, `words` all that was said, `seconds` what each phase took.
-    `artifacts` is the folder of what is left of it.
+    Or it is `blocked` because of an earlier failure, `known` if kiOS is known not to keep the promise, or `elsewhere` if it is
+    promised of another generation. `party` is who is at fault, `sentence` is the judge's, `words` are all words of the failure,
+    `seconds` has what each phase took. `artifacts` is the folder of the test's artifacts.
     """
 
     test: str
@@ -88,7 +87,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Stage:
-    """A milestone that a boot passed, in seconds after QEMU's start; `frozen`: by the node it was cloned from."""
+    """A milestone that a boot passed, in seconds after QEMU's start; `frozen`: passed by the node that it was cloned from."""
 
     name: str
     after: float
@@ -99,8 +98,8 @@ class Stage:
 class Booted:
     """A run of a node, from QEMU's start to its end.
 
-    `start` is `cold`, `clone` or `template` (a cold boot that was frozen), `template` the key of the one it was made for or
-    cloned from. `budgets` has the seconds that each milestone may take on this host. `status` is QEMU's, None while unknown.
+    `start` is `cold`, `clone` or `template` (a cold boot that was frozen); `template` is the key of the template that it was
+    cloned from. `budgets` has the seconds that each milestone may take on this host. `status` is QEMU's, None if unknown.
     """
 
     test: str

@@ -1,4 +1,4 @@
-"""Runs put together from their journals: shards, repeats and the cells of a matrix as one, nothing counted twice."""
+"""Runs gathered from their journals: shards, repeats and the cells of a matrix as one whole, in which nothing counts twice."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,11 +8,11 @@ from pathlib import Path
 from harness.journal import journal
 from harness.journal.entry import Began, Booted, Ended, Entry, Fact, Figure, Finished, Planned, Started
 
-# What a machine is called whose dimensions are all the harness's own.
+# The name of a machine whose dimensions are all defaults.
 PLAIN = "as the scenario has it"
 # The kind of a fact that is a digest of what is tested.
 UNDER_TEST = "under test"
-# Which of its times a test is, as `--repeat` has it in a test's name.
+# The part of a test's name by which `--repeat` numbers its times.
 _TIME = re.compile(r"\[\d+of\d+\]$|-\d+of\d+(?=\]$)")
 
 
