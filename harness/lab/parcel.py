@@ -1,4 +1,4 @@
-"""Files in one tar.zst, with a document in front: packed within a limit, and unpacked as if an enemy had packed them.
+"""Files in one tar.zst that begins with a document: packed within a size limit, and unpacked without trusting the file.
 
 A parcel is a plain tar (ustar) of regular files, which `tar` lists and unpacks. Its first file is the document: JSON with the
 names and sizes of the others.
@@ -30,11 +30,11 @@ _MOST_BYTES = 64 << 30
 _STAYS_FREE = 256 << 20
 _BLOCK = 1 << 20
 _RECORD = 512
-# No name that leads out of a folder, hides, or means something to a shell.
+# No name that leads out of a folder, is hidden, or has a meaning to a shell.
 _NAME = re.compile(r"[A-Za-z0-9_][\w.+@=~-]*(/[A-Za-z0-9_][\w.+@=~-]*)*", re.ASCII)
 _LONGEST_NAME = 100
 _SAY_SECONDS = 5.0
-# The quickest that zstd has without loss of much: a node's memory is mostly zeros and programs.
+# Fast, and hardly larger than the best: a node's memory is mostly zeros and programs.
 _LEVEL = 3
 
 _UNFIT = (zstd.ZstdError, tarfile.TarError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -43,14 +43,15 @@ Say = Callable[[str], None]
 
 
 class TooLargeError(HarnessError):
-    """What was to be packed takes more than it may."""
+    """What was to be packed exceeds the limit."""
 
 
 def pack(parcel: Path, told: Mapping[str, object], files: Mapping[str, Path], limit: int, say: Say = lambda _: None) -> None:
-    """Packs files by their names, which stay as they are meanwhile, with what is `told` of them, for this user alone.
+    """Packs files, by name, with the document `told`, into a parcel that only this user may read.
 
-    A file whose name a parcel cannot have is left out. Raises TooLargeError where the parcel would take more than
-    `limit` bytes, HarnessError where the disk has no room; nothing is left of it then. `say` is told how far it is.
+    The files must not change meanwhile. One whose name a parcel cannot have is left out. Raises TooLargeError if the parcel
+    would take more than `limit` bytes, HarnessError if the disk has no room; nothing of it is left then. `say` is told the
+    progress.
     """
     sizes = {name: file.stat().st_size for name, file in files.items() if _is_good(name)}
     document = json.dumps({"files": sizes, "told": told}, indent=1).encode()
@@ -69,9 +70,10 @@ def pack(parcel: Path, told: Mapping[str, object], files: Mapping[str, Path], li
 
 
 def unpack(parcel: Path, folder: Path, say: Say = lambda _: None) -> Mapping[str, Any]:
-    """Unpacks a parcel into a folder that it makes, and returns what it tells; all files are for this user alone.
+    """Unpacks a parcel into a folder that it makes, and returns what was `told`; only this user may read the files.
 
-    Raises InputError for what is no parcel, damaged, or not as `pack` makes it; HarnessError where the disk has no room.
+    Raises InputError for a file that is not a parcel, is damaged, or differs from what `pack` makes; HarnessError if the disk
+    has no room.
     """
     folder.mkdir(mode=0o700)
     try:
@@ -98,7 +100,7 @@ def unpack(parcel: Path, folder: Path, say: Say = lambda _: None) -> Mapping[str
 
 
 class _Progress:
-    """Says from time to time how much of some bytes has passed."""
+    """Reports now and then what share of some bytes has passed."""
 
     def __init__(self, what: str, total: int, say: Say) -> None:
         self._what, self._total, self._say = what, max(total, 1), say
@@ -114,7 +116,7 @@ class _Progress:
 
 
 class _Limited:
-    """A file that takes so many bytes and no more, nor the last of its disk."""
+    """A file that takes no more than a limit, and leaves some room on its disk."""
 
     def __init__(self, output: IO[bytes], folder: Path, limit: int) -> None:
         self._output, self._folder, self._left, self._limit = output, folder, limit, limit
@@ -141,7 +143,7 @@ def _compressed(output: IO[bytes], folder: Path, limit: int) -> Iterator[zstd.Zs
     try:
         yield stream
     except BaseException:
-        # To end it in order would write on.
+        # An orderly close would go on writing.
         with contextlib.suppress(HarnessError, OSError):
             stream.close()
         raise
@@ -166,7 +168,7 @@ def _blocks(content: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _next(stream: zstd.ZstdFile) -> tuple[str, int]:
-    """The name and size of the next file. tarfile would believe headers in front of it, whatever their size."""
+    """The name and size of the next file. Read by hand, because tarfile would accept headers of any size before it."""
     entry = tarfile.TarInfo.frombuf(b"".join(_exactly(stream, _RECORD, padded=False)), "ascii", "strict")
     if entry.type != tarfile.REGTYPE:
         raise ValueError(f"{entry.name!r} is no regular file")
@@ -210,5 +212,5 @@ def _write(file: Path, blocks: Iterator[bytes]) -> None:
 
 
 def _made(file: Path) -> IO[bytes]:
-    """A new file of this user's alone."""
+    """A new file that only this user may read."""
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
