@@ -1,4 +1,4 @@
-"""`kios-e2e enter`: a failed node brought up from its bundle, with a Python prompt beside it."""
+"""`kios-e2e enter`: resumes a failed node from its bundle, with a Python prompt."""
 
 import code
 import contextlib
@@ -38,9 +38,10 @@ _PROMPT = "failed node"
 
 @dataclass(frozen=True)
 class Visit:
-    """A bundle to be entered: of `wanted`, image, QEMU, accelerator, network and cache count. `sets_clock` to this host's time.
+    """A bundle to be entered. Of `wanted`, image, QEMU, accelerator, network and cache are used.
 
-    `at` is a milestone, before which a node with the same pods is brought up instead; empty for where the node failed.
+    `sets_clock` says whether the node's clock is set to this host's time. If `at` names a milestone, a node with the same pods
+    is brought up before that milestone, instead of where the node failed.
     """
 
     file: Path
@@ -50,7 +51,7 @@ class Visit:
 
 
 def enter(visit: Visit) -> int:
-    """Brings a failed node up and stays until its user leaves, or what comes on stdin is done; returns the exit status."""
+    """Resumes a failed node and stays until the user leaves, or until the script on stdin is done; returns the exit status."""
     cache_place.announce_to(_say)
     cache = cache_place.folder(visit.wanted.cache)
     with scratch("kios-e2e-", place.for_run().folder) as run_folder:
@@ -80,7 +81,7 @@ def enter(visit: Visit) -> int:
 
 @contextlib.contextmanager
 def _up(entered: Bundle, remains: Remains, image: Disk, here: Host, run_folder: Path) -> Iterator[Node]:
-    """The node, where it failed; booted from its disk where its memory cannot be brought back here, which is said."""
+    """The node where it failed; if its memory cannot be resumed here, says so and boots its disk."""
     order = entered.order(image, entered.pods)
     why = entered.why_no_state or Surroundings.of(here).unlike(entered.surroundings)
     if not why:
@@ -100,7 +101,7 @@ def _up(entered: Bundle, remains: Remains, image: Disk, here: Host, run_folder: 
 
 @contextlib.contextmanager
 def _before(at: str, entered: Bundle, image: Disk, here: Host, cache: Path, run_folder: Path) -> Iterator[Node]:
-    """A clone of the last template that had not passed a milestone; where there is none, a node from its firmware on."""
+    """A clone of the last template that had not passed a milestone; if there is none, a node that boots from its firmware."""
     known = [milestone.name for milestone in (*BOOT, CONSOLE, SHELL, API, *chain(*map(milestones_of, entered.pods)))]
     if at not in known:
         raise InputError(f"The failed node had no milestone {shown(at)}: name one of {', '.join(map(shown, known))}.")
@@ -130,7 +131,7 @@ def _fact(pod: StaticPod) -> tuple[str, str]:
 
 
 def _facts(pods: str) -> set[tuple[str, str]]:
-    """The pods that a template was made with (see `maker.facts_of`)."""
+    """The pods with which a template was made (see `maker.facts_of`)."""
     words = pods.split(" ")
     return set(zip(words[::2], words[1::2], strict=False))
 
@@ -140,7 +141,7 @@ def _folders(run_folder: Path, name: str) -> Folders:
 
 
 def _host(entered: Bundle, wanted: Wanted, cache: Path, run_folder: Path) -> Host:
-    """What runs the node here: as like what ran it there as is to be had."""
+    """What runs the node here: with the same firmware and accelerator as there, if possible."""
     wish = entered.surroundings.accelerator if wanted.accelerator == "auto" else wanted.accelerator
     found = []
     for build in FIRMWARES:
@@ -152,7 +153,7 @@ def _host(entered: Bundle, wanted: Wanted, cache: Path, run_folder: Path) -> Hos
 
 
 def _image(entered: Bundle, wanted: Wanted, cache: Path) -> Disk:
-    """The image that the node was made of: the one named, else where it was, else the reference image here; by its hash."""
+    """The node's image: the one named, else where it was, else the reference image here; its hash must match."""
     if wanted.image:
         wanted.check()
         brought = wanted.bring(cache)
@@ -179,7 +180,7 @@ def _candidates(entered: Bundle, cache: Path) -> Iterator[Path]:
 
 
 def _set_clock(node: Node) -> None:
-    """As on a clone, where the failed node still takes commands."""
+    """Sets the clock as on a clone, if the failed node still takes commands."""
     frozen = node.boot.frozen
     if (
         frozen is None
@@ -195,7 +196,7 @@ def _set_clock(node: Node) -> None:
 
 
 class _Names(dict[str, object]):
-    """Names at the prompt, of which some are made when they are first used."""
+    """The names at the prompt, some of which are made when they are first used."""
 
     def __init__(self, there: Mapping[str, object], later: Mapping[str, Callable[[], object]]) -> None:
         super().__init__(there)
@@ -233,7 +234,7 @@ def _names(entered: Bundle, node: Node, remains: Remains) -> _Names:
 
 
 class _Prompt(code.InteractiveConsole):
-    """Shows the words of an error, which may be the node's, escaped."""
+    """Escapes the words of errors, which may be the node's."""
 
     def write(self, data: str) -> None:
         super().write(shown(data))
@@ -241,9 +242,9 @@ class _Prompt(code.InteractiveConsole):
 
 def _talk(entered: Bundle, node: Node, names: _Names) -> None:
     if not sys.stdin.isatty():
-        exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # what its user wants of the node
+        exec(compile(sys.stdin.read(), "<stdin>", "exec"), names)  # The user's own script.
         return
-    # Editing and history come with it.
+    # For editing and history.
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401
     sys.ps1 = f"{_PROMPT} >>> "
