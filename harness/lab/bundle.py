@@ -5,6 +5,7 @@ What a bundle says comes from anywhere: it is checked here, and no command line 
 
 import contextlib
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -120,9 +121,23 @@ class Bundle:
         return Order(image, self.machine, pods, self.console_pod, {}, supplied=had, known_kubelet=self.kubelet)
 
     def remains(self, folder: Path, image: Path) -> Remains:
-        """What is left of the node, in the folder where the bundle was unpacked; raises InputError for a bad disk."""
-        overlay.adopt(folder / _DISK, image, self.machine.disk_size)
+        """What is left of the node, in the folder where the bundle was unpacked.
+
+        Raises InputError for a bad disk, and for credentials that are none.
+        """
+        try:
+            overlay.adopt(folder / _DISK, image, self.machine.disk_size)
+        except InputError:
+            raise
+        except HarnessError as refused:
+            raise InputError(f"its disk cannot be read: {str(refused).partition('; run it by hand')[0]}") from refused
         credentials = Credentials(folder)
+        try:
+            # Without a password it asks nobody for one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(credentials.client, password="")
+            _text(credentials.token)
+        except (ssl.SSLError, ValueError) as unfit:
+            raise InputError(f"its client certificate or its token is none: {unfit}.") from unfit
         return Remains(folder, credentials, self.milestones, folder / _DISK, folder / _VARIABLES, self.why_no_state)
 
 

@@ -176,6 +176,25 @@ def test_one_that_lacks_any_file_is_refused(tmp_path: Path, image: Path, host: A
             bundle.unpack(tmp_path / "bad", tmp_path / f"without-{name}")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("kubelet-client.pem", b"no key", "its client certificate or its token is none"),
+        ("token", b"\xff\xfe", "its client certificate or its token is none"),
+        ("disk.qcow2", None, "its disk cannot be read: qemu-img failed"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    tmp_path: Path, image: Path, host: Any, name: str, content: bytes | None, words: str
+) -> None:
+    found = bundle.unpack(made(tmp_path, image, host), tmp_path / "out")
+    file = tmp_path / "out" / name
+    # Of a disk, a header that passes before what is none.
+    file.write_bytes(file.read_bytes()[:104] + b"\xff" * 4096 if content is None else content)
+    with pytest.raises(InputError, match=words):
+        found.remains(tmp_path / "out", image)
+
+
 def test_surroundings_tell_how_others_differ(host: Any) -> None:
     here = Surroundings.of(host)
     assert here.unlike(here) == ""
