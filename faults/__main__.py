@@ -32,8 +32,9 @@ from harness.shard import Shard
 
 _ROOT = Path(__file__).parent.parent
 _SEEN = Path(__file__).with_name("seen.json")
-# Two for a CPU: a fault is often waited for on a node that does nothing. Boots are admitted as the host has room.
-_AT_ONCE = 2 * (os.cpu_count() or 1)
+# One more than there are CPUs, as a fault is often waited for on a node that does nothing. Of more that keep a CPU busy, none
+# would get what is its due: nothing could be told of a node that hangs.
+_AT_ONCE = 1 + (os.cpu_count() or 1)
 _OUTPUTS = ("--kios-efi", "--kios-initrd", "--kios-modules")
 
 
