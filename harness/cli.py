@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         help="say whether an image can be released",
         description="Runs the scenarios on a matrix of machines, and canaries that show that the harness can fail. Ends with "
         "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
-        epilog="What follows -- is passed to every run of pytest: -- -n auto --container FILE --page FILE",
+        epilog="What follows -- is passed to every run of pytest: -- --container FILE --page FILE",
     )
     qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs' artifacts and the report")
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")

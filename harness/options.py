@@ -13,6 +13,7 @@ from harness.lab.host import FIRMWARES
 from harness.lab.own_files import OwnPods
 from harness.lab.size import size_in_bytes
 from harness.lab.wanted import Wanted
+from harness.qualification.matrix import TIERS
 from harness.shard import Shard
 from harness.vm.accelerator import WISHES
 from harness.vm.machine import NETWORKS, NICS, SECTOR_SIZES
@@ -98,6 +99,12 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--cold", action="store_true", help="boot every node instead of cloning one that was booted once")
     group.addoption("--repeat", type=int, default=1, metavar="N", help="run each test N times, and report how often it passed")
+    group.addoption(
+        "--tier",
+        choices=TIERS,
+        default=TIERS[-1],
+        help="`presubmit` runs only the tests marked so, if any is; the others run all tests (default: %(default)s)",
+    )
     group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; the parts together are all of them")
     group.addoption(
         "--artifacts",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import aftermath, options, pace, properties, summary
+from harness import aftermath, options, pace, properties, summary, tier
 from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
@@ -65,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "generation(*names, cannot=): the generations of kiOS to which it applies; what others cannot keep of it"
     )
+    config.addinivalue_line("markers", f"{tier.MARK}: this test is of the tier presubmit too, which has few")
     config.addinivalue_line("markers", "cold: this test is about booting: its nodes are never clones")
     config.addinivalue_line(
         "markers",
@@ -85,13 +86,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests of other shards."""
+    """Leaves out the tests that the tier lacks, and those of other shards."""
+    scribe = config.stash[_SCRIBE]
+    if left_out := tier.left_out_by(config.getoption("tier"), items):
+        scribe.leave_out(left_out, config.getoption("tier"))
+        _deselect(config, items, left_out)
     if config.getoption("shard"):
         shard = Shard.parse(config.getoption("shard"))
         others = [item for item in items if not shard.has(item.nodeid)]
-        config.stash[_SCRIBE].leave_to_other_shards(others)
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if shard.has(item.nodeid)]
+        scribe.leave_to_other_shards(others)
+        _deselect(config, items, others)
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], others: list[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=others)
+    gone = set(others)
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.hookimpl(wrapper=True)

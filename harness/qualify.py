@@ -255,7 +255,7 @@ def _argv(wish: Wish, step: Step, folder: Path) -> list[str]:
         results = ["--results", str(folder.absolute() / "faults.json"), "--canaries", str(folder.absolute() / canary.NAME)]
         return [sys.executable, "-P", "-m", "faults", *step.canaries, *results, *wish.under_test]
     return [
-        *(sys.executable, "-P", "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v"),
+        *(sys.executable, "-P", "-m", "pytest", "-p", "harness.plugin", "-p", "no:cacheprovider", "-v", "-n", "auto"),
         *(str(wish.scenarios / each) for each in step.scenarios or ["."]),
         *step.options,
         *("--bundle-on-failure", "--bundle-limit", str(bundle.left(bundle.LIMIT, wish.out))),

@@ -17,7 +17,7 @@ import pytest
 
 from harness import options
 from harness.errors import HarnessError, Party
-from harness.journal.entry import Began, Booted, Ended, Entry, Finished, Planned, Stage, Started
+from harness.journal.entry import Began, Booted, Ended, Entry, Finished, LeftOut, Planned, Stage, Started
 from harness.journal.journal import Journal
 from harness.lab.artifacts import taken
 from harness.lab.boot import Boot
@@ -51,6 +51,8 @@ class Scribe:
         self._artifacts: Mapping[str, Path] = {}
         self._tests: dict[str, _Test] = {}
         self._is_part = False
+        self._others: set[str] = set()
+        self._left_out: dict[str, str] = {}
 
     def root(self) -> Path:
         """The folder of this run's artifacts, to which no other run writes; raises InputError if it cannot be written."""
@@ -72,7 +74,14 @@ class Scribe:
 
     def leave_to_other_shards(self, items: Iterable[pytest.Item]) -> None:
         """Takes the tests that other shards run: if any needs nodes, this run keeps a journal even without such a test."""
-        self._is_part = any(_WITH_ARTIFACTS in _fixtures(item) for item in items)
+        self._others = {item.nodeid for item in items if _has_nodes(item)}
+        self._is_part = bool(self._others)
+
+    def leave_out(self, items: Iterable[pytest.Item], tier: str = "") -> None:
+        """Takes the tests that this run leaves out, and the tier that lacks them."""
+        for item in items:
+            if _has_nodes(item) and item.nodeid not in self._others:
+                self._left_out.setdefault(item.nodeid, tier)
 
     def leave_artifacts(self, test: str, folder: Path) -> None:
         """Takes the folder of a test's artifacts."""
@@ -84,9 +93,14 @@ class Scribe:
         node.workerinput.update({_RUN: self.run, _COMMAND: self._command})  # type: ignore[attr-defined] # xdist's
 
     @pytest.hookimpl
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Takes the tests that an option such as -k leaves out; those of tiers and shards it has already."""
+        self.leave_out(items)
+
+    @pytest.hookimpl
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Begins the journal, with the tests that are to run."""
-        has_nodes = self._is_part or any(_WITH_ARTIFACTS in _fixtures(item) for item in session.items)
+        has_nodes = self._is_part or any(map(_has_nodes, session.items))
         if session.config.getoption("collectonly") or not has_nodes:
             return
         self._begin_journal()
@@ -104,6 +118,8 @@ class Scribe:
             )
             for item in session.items:
                 self.note(_planned(item))
+            for test, tier in self._left_out.items():
+                self.note(LeftOut(test, tier))
 
     @pytest.hookimpl
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -242,8 +258,8 @@ def _source(function: object) -> str:
         return ""
 
 
-def _fixtures(item: pytest.Item) -> Sequence[str]:
-    return getattr(item, "fixturenames", ())
+def _has_nodes(item: pytest.Item) -> bool:
+    return _WITH_ARTIFACTS in getattr(item, "fixturenames", ())
 
 
 def _is_controller(config: pytest.Config) -> bool:

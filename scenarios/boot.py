@@ -16,6 +16,7 @@ PROGRAMS = {"conmon", "crio", "crun", "kubelet", "pinns"}
 NAMES = {"modprobe", "mount", "nsenter", "umount"}
 
 
+@pytest.mark.presubmit
 @pytest.mark.cold
 def test_firmware_starts_the_efi_binary_and_the_node_comes_up(new_node: NewNode, image: Disk) -> None:
     """UEFI starts the EFI binary and the node comes up; if not, a user's machine stays in its firmware."""
@@ -47,6 +48,7 @@ def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
     node.until(lambda: "an error that a user has to see" in node.boot.screen(), "the error on the screen")
 
 
+@pytest.mark.presubmit
 def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:
     """Only init, CRI-O and the kubelet run on the host; anything more is a service that users must trust unasked."""
     node = ready_node(image, [NODE_POD])
@@ -59,6 +61,7 @@ def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) 
     assert on_host - {"kiOS", "/init"} == {"/bin/crio", "/bin/kubelet"}
 
 
+@pytest.mark.presubmit
 def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
     """/bin holds what kiOS has and nothing else; every further shell or tool is one more that users have to secure."""
     node = ready_node(image, [NODE_POD])
@@ -67,6 +70,7 @@ def test_bin_holds_only_what_kios_has(ready_node: NewNode, image: Disk) -> None:
     assert found >= PROGRAMS
 
 
+@pytest.mark.presubmit
 def test_kubelet_is_on_its_own(ready_node: NewNode, image: Disk) -> None:
     """The kubelet runs its pods without a cluster or a network plugin; if not, a standalone node waits for ever."""
     node = ready_node(image, [NODE_POD])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
@@ -18,6 +20,7 @@ SHORT_LEASE = Grant(seconds=60, renew_after=5, rebind_after=20)
 DHCPCD = "pidof dhcpcd"
 
 
+@pytest.mark.presubmit
 def test_three_sides_of_the_lease_agree(ready_node: NewNode, image: Disk) -> None:
     """Wire, kernel and dhcpcd's record agree on the lease; if not, the node loses its address at the next renewal."""
     node = ready_node(image, [])

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from harness.lab.maker import NewNode
 from harness.lab.node import Node
 from harness.manifests.pods import load
@@ -16,6 +18,7 @@ PROBE = "grep CapEff /proc/self/status; touch /probe && echo writable; head -c 1
 BITS = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_MODULE": 16}
 
 
+@pytest.mark.presubmit
 def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, image: Disk) -> None:
     """Each one-shot task has the rights that its manifest grants; with fewer it fails, with more it controls the whole node."""
     node = ready_node(image, [])
@@ -37,6 +40,7 @@ def test_one_shot_tasks_may_do_what_the_manifest_grants(ready_node: NewNode, ima
         assert ("writable" in told.split()) != context.get("readOnlyRootFilesystem", False), f"{name}'s root: {told}"
 
 
+@pytest.mark.presubmit
 def test_log_containers_may_do_nothing(ready_node: NewNode, image: Disk) -> None:
     """The log containers have no rights at all; with any, the smallest container is a way into the whole node."""
     node = ready_node(image, [NODE_POD])

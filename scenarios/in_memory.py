@@ -30,7 +30,7 @@ def test_a_disk_is_there_once_its_driver_is_loaded(ready_node: NewNode, image: D
     assert "/dev/nvme" not in node.succeed("cat /proc/1/mounts"), "a disk is mounted that no pod asked for"
 
 
-@pytest.mark.parametrize("blocks", ["image", "image_4k"], ids=["512", "4096"])
+@pytest.mark.parametrize("blocks", [pytest.param("image", marks=pytest.mark.presubmit), "image_4k"], ids=["512", "4096"])
 def test_a_disk_that_was_never_mounted_grows(new_node: NewNode, request: pytest.FixtureRequest, blocks: str) -> None:
     """Partition and filesystem of a new disk grow to fill it; if not, pods have less room than a user paid for."""
     image: Disk = request.getfixturevalue(blocks)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from harness.lab.maker import NewNode
 from harness.manifests.pods import load
 
@@ -12,6 +14,7 @@ LISTENS = "0A"
 LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 
 
+@pytest.mark.presubmit
 def test_a_node_listens_on_the_kubelets_port_alone(ready_node: NewNode, figure: Callable[[str, float, str], None]) -> None:
     """Only the kubelet listens on the network; if anything else does, a stranger finds a door that no manifest names."""
     node = ready_node(pods=[NODE_POD])

@@ -19,6 +19,7 @@ LINES = range(1, 1001)
 GREETING = "Kubelet version"
 
 
+@pytest.mark.presubmit
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemon: str) -> None:
     """The mirrored log has every line in order; if not, it has holes just where the trouble is."""
@@ -47,6 +48,7 @@ def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image:
     node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 2, "the first words of another kubelet")
 
 
+@pytest.mark.presubmit
 def test_strangers_read_no_logs(ready_node: NewNode, image: Disk) -> None:
     """Nobody without a certificate reads logs; if they can, whoever reaches the node runs commands in its pods as well."""
     node = ready_node(image, [NODE_POD])

@@ -27,6 +27,7 @@ def test_without_the_modules_nothing_works(ready_node: NewNode, image: Disk) -> 
     node.succeed("sleep 5")
 
 
+@pytest.mark.presubmit
 def test_script_executes(ready_node: NewNode, image: Disk) -> None:
     """A script executes once `binfmt_script` is loaded; if not, containers fail with `exec format error`."""
     node = ready_node(image, [NODE_POD])
@@ -34,6 +35,7 @@ def test_script_executes(ready_node: NewNode, image: Disk) -> None:
     assert node.succeed(SCRIPT) == "#!/bin/cat\necho run by a shell\n"
 
 
+@pytest.mark.presubmit
 @pytest.mark.generation("a", cannot="the data partition is unmounted in order: none is mounted")
 def test_power_button_ends_the_node_in_order(ready_node: NewNode, image: Disk) -> None:
     """The power button ends pods and unmounts the disk in order; if not, pressing it cuts them off in the middle of work."""

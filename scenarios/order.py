@@ -1,7 +1,10 @@
 """Init containers run one after another, in the manifest's order (kiOS documentation, Static Pods: One shot tasks)."""
 
 import itertools
+import math
 from pathlib import Path
+
+import pytest
 
 from harness.errors import fails_with
 from harness.lab.maker import NewNode
@@ -13,6 +16,7 @@ from harness.verdict.feed import ContainerState
 NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
 
 
+@pytest.mark.presubmit
 def test_each_container_waits_for_the_one_before(ready_node: NewNode, image: Disk) -> None:
     """Each one-shot task waits for the one before; if not, a node asks for its address before it has a network driver."""
     states = states_of_node_pod(ready_node(image, [NODE_POD]))
@@ -48,6 +52,5 @@ def start(state: ContainerState) -> float:
 
 
 def finish(state: ContainerState) -> float:
-    """When it ended, in whole seconds."""
-    assert state.finished is not None, f"{state.container} has not ended: {state.state} {state.reason}"
-    return state.finished
+    """When it ended, in whole seconds; never, while it runs."""
+    return math.inf if state.finished is None else state.finished

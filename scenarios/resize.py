@@ -26,7 +26,7 @@ KEEPSAKES = {
 
 
 @pytest.mark.generation("a", cannot="the running filesystem grows with the disk: nothing of the node is on it")
-@pytest.mark.parametrize("times", [2, 4, 16])
+@pytest.mark.parametrize("times", [2, pytest.param(4, marks=pytest.mark.presubmit), 16])
 def test_data_partition_fills_a_larger_disk(new_node: NewNode, image: Disk, times: int) -> None:
     """Partition 2 and its filesystem fill a larger disk; if not, the node runs out of space on a disk that is nearly empty."""
     node = new_node(image, [NODE_POD], disk_size=times * image.size, files=KEEPSAKES)

@@ -37,6 +37,12 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To start more takes longer than what is run here."""
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "0")
+
+
 def arguments(place: Path, *more: str) -> list[str]:
     named = {"--out": "out", "--matrix": "m.yaml", "--scenarios": "scenarios"}
     paths = [word for option, name in named.items() for word in (option, str(place / name))]
@@ -57,6 +63,41 @@ def test_what_holds_everywhere_is_qualified(place: Path, capsys: pytest.CaptureF
     report = earlier.read(place / "out/report")
     assert report["machines"] == ["as the scenario has it", "nic e1000e"]
     assert (place / "out/report/report.html").exists()
+
+
+def test_several_nodes_run_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "2")
+    meets = "    (here / '{}').touch()\n    while not (here / '{}').exists(): time.sleep(0.01)\n"
+    (place / "scenarios/one.py").write_text(
+        f"import pathlib, time\nhere = pathlib.Path({str(place)!r})\n"
+        f"def test_one(artifacts):\n{meets.format('a', 'b')}def test_two(artifacts):\n{meets.format('b', 'a')}"
+    )
+    assert main(arguments(place)) == 0
+
+
+_OF_TWO_TIERS = """
+import pytest
+@pytest.mark.presubmit
+def test_one(artifacts): pass
+def test_two(artifacts): pass
+"""
+
+
+def test_what_a_tier_leaves_out_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "scenarios/one.py").write_text(_OF_TWO_TIERS)
+    (place / "m.yaml").write_text("machines: [{name: plain}]")
+    assert main(arguments(place)) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "qualified: 1 promise proven on 1 machine; 1 left out by the tier presubmit; 1 of 1 canary caught"
+    assert ["left out by the tier presubmit", ["one.py::test_two"]] in content_of(place)["skipped"]
+
+
+def test_what_an_option_leaves_out_is_proven_by_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "scenarios/one.py").write_text(_OF_TWO_TIERS)
+    (place / "m.yaml").write_text("machines: [{name: plain}]")
+    left_out = arguments(place, "--tier", "release", "--", "-k", "test_one")
+    assert main(left_out) == 2
+    assert "could not tell: nothing proved one.py::test_two" in capsys.readouterr().out
 
 
 def test_a_node_that_fails_is_not_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

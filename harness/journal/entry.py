@@ -39,6 +39,14 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A test that was found and is not run: `tier` lacks it, or, where that is empty, an option such as -k left it out."""
+
+    test: str
+    tier: str = ""
+
+
+@dataclass(frozen=True)
 class Fact:
     """Something that the run found out about what it tests, or what it runs on."""
 
@@ -124,4 +132,4 @@ class Finished:
     status: int
 
 
-Entry = Began | Planned | Fact | Figure | Started | Ended | Booted | Finished
+Entry = Began | Planned | LeftOut | Fact | Figure | Started | Ended | Booted | Finished

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.journal import journal
-from harness.journal.entry import Began, Booted, Ended, Entry, Fact, Figure, Finished, Planned, Started
+from harness.journal.entry import Began, Booted, Ended, Entry, Fact, Figure, Finished, LeftOut, Planned, Started
 
 # The name of a machine whose dimensions are all defaults.
 PLAIN = "as the scenario has it"
@@ -64,6 +64,7 @@ class OneBoot:
 class Gathering:
     """All that is known of some runs. `facts` has a value for each kind and name, or several where runs differ.
 
+    `left_out` has the tests that no run was to run, with the tier that lacks them: nothing for one that lacks them otherwise.
     `missing` says what is not there although some run says that it belongs to the whole.
     """
 
@@ -74,6 +75,7 @@ class Gathering:
     figures: Sequence[Figure] = ()
     facts: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     missing: Sequence[str] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(folders: Iterable[Path]) -> Gathering:
@@ -111,6 +113,7 @@ def _together(journals: Iterable[tuple[Path, Sequence[Entry]]]) -> Gathering:
     boots: list[OneBoot] = []
     figures: list[Figure] = []
     facts: dict[str, dict[str, list[str]]] = {}
+    left_out: dict[str, str] = {}
     for folder, entries in sorted(journals, key=lambda each: _began(each[1]).at):
         run = _run(folder, entries)
         runs.append(run)
@@ -118,6 +121,8 @@ def _together(journals: Iterable[tuple[Path, Sequence[Entry]]]) -> Gathering:
             match entry:
                 case Planned():
                     planned[promise_of(entry.test)] = replace(entry, test=promise_of(entry.test))
+                case LeftOut():
+                    left_out[promise_of(entry.test)] = entry.tier
                 case Ended():
                     attempts.append(Attempt(run.began.run, run.cell, replace(entry, test=promise_of(entry.test)), folder))
                 case Booted():
@@ -128,7 +133,8 @@ def _together(journals: Iterable[tuple[Path, Sequence[Entry]]]) -> Gathering:
                     values = facts.setdefault(entry.kind, {}).setdefault(entry.name, [])
                     if entry.value not in values:
                         values.append(entry.value)
-    return Gathering(runs, planned, attempts, boots, figures, facts, _missing(runs))
+    left_out = {test: tier for test, tier in left_out.items() if test not in planned}
+    return Gathering(runs, planned, attempts, boots, figures, facts, _missing(runs), left_out)
 
 
 def _began(entries: Sequence[Entry]) -> Began:

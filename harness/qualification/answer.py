@@ -50,6 +50,7 @@ def decide(
     gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "", damage: str = ""
 ) -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
+    What a tier leaves out need not be proven in it, and is counted.
 
     `damage` is what is wrong with the image, where no node can be made of it. A failure of the node outranks all that could not
     be told. What kiOS is known not to keep is said, and decides nothing.
@@ -77,6 +78,8 @@ def decide(
     limits = f"; nothing proven on: {', '.join(idle)}" if idle else ""
     limits += f"; known not to hold: {len(known)}" if known else ""
     limits += f"; excused: {len(lacking)}" if lacking else ""
+    by_tier = [tier for tier in gathering.left_out.values() if tier]
+    limits += f"; {len(by_tier)} left out by the tier {by_tier[0]}" if by_tier else ""
     held = f"{_counted(len({attempt.ended.test for attempt in passed}), 'promise')} proven on {_counted(len(cells), 'machine')}"
     why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
     return Answer(Word.QUALIFIED, why, known=known)
@@ -145,7 +148,8 @@ def _unproven(gathering: Gathering) -> list[str]:
 
     What is promised of another generation alone is none of this image's promises.
     """
-    verdicts: dict[str, set[str]] = {test: set() for test in gathering.planned}
+    wanted = [*gathering.planned, *(test for test, tier in gathering.left_out.items() if not tier)]
+    verdicts: dict[str, set[str]] = {test: set() for test in wanted}
     for attempt in gathering.attempts:
         verdicts.setdefault(attempt.ended.test, set()).add(attempt.ended.verdict)
     return [test for test, found in verdicts.items() if found <= {"skipped", "blocked"}]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from harness.qualification.matrix import TIERS, Matrix
 
-# On the reference host, where nothing is known of an earlier run: the whole suite, a scenario's file, a canary.
-_WHOLE, _FILE, _CANARY = 520.0, 90.0, 90.0
+# On the reference host, where nothing is known of an earlier run: the whole suite, that of the least tier, a scenario's file, a
+# canary.
+_WHOLE, _LEAST, _FILE, _CANARY = 580.0, 100.0, 90.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ def plan(matrix: Matrix, tier: str, known: Mapping[str, float]) -> list[Step]:
     for cell in matrix.cells:
         if cell.tier not in taken:
             continue
-        guess = _FILE * len(cell.scenarios) if cell.scenarios else _WHOLE
+        guess = _FILE * len(cell.scenarios) or (_LEAST if tier == TIERS[0] else _WHOLE)
+        options = [*cell.options, *([] if cell.scenarios else [f"--tier={tier}"])]
         seconds = known.get(_words(cell.options), guess)
         times = cell.repeats.get(tier, 1)
         names = [cell.name] if times == 1 else [f"{cell.name} {number}" for number in range(1, times + 1)]
-        steps += [Step(name, cell.options, cell.scenarios, (), seconds) for name in names]
+        steps += [Step(name, options, cell.scenarios, (), seconds) for name in names]
     to_catch = matrix.canaries.get(tier, ())
     canaries = [Step("canaries", canaries=to_catch, seconds=_CANARY * len(to_catch))] if to_catch else []
     return [*steps[:1], *canaries, *steps[1:]]

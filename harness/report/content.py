@@ -287,6 +287,8 @@ def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
         ended = attempt.ended
         if ended.verdict in _UNASKED and ended.test not in reasons[ended.sentence]:
             reasons[ended.sentence].append(ended.test)
+    for test, tier in gathering.left_out.items():
+        reasons[f"left out by the tier {tier}" if tier else "left out by an option of pytest's"].append(test)
     return list(reasons.items())
 
 

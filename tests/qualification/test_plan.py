@@ -49,7 +49,10 @@ def test_each_tier_runs_more_and_its_canaries_second() -> None:
 def test_what_earlier_runs_took_is_what_a_step_may_take(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("machines: [{name: a}, {name: b, nic: e1000e, cpus: 2, start: cold, scenarios: [x.py]}]")
     steps = plan(matrix.read(tmp_path / "m.yaml"), "presubmit", {"nic e1000e, cpus 2, start cold": 7.0})
-    assert [(step.options, step.seconds) for step in steps] == [([], 520.0), (["--nic=e1000e", "--cpus=2", "--cold"], 7.0)]
+    assert [(step.options, step.seconds) for step in steps] == [
+        (["--tier=presubmit"], 100.0),
+        (["--nic=e1000e", "--cpus=2", "--cold"], 7.0),
+    ]
 
 
 @pytest.mark.parametrize(
