@@ -70,6 +70,12 @@ FAULTS = {
         "a second DISCOVER, with no answer to the first: it did not happen",
         stage=Stage.STARTING,
     ),
+    "dhcp-unasked": Fault(
+        ADDED,
+        oneshot_with("--ipv6only"),
+        "node/dhcpcd: .*eth0 never asked for a lease",
+        stage=Stage.STARTING,
+    ),
     "dhcp-carrier": Fault(
         "dhcp.py::test_without_a_cable_the_node_waits_and_recovers",
         Edit("    - virtio_net\n", ""),
