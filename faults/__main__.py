@@ -40,21 +40,7 @@ _OUTPUTS = ("--kios-efi", "--kios-initrd", "--kios-modules")
 
 def main() -> int:
     """Runs the command line; returns 1 if a scenario did not pass without a fault, or a fault was not caught and named."""
-    parser = argparse.ArgumentParser(
-        prog="python -m faults", description="Breaks what scenarios check, and sees whether their verdicts are the right ones."
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of the faults in docs/faults.md (default: all)")
-    parser.add_argument("--short", action="store_true", help="the few that CI runs")
-    parser.add_argument("-k", metavar="WORD", default="", help="those with this in their name or scenario")
-    parser.add_argument("--shard", metavar="K/N", help="the K-th of N parts")
-    parser.add_argument("--resume", action="store_true", help="none that --results has as caught and named")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="write what was seen there as JSON, not to seen.json")
-    parser.add_argument("--canaries", type=Path, metavar="FILE", help="write what was caught there as kios-e2e report reads it")
-    parser.add_argument("--page", metavar="FILE", help="kiOS's page, for those that break it")
-    parser.add_argument("--kios-image", type=Path, metavar="FILE", help="the image to break (default: the reference image)")
-    for name in _OUTPUTS:
-        parser.add_argument(name, type=Path, metavar="PATH", help="what is to be broken, for scenarios of generation B")
-    parser.add_argument("--table", action="store_true", help="print docs/faults.md, and run nothing")
+    parser = _parser()
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - FAULTS.keys():
         parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
@@ -73,14 +59,15 @@ def main() -> int:
         parser.error(str(unfit))
     believed = belief.generation if belief else None
     names = arguments.names or (SHORT if arguments.short else list(FAULTS))
-    chosen = {
+    wanted = {
         name: FAULTS[name]
         for name in names
         if (not arguments.shard or Shard.parse(arguments.shard).has(name))
         and (arguments.k in name or arguments.k in FAULTS[name].scenario)
         and not lacks(FAULTS[name].scenario, options, Generation.B if is_the_reference else believed)
-        and not (arguments.resume and name in seen and seen[name].is_named)
     }
+    done = {name: seen[name] for name in wanted if arguments.resume and name in seen and seen[name].is_named}
+    chosen = {name: fault for name, fault in wanted.items() if name not in done}
     told: dict[str, Seen] = {}
     with ended_at_once() as folder:
         subjects = dict.fromkeys((each.scenario for each in chosen.values()), Subject(arguments.kios_image, options))
@@ -93,8 +80,27 @@ def main() -> int:
             ledger.write(file, {**seen, **told})
             if arguments.canaries:
                 canary.write(arguments.canaries, [_as_canary(name, each) for name, each in told.items()])
-    print(ledger.last_line(told))
+    print(ledger.last_line({**done, **told}))
     return int(not all(one.is_named for one in told.values()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m faults", description="Breaks what scenarios check, and sees whether their verdicts are the right ones."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of the faults in docs/faults.md (default: all)")
+    parser.add_argument("--short", action="store_true", help="the few that CI runs")
+    parser.add_argument("-k", metavar="WORD", default="", help="those with this in their name or scenario")
+    parser.add_argument("--shard", metavar="K/N", help="the K-th of N parts")
+    parser.add_argument("--resume", action="store_true", help="none that --results has as caught and named")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write what was seen there as JSON, not to seen.json")
+    parser.add_argument("--canaries", type=Path, metavar="FILE", help="write what was caught there as kios-e2e report reads it")
+    parser.add_argument("--page", metavar="FILE", help="kiOS's page, for those that break it")
+    parser.add_argument("--kios-image", type=Path, metavar="FILE", help="the image to break (default: the reference image)")
+    for name in _OUTPUTS:
+        parser.add_argument(name, type=Path, metavar="PATH", help="what is to be broken, for scenarios of generation B")
+    parser.add_argument("--table", action="store_true", help="print docs/faults.md, and run nothing")
+    return parser
 
 
 @contextlib.contextmanager
