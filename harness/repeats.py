@@ -4,7 +4,7 @@ Nothing is run again because it failed: flakes are counted, not hidden.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
@@ -68,11 +68,18 @@ def table(attempts: Iterable[Attempt], boots: Iterable[OneBoot]) -> Iterator[str
             if not stage.frozen:
                 passed_at[boot.booted.test][stage.name].append(stage.after)
     for test, found in sorted(of_test.items()):
-        passed = sum(each.ended.verdict == "passed" for each in found)
         seconds = [sum(each.ended.seconds.values()) for each in found]
-        yield f"{test}: {passed} of {len(found)} passed ({100 * passed / len(found):.0f} %), {_spread(seconds)}"
+        yield f"{test}: {', '.join([*_counts(Counter(each.ended.verdict for each in found)), _spread(seconds)])}"
         for name, after in passed_at[test].items():
             yield f"  {name}: {_spread(after)}, {len(after)} boots"
+
+
+def _counts(verdicts: Counter[str]) -> Iterator[str]:
+    """Yields the rate of those that were tried, and how many ended otherwise: what was skipped did not fail."""
+    passed = verdicts.pop("passed", 0)
+    if tried := passed + verdicts["failed"] + verdicts["error"]:
+        yield f"{passed} of {tried} passed ({100 * passed / tried:.0f} %)"
+    yield from (f"{count} {verdict}" for verdict, count in verdicts.items() if count)
 
 
 def _spread(seconds: Sequence[float]) -> str:

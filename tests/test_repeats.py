@@ -48,6 +48,29 @@ def test_each_test_has_its_rate(run: pytest.Pytester) -> None:
     assert [run.undone for run in known.runs] == [[]]
 
 
+def test_what_ended_otherwise_is_counted_by_itself(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        test_it="""
+            import pytest
+            from harness.errors import HarnessError, NodeFailure
+
+            times = iter([NodeFailure("it died"), HarnessError("no room"), None, pytest.skip.Exception("no module")])
+
+            def test_mixed(artifacts):
+                if ended := next(times):
+                    raise ended
+
+            @pytest.mark.skip(reason="no module")
+            def test_skipped(artifacts):
+                pass
+            """
+    )
+    done = run.runpytest("--repeat", "4")
+    done.stdout.fnmatch_lines(
+        ["*::test_mixed: 1 of 3 passed (33 %), 1 failed, 1 error, 1 skipped, *", "*::test_skipped: 4 skipped, *"]
+    )
+
+
 def test_workers_share_the_times(run: pytest.Pytester) -> None:
     done = run.runpytest("--repeat", "4", "-n", "2", "-k", "sound")
     done.assert_outcomes(passed=8)

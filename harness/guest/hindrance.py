@@ -11,7 +11,10 @@ from harness.guest import kubelet_log
 _LINES = 300
 _MOST = 300
 _ERROR = r'err="(?P<error>(?:[^"\\]|\\.)*)"'
-_OF_VOLUME = r'Error: (?P<words>MountVolume\.\w+ failed for volume "[^"]*") \([^)]*\) pod "{name}" \([^)]*\) : (?P<why>.*)'
+_OF_VOLUME = (
+    r'Error: (?P<words>(?:Mount|Map)Volume\.\w+ (?:initialization )?failed for volume "[^"]*") \([^)]*\) '
+    r'pod "{name}" \([^)]*\) : (?P<why>.*)'
+)
 _OF_POD = r'"(?:Error syncing pod, skipping|CreatePodSandbox for pod failed)" ' + _ERROR + r' pod="{namespace}/{name}"'
 # In a pod's own error, which sums up those of its volumes; each of these has a line of its own.
 _SUMMED_UP = "unmounted volumes="

@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.verdict import trouble
 from harness.verdict.exit_status import in_words
@@ -30,6 +30,7 @@ from harness.verdict.trouble import Trouble
 # How the kubelet calls a container that has yet to begin. Any other reason to wait is what hinders it, and what it does not get
 # past by itself, or not in the time of a test (Kubernetes, pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 _BEGINNING = ("", "ContainerCreating", "PodInitializing")
+_BACK_OFF, _PULL = "ImagePullBackOff", "ErrImagePull"
 # What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
 _NO_NETWORK_YET = "network is unreachable"
 _KERNEL = re.compile(trouble.STAMP)
@@ -293,6 +294,7 @@ class Situation:
 
     def _hear_container(self, state: ContainerState) -> None:
         known = self._containers.setdefault((state.namespace, state.pod, state.container), _Container(state))
+        state = _with_cause(state, known.state.reason)
         if state.state == "running" or (state.state == "terminated" and state.exit_code == 0):
             known.told = known.counted = 0
         elif state.state == "terminated" and state.restarts is None:
@@ -317,6 +319,13 @@ class Situation:
             if (namespace, name) == (pod.namespace, pod.name) and pod.is_final(known.state, known.failures):
                 return Contradicted(_fate(known), (namespace, name, container))
         return None
+
+
+def _with_cause(state: ContainerState, before: str) -> ContainerState:
+    """A state; one of backing off from a pull with why that failed, which a kubelet before 1.31 does not repeat."""
+    if state.reason.startswith(_BACK_OFF) and before.startswith(_PULL) and _PULL not in state.reason:
+        return replace(state, reason=f"{state.reason}: {before}")
+    return state
 
 
 def _amount(resource: str, quantity: str) -> str:

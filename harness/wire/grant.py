@@ -47,7 +47,8 @@ class Grant:
 class Reply:
     """A message to be sent: its fields, and the grant for its options. With `kind` None it is BOOTP, without options.
 
-    `overloaded` are the fields that have options too: `file`, `sname`. `relay` is the relay agent that it came through.
+    `overloaded` are the fields that have options too: `file`, `sname`. `relay` is the relay agent that it came through, `mac`
+    the card that sends it, if that is not the server's.
     """
 
     kind: Kind | None
@@ -58,6 +59,7 @@ class Reply:
     grant: Grant | None
     relay: IPv4Address = _NOWHERE
     overloaded: frozenset[str] = field(default_factory=frozenset)
+    mac: str = ""
 
 
 Edit = Callable[[Reply], Reply]
@@ -71,6 +73,11 @@ def with_another_xid(reply: Reply) -> Reply:
 def for_another_client(reply: Reply) -> Reply:
     """An answer to another client's question."""
     return replace(reply, client_mac="52:54:00:00:00:99")
+
+
+def from_another_mac(reply: Reply) -> Reply:
+    """An answer with the server's address, from a card that is not the server's."""
+    return replace(reply, mac="52:54:00:00:00:98")
 
 
 def relayed(by: IPv4Address) -> Edit:

@@ -46,7 +46,7 @@ def dhcp_frame(reply: Reply, mac: str) -> bytes:
     """A server's answer in a frame; raises InputError if its options do not fit into their fields."""
     # To the client if it has its address, else to all; a client that is refused has none (RFC 2131, 4.1).
     to_one = reply.ciaddr if int(reply.ciaddr) else None
-    head = Ether(src=mac, dst=reply.client_mac if to_one else _BROADCAST)
+    head = Ether(src=reply.mac or mac, dst=reply.client_mac if to_one else _BROADCAST)
     head /= IP(src=str(reply.server), dst=str(to_one or _EVERYBODY)) / UDP(sport=67, dport=68)
     first, in_file, in_sname = _options_of(reply)
     message = BOOTP(

@@ -52,6 +52,14 @@ def test_the_reason_is_told_in_its_own_words(name: str, reason: str) -> None:
     assert hindrance.reason_in("\n".join(lines), "kube-system", name) == (reason if name == "medium" else "")
 
 
+@pytest.mark.parametrize(
+    "step", ["MountVolume.MountDevice failed", "MountVolume.NewMounter initialization failed", "MapVolume.SetUpDevice failed"]
+)
+def test_whichever_step_of_a_mount_fails_is_told(step: str) -> None:
+    line = _VOLUME.replace("MountVolume.SetUp failed", step)
+    assert hindrance.reason_in(line, "default", "medium") == f'{step} for volume "v": unknown storage medium "memory"'
+
+
 def test_the_last_reason_counts() -> None:
     other = _SANDBOX.replace("too low", "too odd")
     assert "too odd" in hindrance.reason_in(f"{_SANDBOX}\n{other}\n", "default", "small")

@@ -247,6 +247,18 @@ def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     assert wait(fed(early), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
+def test_a_back_off_that_does_not_say_why_is_of_the_pull_before_it() -> None:
+    pulls, back_off = "ErrImagePull: connect: network is unreachable", 'ImagePullBackOff: Back-off pulling image "a:1"'
+    states = [ContainerState("node", "parted", "waiting", reason) for reason in (pulls, back_off)]
+    assert wait(fed(*states), never, NOW, needed=[_NODE]) == TooLate(0)
+    judge = Judge(fed(*states))
+    judge.verdict()
+    assert judge.nearest([_NODE]) == [f"container parted of pod node is waiting: {back_off}: {pulls}"]
+    outcome = wait(fed(states[1]), never, NOW, needed=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by.endswith(back_off)
+
+
 def test_the_words_of_an_end_stay_where_the_kubelet_has_none_for_the_next() -> None:
     spoken = ContainerState("node", "parted", "terminated", "parted: no such disk", exit_code=1)
     waiting = ContainerState("node", "parted", "waiting", "PodInitializing", restarts=1)

@@ -14,7 +14,16 @@ from harness.errors import InputError
 from harness.wire import dhcp
 from harness.wire.dhcp import Kind, Message
 from harness.wire.dhcp_server import DhcpServer
-from harness.wire.grant import Edit, Grant, as_bootp, for_another_client, overloaded, relayed, with_another_xid
+from harness.wire.grant import (
+    Edit,
+    Grant,
+    as_bootp,
+    for_another_client,
+    from_another_mac,
+    overloaded,
+    relayed,
+    with_another_xid,
+)
 from harness.wire.station import Bystander, Neighbour
 
 _MAC = "52:54:00:6b:69:6f"
@@ -178,6 +187,12 @@ def edited(edit: Edit, grant: Grant | None = None) -> bytes:
 def test_an_answer_has_another_xid_or_client() -> None:
     assert Ether(edited(with_another_xid))[BOOTP].xid == _XID ^ 1
     assert Ether(edited(for_another_client))[BOOTP].chaddr[:6] == bytes.fromhex("525400000099")
+
+
+def test_an_answer_comes_from_another_card_with_the_servers_address() -> None:
+    frame = Ether(edited(from_another_mac))
+    assert (frame.src, frame[IP].src) == ("52:54:00:00:00:98", "10.0.2.2")
+    assert Ether(edited(relayed(IPv4Address("10.0.9.1")))).src != frame.src
 
 
 def test_a_relayed_answer_names_its_relay() -> None:
