@@ -12,7 +12,7 @@ import shlex
 from harness.guest import kubelet_log
 
 _SAID = re.compile(r'"(?:Could not process manifest file|Unable to process watch event)" err=(?P<error>"(?:[^"\\]|\\.)*")')
-_DENIED = re.compile(r'"Pod admission denied" .*reason="(?P<reason>\w+)" message="(?P<message>(?:[^"\\]|\\.)*)"')
+_DENIED = re.compile(r'"Pod admission denied" .*reason="(?P<reason>\w+)" message=(?P<message>"(?:[^"\\]|\\.)*")')
 _WHERE = re.compile(r"^can't process config file \"[^\"]*\": |^\S*: couldn't parse as pod\(|\), please check config file$")
 _LINES = 5
 
@@ -23,19 +23,22 @@ def reason_in(log: str, file: str, pod: str) -> str | None:
     `file` is the manifest's name, `pod` the pod's as `NAMESPACE/NAME`.
     """
     denials = [found for line in log.splitlines() if f'pod="{pod}"' in line and (found := _DENIED.search(line))]
-    return f"{denials[-1]['reason']}: {denials[-1]['message']}" if denials else _fault_in(log, file)
+    return f"{denials[-1]['reason']}: {_unquoted(denials[-1]['message'])}" if denials else _fault_in(log, file)
 
 
 def _fault_in(log: str, file: str) -> str | None:
     about = [match for line in log.splitlines() if f"/{file}" in line and (match := _SAID.search(line))]
     if not about:
         return None
+    return _WHERE.sub("", _WHERE.sub("", _unquoted(about[-1]["error"])))
+
+
+def _unquoted(words: str) -> str:
     try:
-        words = str(json.loads(about[-1]["error"]))
+        return str(json.loads(words))
     except ValueError:
         # Go quotes some characters differently from JSON.
-        words = about[-1]["error"].strip('"')
-    return _WHERE.sub("", _WHERE.sub("", words))
+        return words.strip('"')
 
 
 def command(file: str, pod: str) -> str:

@@ -61,6 +61,9 @@ def test_a_pod_that_is_not_admitted_is_told_by_the_log_where_its_status_cannot_b
     )
     assert refusal.reason_in(log, "odd.yaml", POD) == f"NodeAffinity: {words}"
     assert refusal.reason_in(log, "odd.yaml", "default/odd") is None
+    quoted = log.replace("node affinity", r"\"node\" affinity")
+    told = refusal.reason_in(quoted, "odd.yaml", POD)
+    assert told == "NodeAffinity: " + words.replace("node affinity", '"node" affinity')
     assert found_by(refusal.command("odd.yaml", POD), log) == log.splitlines(keepends=True)[0]
 
 

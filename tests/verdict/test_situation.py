@@ -247,6 +247,14 @@ def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     assert wait(fed(early), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
+def test_words_that_both_tell_are_told_once() -> None:
+    spoken = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
+    both = [replace(spoken, reason="Error: no such disk", restarts=number) for number in range(2)]
+    outcome = wait(fed(spoken, *both), never, NOW, needed=[_NODE])
+    assert isinstance(outcome, Contradicted)
+    assert outcome.by == "container parted of pod node ended with status 1: Error: no such disk (2 times by now)"
+
+
 def test_a_back_off_that_does_not_say_why_is_of_the_pull_before_it() -> None:
     pulls, back_off = "ErrImagePull: connect: network is unreachable", 'ImagePullBackOff: Back-off pulling image "a:1"'
     states = [ContainerState("node", "parted", "waiting", reason) for reason in (pulls, back_off)]
