@@ -22,7 +22,6 @@ LONG_LINE = "head -c 100000 /dev/zero | tr '\\0' x; echo; echo long''-done"
 WINDOW = "stty rows 50 cols 132; stty size; echo window''-done"
 
 
-@pytest.mark.presubmit
 @pytest.mark.cold
 def test_login_commands_and_a_hard_life(new_node: NewNode, image: Disk) -> None:
     """A login on the serial port survives floods and binary output; if not, a user loses it when it is needed most."""
