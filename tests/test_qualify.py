@@ -97,7 +97,7 @@ def test_what_an_option_leaves_out_is_proven_by_nothing(place: Path, capsys: pyt
     (place / "m.yaml").write_text("machines: [{name: plain}]")
     left_out = arguments(place, "--tier", "release", "--", "-k", "test_one")
     assert main(left_out) == 2
-    assert "could not tell: nothing proved one.py::test_two" in capsys.readouterr().out
+    assert "could not tell: nothing proved one.py::test_two (an option of pytest's left it out)" in capsys.readouterr().out
 
 
 def test_a_node_that_fails_is_not_qualified(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

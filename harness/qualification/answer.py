@@ -64,7 +64,11 @@ def decide(
         reasons = _by_cause(failures)
         more = f" (and {_counted(len(reasons) - 1, 'more cause')})" if len(reasons) > 1 else ""
         return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven, known)
-    reasons = [*_doubts(gathering, cut_short), *_about(canaries), *(f"nothing proved {test}" for test in unproven)]
+    reasons = [
+        *_doubts(gathering, cut_short),
+        *_about(canaries),
+        *(f"nothing proved {test}{lacking[test]}" for test in unproven),
+    ]
     passed = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "passed"]
     # As where all is excused.
     if not passed and not reasons:
@@ -143,16 +147,20 @@ def _about(canaries: Sequence[Canary]) -> list[str]:
     return [f"the canary {canary.name} was not caught: {canary.words}" for canary in canaries if not canary.caught]
 
 
-def _unproven(gathering: Gathering) -> list[str]:
-    """The promises that no attempt proved; those that failed or could not be told are reasons of their own.
+def _unproven(gathering: Gathering) -> dict[str, str]:
+    """The promises that no attempt proved, with the reason in brackets; those that failed or could not be told are reasons of
+    their own.
 
     What is promised of another generation alone is none of this image's promises.
     """
-    wanted = [*gathering.planned, *(test for test, tier in gathering.left_out.items() if not tier)]
-    verdicts: dict[str, set[str]] = {test: set() for test in wanted}
+    left_out = [test for test, tier in gathering.left_out.items() if not tier]
+    verdicts: dict[str, set[str]] = {test: set() for test in [*gathering.planned, *left_out]}
+    reasons = dict.fromkeys(left_out, " (an option of pytest's left it out)")
     for attempt in gathering.attempts:
         verdicts.setdefault(attempt.ended.test, set()).add(attempt.ended.verdict)
-    return [test for test, found in verdicts.items() if found <= {"skipped", "blocked"}]
+        if attempt.ended.sentence:
+            reasons[attempt.ended.test] = f" ({attempt.ended.sentence})"
+    return {test: reasons.get(test, "") for test, found in verdicts.items() if found <= {"skipped", "blocked"}}
 
 
 def _counted(number: int, one: str, more: str = "") -> str:
