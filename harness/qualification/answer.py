@@ -50,10 +50,10 @@ def decide(
     gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "", damage: str = ""
 ) -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
-    What a tier leaves out need not be proven in it, and is counted.
 
     `damage` is what is wrong with the image, where no node can be made of it. A failure of the node outranks all that could not
-    be told. What kiOS is known not to keep is said, and decides nothing.
+    be told. What kiOS is known not to keep is said, and decides nothing; what the tier leaves out is counted, and need not be
+    proven.
     """
     if damage:
         return Answer(Word.NOT_QUALIFIED, damage, (damage,))
