@@ -34,9 +34,7 @@ def test_all_that_was_promised_holds() -> None:
         pytest.param(gathering(("a", "error")), [CAUGHT], Word.COULD_NOT_TELL, "a: a said so", id="an error"),
         pytest.param(gathering(("a", "passed")), [], Word.COULD_NOT_TELL, "no canary was run", id="no canary"),
         pytest.param(gathering(("a", "passed")), [CAUGHT, MISSED], Word.COULD_NOT_TELL, "clock was not caught", id="missed"),
-        pytest.param(
-            gathering(("a", "skipped")), [CAUGHT], Word.COULD_NOT_TELL, "nothing proved a (a said so)", id="skipped"
-        ),
+        pytest.param(gathering(("a", "skipped")), [CAUGHT], Word.COULD_NOT_TELL, "nothing proved a (a said so)", id="skipped"),
         pytest.param(gathering(undone=("a",)), [CAUGHT], Word.COULD_NOT_TELL, "a was not run to its end", id="undone"),
         pytest.param(
             gathering(("a", "passed"), missing=("shard 2/2",)),
