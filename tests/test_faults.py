@@ -18,7 +18,7 @@ import pytest
 
 from faults import mute_qmp
 from harness.cli import main
-from harness.errors import HarnessError, NodeFailure
+from harness.errors import EXIT_STATUS, HarnessError, NodeFailure, Party
 from harness.lab import cache
 from harness.lab.maker import NewNode
 from harness.lab.stock import Stock, Supplies
@@ -306,7 +306,8 @@ def test_nothing_is_left_after_the_end(inner_run: subprocess.Popen[bytes], tmp_p
     assert _left_behind(tmp_path) == []
 
 
-_ENDED = "ended = new_node(image, []); ended.start(); ended.boot.process.kill(); begun()"
+_ENDED = "ended = new_node(image, []); ended.start(); ended.boot.close(); begun()"
+_KILLED = "ended = new_node(image, []); ended.start(); ended.boot.process.kill(); begun()"
 _FAILS = "raise AssertionError('it is at fault')"
 
 
@@ -350,16 +351,17 @@ def test_a_bundle_that_is_too_large_changes_no_verdict(inner_run: subprocess.Pop
 
 
 @pytest.mark.parametrize(
-    "inner_run",
+    ("inner_run", "party"),
     [
-        (_START, "raise KeyError('mistyped')", "--bundle-on-failure"),
-        (_START, _FAILS, "--bundle-on-failure", "--bundle-limit", "0"),
+        ((_START, "raise KeyError('mistyped')", "--bundle-on-failure"), Party.TEST),
+        ((_KILLED, _FAILS, "--bundle-on-failure"), Party.HOST),
+        ((_START, _FAILS, "--bundle-on-failure", "--bundle-limit", "0"), Party.NODE),
     ],
-    ids=["the test's own", "not wanted"],
-    indirect=True,
+    ids=["the test's own", "the host's", "not wanted"],
+    indirect=["inner_run"],
 )
-def test_no_bundle_is_made_of_what_no_node_failed(inner_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    assert inner_run.wait(120) == 1
+def test_no_bundle_is_made_of_what_no_node_failed(inner_run: subprocess.Popen[bytes], tmp_path: Path, party: Party) -> None:
+    assert inner_run.wait(120) == EXIT_STATUS[party]
     assert not list(tmp_path.glob("artifacts/**/FAIL*"))
     assert "bundle" not in (tmp_path / "output").read_text().partition("short test summary")[2]
 
