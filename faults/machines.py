@@ -95,7 +95,7 @@ FAULTS = {
     ),
     "machine-other-disk": _booting(
         Qemu("a disk for which the kernel has no driver", _instead("nvme,serial=kios-e2e,", "virtio-blk-pci,")),
-        "init said nothing behind its greeting: one that looks for a data partition has not found it",
+        "init has named no data partition: one that looks for it has not found it",
     ),
     "machine-no-card": _starting(Qemu("a machine without a NIC", _without_device("virtio-net-pci,")), "the machine has no NIC"),
     "machine-other-card": _starting(

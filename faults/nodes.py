@@ -103,7 +103,7 @@ FAULTS = {
     ),
     "examples-hold": Fault(
         "examples.py::test_examples_hold_one_after_the_other",
-        command("hostname other"),
+        command("rm /bin/id; printf '#!/bin/sh\\necho 7\\n' > /bin/id; chmod +x /bin/id"),
         r"writing-scenarios\.md:\d+: AssertionError",
     ),
     "inventory-port": Fault(

@@ -59,9 +59,10 @@ _UNDER_PRESSURE = "The node had condition: "
 _MOST_TROUBLES = 64
 # Of SIGKILL and SIGTERM, as every container at the node's own end.
 _ENDED_BY_OTHERS = (137, 143)
-# init looks for its data partition between these words and the next (kiOS, main.c).
-_GREETING, _FOUND = "kiOS: kiOS Init", "kiOS: Using Datapart:"
-_SEARCH = "init said nothing behind its greeting: one that looks for a data partition has not found it"
+# init looks for its data partition between its start and these words (kiOS, main.c). Its greeting in between may be missing: a
+# kernel with nothing to do keeps its last line from an early console until it has another.
+_START, _FOUND = "Run /init as init process", "kiOS: Using Datapart:"
+_SEARCH = "init has named no data partition: one that looks for it has not found it"
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,8 @@ class Situation:
     def _hear_line(self, line: ConsoleLine) -> None:
         text = line.text
         self._kernel_runs = self._kernel_runs or bool(_KERNEL.match(text))
-        if _KERNEL.match(text) and (_GREETING in text or _FOUND in text):
-            self._looks_for_data = _GREETING in text
+        if _KERNEL.match(text) and (_START in text or _FOUND in text):
+            self._looks_for_data = _START in text
         found = trouble.of_kernel(text, line.at) if self._kernel_runs else trouble.of_firmware(text, line.at)
         if found and found.is_end:
             # A machine that stands still says nothing: that it was stopped meanwhile, or goes on, is only heard before.

@@ -214,6 +214,8 @@ def test_what_is_said_again_is_one_trouble_as_old_as_it_is() -> None:
 def test_an_init_that_finds_no_data_partition_is_known_to_look_for_it() -> None:
     situation = Situation()
     assert situation.awaits() == ""
+    situation.hear(ConsoleLine("[    2.185683] Run /init as init process"))
+    assert "has not found it" in situation.awaits()
     situation.hear(ConsoleLine("[    2.690788] kiOS: kiOS Init"))
     assert "has not found it" in situation.awaits()
     situation.hear(ConsoleLine("[    2.700135] kiOS: Using Datapart:"))
