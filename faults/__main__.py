@@ -32,9 +32,8 @@ from harness.shard import Shard
 
 _ROOT = Path(__file__).parent.parent
 _SEEN = Path(__file__).with_name("seen.json")
-# One more than there are CPUs, as a fault is often waited for on a node that does nothing. Of more that keep a CPU busy, none
-# would get what is its due: nothing could be told of a node that hangs.
-_AT_ONCE = 1 + (os.cpu_count() or 1)
+# Of more than there are CPUs, each of which keeps one busy, as a firmware that finds nothing does, none would get its due.
+_AT_ONCE = os.cpu_count() or 1
 _OUTPUTS = ("--kios-efi", "--kios-initrd", "--kios-modules")
 
 
