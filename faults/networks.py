@@ -15,7 +15,7 @@ from harness.lab.node import Node
 from harness.verdict.timeline import Milestone, container_done
 from harness.wire import match
 from harness.wire.dhcp import Kind
-from harness.wire.grant import Grant, as_bootp, for_another_client, overloaded, relayed, with_another_xid
+from harness.wire.grant import Grant, as_bootp, for_another_client, from_another_mac, overloaded, relayed, with_another_xid
 from harness.wire.site import Corrupt, Slow, Status, Trouble, Truncated
 
 
@@ -185,6 +185,9 @@ FAULTS = {
     "wire-flap": _bears("the cable is out for some seconds", lambda node: node.wire.flap(_MODPROBE, 5)),
     "wire-relay": _bears(
         "answers that come through a relay", lambda node: node.wire.dhcp(None, relayed(IPv4Address("10.0.2.9")))
+    ),
+    "wire-other-card": _bears(
+        "the server's answers come from another card", lambda node: node.wire.dhcp(None, from_another_mac)
     ),
     "wire-bootp": Fault(
         ADDED,
