@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.vm import accelerator
 from harness.vm.accelerator import choose, forget_if_wrong, proof_argv
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator, Channels
@@ -118,6 +119,14 @@ def test_an_answer_is_remembered_for_this_very_host_only(qemu: Qemu, fact: str) 
     if fact == "wish":
         assert qemu.choose() == first
         assert not qemu.started()
+
+
+def test_an_answer_on_another_model_is_not_remembered(qemu: Qemu, monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu.become(_RUNS)
+    monkeypatch.setattr(accelerator, "_TCG_CPU", "qemu64")
+    assert qemu.choose().cpu == "qemu64"
+    monkeypatch.undo()
+    assert qemu.choose().cpu != "qemu64"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": 1}', b'{"key": {"name": "tcg"}}', b"\xff", b"null"])
