@@ -51,7 +51,9 @@ def main() -> int:
     is_the_reference = not any([arguments.kios_image, *(given[name] for name in _OUTPUTS)])
     file = arguments.results or _SEEN
     seen = ledger.read(file)
-    under_test = Wanted(arguments.kios_image, arguments.kios_efi, arguments.kios_modules, arguments.kios_initrd)
+    generation = Generation(arguments.generation) if arguments.generation else None
+    options += ["--generation", generation.value] if generation else []
+    under_test = Wanted(arguments.kios_image, arguments.kios_efi, arguments.kios_modules, arguments.kios_initrd, generation)
     try:
         belief = under_test.believed(cache.folder(None))
     except InputError as unfit:
@@ -98,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kios-image", type=Path, metavar="FILE", help="the image to break (default: the reference image)")
     for name in _OUTPUTS:
         parser.add_argument(name, type=Path, metavar="PATH", help="what is to be broken, for scenarios of generation B")
+    parser.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
     parser.add_argument("--table", action="store_true", help="print docs/faults.md, and run nothing")
     return parser
 

@@ -183,13 +183,13 @@ def _under_test_options() -> argparse.ArgumentParser:
     named.add_argument("--kios-efi", type=Path, metavar="FILE", help="instead of an image, kiOS's EFI binary")
     named.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
     named.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, the user's initramfs")
+    named.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
     return named
 
 
 def _node_options(under_test: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Those that pytest has too (see `options.add`)."""
     node = argparse.ArgumentParser(add_help=False, parents=[under_test])
-    node.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
     node.add_argument(
         "--container", type=Path, action="append", default=[], metavar="FILE", help="OCI archive of an image that it lacks"
     )
@@ -295,6 +295,7 @@ def _enter(options: argparse.Namespace) -> int:
 
 
 def _qualify(options: argparse.Namespace) -> int:
+    from harness.lab.generation import Generation
     from harness.qualification import matrix
     from harness.qualify import OUTPUTS, Wish, qualify
     from harness.shard import Shard
@@ -317,6 +318,7 @@ def _qualify(options: argparse.Namespace) -> int:
         goes_on=options.resume,
         outputs={option: path for option, path in named.items() if path},
         command=options.command,
+        generation=Generation(options.generation) if options.generation else None,
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),
     )
     answer = qualify(wish, Watch())

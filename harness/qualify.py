@@ -63,18 +63,25 @@ class Wish:
     goes_on: bool = False
     command: str = ""
     outputs: Mapping[str, Path] = field(default_factory=dict)
+    generation: Generation | None = None
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What is under test, by the options that name it."""
+        return {**({"--kios-image": self.image} if self.image else {}), **self.outputs}
 
     @property
     def under_test(self) -> Sequence[str]:
         """What names it, as options."""
-        named = {**({"--kios-image": self.image} if self.image else {}), **self.outputs}
-        return [word for option, path in named.items() for word in (option, str(path.absolute()))]
+        named = {option: str(path.absolute()) for option, path in self.files.items()}
+        chosen = {"--generation": self.generation.value} if self.generation else {}
+        return [word for each in (named | chosen).items() for word in each]
 
     @property
     def wanted(self) -> Wanted:
         """The same, as it can be looked at."""
         efi, modules, initrd = map(self.outputs.get, OUTPUTS)
-        return Wanted(image=self.image, efi=efi, modules=modules, initrd=initrd)
+        return Wanted(image=self.image, efi=efi, modules=modules, initrd=initrd, generation=self.generation)
 
 
 def qualify(wish: Wish, watch: Watch) -> Answer:
@@ -146,8 +153,8 @@ def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:
 
 def _take(wish: Wish, steps: Sequence[Step]) -> None:
     """Writes down what is to be done in the folder; InputError for a folder of something else."""
-    files = [Path(word) for word in wish.under_test[1::2]]
-    facts = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    facts = [f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in wish.files.values()]
+    facts += [f"generation {wish.generation}"] if wish.generation else []
     wanted = Task(
         image="; ".join(facts) or "reference",
         tier=wish.tier,

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.lab.generation import Generation
 from harness.qualification import task
 from harness.qualification.plan import Step
 from harness.qualify import Wish, _environment, qualify
@@ -161,13 +162,16 @@ def test_build_outputs_of_generation_b_are_qualified_with_canaries_of_its_own(pl
     assert shlex.join(outputs) in "".join(_journal(place))
 
 
+@pytest.mark.parametrize(("named", "canaries"), [(None, ["b", "c"]), (Generation.B, ["b", "c"]), (Generation.A, ["a"])])
 def test_a_disk_whose_loader_starts_generation_b_is_qualified_with_its_canaries(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch, named: Generation | None, canaries: list[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
     raw = with_loader(place, SYSTEMD_BOOT)
     (place / "m.yaml").write_text("machines: [{name: plain}]\ncanaries: {presubmit: [a]}\ncanaries-b: {presubmit: [b, c]}")
-    looked = Wish(raw, place / "out", "presubmit", place / "m.yaml", scenarios=place / "scenarios", minutes=0.0001)
+    looked = Wish(
+        raw, place / "out", "presubmit", place / "m.yaml", scenarios=place / "scenarios", minutes=0.0001, generation=named
+    )
     chosen: list[str] = []
 
     def run_all(_: Wish, steps: Sequence[Step], __: object) -> str:
@@ -177,7 +181,8 @@ def test_a_disk_whose_loader_starts_generation_b_is_qualified_with_its_canaries(
     monkeypatch.setattr("harness.qualify._run_all", run_all)
     monkeypatch.setattr("harness.qualify._bind", lambda *_: None)
     qualify(looked, SimpleNamespace(close=lambda: None))  # type: ignore[arg-type]
-    assert chosen == ["b", "c"]
+    assert chosen == canaries
+    assert ("--generation" in looked.under_test) == (named is not None)
 
 
 def test_build_outputs_that_lack_a_part_cannot_be_asked(place: Path, outputs: list[str]) -> None:
