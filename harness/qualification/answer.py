@@ -59,7 +59,7 @@ def decide(
         return Answer(Word.NOT_QUALIFIED, damage, (damage,))
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
     lacking, patterns, known = _unproven(gathering), list(excused), _known(gathering)
-    unproven = [test for test in lacking if not any(fnmatch(test, f"*{pattern}*") for pattern in patterns)]
+    unproven = [test for test in lacking if not any(_is_named(test, pattern) for pattern in patterns)]
     if failures:
         reasons = _by_cause(failures)
         more = f" (and {_counted(len(reasons) - 1, 'more cause')})" if len(reasons) > 1 else ""
@@ -87,6 +87,11 @@ def decide(
     held = f"{_counted(len({attempt.ended.test for attempt in passed}), 'promise')} proven on {_counted(len(cells), 'machine')}"
     why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
     return Answer(Word.QUALIFIED, why, known=known)
+
+
+def _is_named(test: str, pattern: str) -> bool:
+    """Whether a pattern is a part of a test's name, as it is or with wildcards: the brackets of a parameter are neither."""
+    return pattern in test or fnmatch(test, f"*{pattern}*")
 
 
 def _by_cause(failures: Iterable[Attempt]) -> list[str]:

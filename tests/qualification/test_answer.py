@@ -100,6 +100,12 @@ def test_where_nothing_was_proven_nothing_could_be_told() -> None:
     assert decide(gathering(("a", "skipped")), [CAUGHT], excused=["a"]).why == "nothing was proven"
 
 
+@pytest.mark.parametrize("name", ["disk.py::test_grows[4096]", "test_grows[4096]", "grows", "disk.py::*"])
+def test_a_test_is_excused_by_any_part_of_its_name(name: str) -> None:
+    found = gathering(("a", "passed"), ("scenarios/disk.py::test_grows[4096]", "skipped"))
+    assert decide(found, [CAUGHT], excused=[name]).word is Word.QUALIFIED
+
+
 def test_what_was_excused_is_counted() -> None:
     found = gathering(("page.py::test_the_page_runs", "skipped"), ("a", "passed"))
     why = decide(found, [CAUGHT], excused=["page.py"]).why
