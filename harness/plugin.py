@@ -29,6 +29,7 @@ from harness.lab.node import Node
 from harness.lab.order import Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
+from harness.lab.wanted import LARGE_BLOCKS
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
 from harness.pace import Pace
@@ -220,11 +221,18 @@ def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
     return tested
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def image_4k(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
-    """What is under test, on a disk of 4096-byte blocks; skips if the user brought an image, which has one block size."""
+    """What is under test, on a disk of 4096-byte blocks; an image that a user brought has blocks of one size.
+
+    Skips if that is another one, of which no test of large blocks is a promise.
+    """
     if request.config.getoption("kios_image"):
-        pytest.skip("what is under test exists only for one block size")
+        whole: Disk = request.getfixturevalue("image")
+        if whole.table.sector_size == LARGE_BLOCKS:
+            return whole
+        request.node.stash[NEVER_PROMISED] = "elsewhere"
+        pytest.skip(f"the image is made for blocks of {whole.table.sector_size} bytes")
     large = wanted(request.config).of_large_blocks()
     found = large.bring(cache_of(request.config))
     return large.tested(found, lambda: request.getfixturevalue("node_image"))

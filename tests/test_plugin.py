@@ -80,6 +80,43 @@ def test_a_disk_that_is_smaller_than_the_image_is_refused(run: pytest.Pytester, 
     run.runpytest("--kios-image", "whole.img", "--disk-size", "2M").assert_outcomes(passed=1)
 
 
+_OF_LARGE_BLOCKS = """
+import pytest
+from types import SimpleNamespace
+
+@pytest.fixture(scope="session")
+def brought():
+    return None
+
+@pytest.fixture(scope="session")
+def image():
+    return SimpleNamespace(table=SimpleNamespace(sector_size={}))
+
+def test_it(image_4k):
+    assert image_4k.table.sector_size == 4096
+"""
+
+_TELLS_WHY = """
+from harness.scribe import NEVER_PROMISED
+
+def pytest_runtest_teardown(item):
+    print(item.stash.get(NEVER_PROMISED, ""))
+"""
+
+
+@pytest.mark.parametrize(("blocks", "ends"), [(512, {"skipped": 1}), (4096, {"passed": 1})])
+def test_an_image_of_other_blocks_promises_nothing_of_large_ones(
+    run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, blocks: int, ends: dict[str, int]
+) -> None:
+    monkeypatch.setattr(brought, "check_file", lambda _: None)
+    run.path.joinpath("whole.img").write_bytes(bytes(2 << 20))
+    run.makepyfile(_OF_LARGE_BLOCKS.format(blocks))
+    run.makeconftest(_TELLS_WHY)
+    ended = run.runpytest("--kios-image", "whole.img", "-s")
+    ended.assert_outcomes(**ends)
+    assert ("elsewhere" in ended.stdout.str()) == (blocks == 512)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -79,8 +79,8 @@ class Ended:
     """A test ended: `verdict` is `passed`, `failed` (the node), `error` (the harness could not tell) or `skipped`.
 
     Or it is `blocked` because of an earlier failure, `known` if kiOS is known not to keep the promise, or `elsewhere` if it is
-    promised of another generation. `party` is who is at fault, `sentence` is the judge's, `words` are all words of the failure,
-    `seconds` has what each phase took. `artifacts` is the folder of the test's artifacts.
+    promised of another generation, or of a disk of other blocks. `party` is who is at fault, `sentence` is the judge's, `words`
+    are all words of the failure, `seconds` has what each phase took. `artifacts` is the folder of the test's artifacts.
     """
 
     test: str

@@ -13,7 +13,7 @@ from harness.lab.size import size_in_bytes
 from harness.storage.disk import Disk, open_image
 from harness.vm.machine import EARLY_CONSOLE, Machine
 
-_LARGE_BLOCKS = 4096
+LARGE_BLOCKS = 4096
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Wanted:
         Raises InputError if what was brought is made for another block size than the one wanted.
         """
         if brought is None:
-            return open_image(reference() / ("kios-4k.img" if self.sector_size == _LARGE_BLOCKS else "kios.img"))
+            return open_image(reference() / ("kios-4k.img" if self.sector_size == LARGE_BLOCKS else "kios.img"))
         made_for = brought.disk.table.sector_size
         if self.sector_size not in (None, made_for):
             raise InputError(f"{brought.disk.path} is made for blocks of {made_for} bytes, not {self.sector_size}.")
@@ -105,7 +105,7 @@ class Wanted:
 
     def of_large_blocks(self) -> "Wanted":
         """The same, for a disk of 4096-byte blocks."""
-        return replace(self, sector_size=_LARGE_BLOCKS)
+        return replace(self, sector_size=LARGE_BLOCKS)
 
     def belief(self) -> Belief | None:
         """The generation that build outputs are taken for; None if none were named. Raises InputError for bad ones."""
