@@ -11,7 +11,7 @@ from typing import Any
 from harness.history.change import change_points
 from harness.history.night import Night
 from harness.journal.entry import Booted
-from harness.journal.gathering import Attempt, Gathering
+from harness.journal.gathering import Attempt, Gathering, OneBoot
 from harness.qualification.answer import Answer
 from harness.qualification.canary import Canary
 from harness.report import evidence, statistics
@@ -25,6 +25,9 @@ _MOST_WORDS = 1000
 # A difference that is nobody's concern, whatever its p.
 _SMALLEST_CHANGE = 0.02
 _SIGNIFICANT = 0.05
+# What a run's options choose of a machine beside that which a boot records. The size of the disk is taken as it was chosen, by
+# the test or by these: by default it is twice the image's, and images of two sizes are to be compared.
+_CHOSEN = ("disk-size", "firmware", "accelerator")
 _UNASKED = ("blocked", "skipped", "elsewhere")
 _WORST = ("failed", "error", "undone", "known", "passed", *_UNASKED)
 
@@ -69,7 +72,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A boot: the seconds after QEMU's start at which it passed each stage, and its budgets."""
+    """A boot: the seconds after QEMU's start at which it passed each stage, and its budgets.
+
+    Its times may be compared with those of the same `group`; that of a boot that is compared with none is empty.
+    """
 
     test: str
     node: str
@@ -163,7 +169,8 @@ def compose(
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict in ("failed", "error")]
     failures.sort(key=lambda attempt: attempt.ended.verdict != "failed")
     promises = _promises(gathering, failures)
-    boots = [_bar(each.booted, each.cell) for each in gathering.boots]
+    chosen = {run.began.run: run.began.machine for run in gathering.runs}
+    boots = [_bar(each, chosen[each.run]) for each in gathering.boots]
     spreads = _spreads(boots)
     figures = _figures(gathering)
     differences = _differences(spreads, figures, beside.earlier) if beside.earlier else []
@@ -292,14 +299,15 @@ def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
     return list(reasons.items())
 
 
-def _bar(booted: Booted, cell: str) -> Bar:
+def _bar(boot: OneBoot, chosen: Mapping[str, str]) -> Bar:
+    booted = boot.booted
     stages = [(stage.name, stage.after, stage.frozen) for stage in booted.stages]
     return Bar(
         booted.test,
         f"{booted.node}, boot {booted.number}",
-        cell,
+        boot.cell,
         booted.start,
-        _group(booted),
+        _group(booted, chosen),
         booted.at,
         booted.seconds,
         stages,
@@ -307,8 +315,14 @@ def _bar(booted: Booted, cell: str) -> Bar:
     )
 
 
-def _group(booted: Booted) -> str:
-    """What boots have in common whose times may be compared: machine and pods."""
+def _group(booted: Booted, chosen: Mapping[str, str]) -> str:
+    """What boots have in common whose times may be compared: node, test, machine and pods; nothing for clones and later boots.
+
+    `chosen` is what the run's options chose of the machine.
+    """
+    # Each test holds its boots up in its own way, and a later one finds what the first has left.
+    if booted.start == "clone" or booted.number > 1:
+        return ""
     machine = booted.machine
     pods = dict.fromkeys(name.partition("/")[0] for name in booted.budgets if "/" in name)
     memory = int(machine.get("memory", 0)) >> 20
@@ -317,20 +331,26 @@ def _group(booted: Booted) -> str:
         f"{machine.get('cpus', '?')} CPU",
         f"{memory} MiB",
         f"{machine.get('sector-size', '?')}-byte blocks",
+        *(f"{name} {chosen[name]}" for name in _CHOSEN if name in chosen),
     ]
-    return f"{', '.join(words)}; pods: {', '.join(pods) or 'none'}"
+    return f"{booted.node} of {booted.test}; {', '.join(words)}; pods: {', '.join(pods) or 'none'}"
 
 
 def _spreads(boots: Iterable[Bar]) -> list[Spread]:
-    """What each stage took in boots that passed all stages of their group, from the one that precedes it on the whole."""
+    """What each stage took in boots that passed all stages of their group, from the one that precedes it on the whole.
+
+    One boot alone has no spread.
+    """
     groups: dict[str, list[dict[str, float]]] = defaultdict(list)
     for boot in boots:
-        if boot.start != "clone":
+        if boot.group:
             groups[boot.group].append({name: after for name, after, _ in boot.stages if name not in ("shell", "kubelet-api")})
     spreads = []
     for group, found in sorted(groups.items()):
         whole = max((each.keys() for each in found), key=len)
         complete = [each for each in found if each.keys() == whole]
+        if len(complete) == 1:
+            continue
         order = sorted(whole, key=lambda name: median(each[name] for each in complete))
         for before, stage in zip(["", *order], order, strict=False):
             seconds = [round(each[stage] - each.get(before, 0.0), 3) for each in complete]

@@ -17,7 +17,7 @@ _SURROUNDINGS = ("QEMU", "firmware", "accelerator", "CPUs")
 
 @dataclass(frozen=True)
 class Spread:
-    """What one stage took in the cold boots of a group, in seconds from the stage before it."""
+    """What one stage took in the boots of a group (see `content`), in seconds from the stage before it."""
 
     group: str
     stage: str

@@ -29,11 +29,7 @@ def write_run(folder: Path, name: str = "run", *, boots: int = 3, slow: float = 
         stages = [Stage("firmware", 3.0 + late / 10), Stage("kernel", 5.0 + late), Stage("node/dhcpcd", 30.0 + late)]
         budgets = {"firmware": 60.0, "kernel": 90.0, "node/dhcpcd": 120.0}
         machine = {"nic": "virtio-net-pci", "cpus": "1", "memory": str(1 << 30), "sector-size": "512"}
-        journal.write(
-            Booted(
-                "order.py::test_good", "template", number + 1, 1_800_000_001.0, 31.0, "template", "", stages, budgets, machine
-            )
-        )
+        journal.write(Booted("order.py::test_good", "node-1", 1, 1_800_000_001.0, 31.0, "cold", "", stages, budgets, machine))
     journal.write(Started("order.py::test_good", 1_800_000_001.0))
     journal.write(Ended("order.py::test_good", "passed", 1_800_000_040.0, seconds={"call": 39.0}))
     journal.write(Ended("order.py::test_skipped", "skipped", 1_800_000_041.0, sentence="no module igb"))

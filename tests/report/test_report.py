@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from harness.errors import InputError
 from harness.history import night
+from harness.journal.entry import Began, Booted, Stage
+from harness.journal.journal import Journal
 from harness.qualification.answer import Word
 from harness.report import binder, content, earlier
 from harness.wire import record
@@ -133,6 +136,65 @@ def test_a_slower_kernel_is_named_with_its_change_and_p(tmp_path: Path) -> None:
     kernel = next(each for each in changed if each["name"] == "kernel")
     assert (kernel["shift"], kernel["p"] < 0.05) == (pytest.approx(1.71, abs=0.1), True)
     assert "kernel (changed)" in (tmp_path / "new/report.html").read_text()
+
+
+_PLAIN = Booted(
+    "a.py::test_it",
+    "node-1",
+    1,
+    1.0,
+    9.0,
+    "cold",
+    budgets={"kernel": 90.0, "node/dhcpcd": 120.0},
+    machine={"nic": "virtio-net-pci", "cpus": "1", "memory": str(1 << 30), "sector-size": "512", "disk-size": str(1 << 29)},
+)
+
+
+def _six(folder: Path, booted: Booted, kernel: float, chosen: Mapping[str, str]) -> None:
+    """Six boots of the same kind in a run with some options, in which the kernel took so many seconds and a bit."""
+    folder.mkdir(parents=True)
+    journal = Journal(folder, folder.name)
+    journal.write(Began(folder.name, 1.0, machine=chosen))
+    for number in range(6):
+        stages = [Stage("kernel", kernel + number / 100), Stage("node/dhcpcd", kernel + 3)]
+        journal.write(replace(booted, stages=stages))
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "chosen"),
+    [
+        pytest.param(_PLAIN, {"disk-size": "64G"}, id="a larger disk"),
+        pytest.param(_PLAIN, {"firmware": "system"}, id="another firmware"),
+        pytest.param(_PLAIN, {"accelerator": "kvm"}, id="another accelerator"),
+        pytest.param(replace(_PLAIN, test="a.py::test_late_pods"), {}, id="another test"),
+        pytest.param(replace(_PLAIN, node="node-2"), {}, id="another node of the test"),
+        pytest.param(replace(_PLAIN, number=2), {}, id="a second boot"),
+        pytest.param(replace(_PLAIN, start="clone"), {}, id="a clone"),
+    ],
+)
+def test_boots_of_two_kinds_are_not_compared(tmp_path: Path, other: Booted, chosen: Mapping[str, str]) -> None:
+    _six(tmp_path / "before", _PLAIN, 5.0, {})
+    _six(tmp_path / "after/like", _PLAIN, 5.0, {})
+    _six(tmp_path / "after/unlike", other, 50.0, chosen)
+    binder.bind([tmp_path / "before"], tmp_path / "old")
+    assert binder.bind([tmp_path / "after"], tmp_path / "new", against=tmp_path / "old").changes == []
+    [kernel] = [each for each in earlier.read(tmp_path / "new")["differences"] if each["name"] == "kernel"]
+    assert (kernel["before"], kernel["after"]) == (pytest.approx(5.025), pytest.approx(5.025))
+
+
+def test_boots_of_images_of_two_sizes_are_compared(tmp_path: Path) -> None:
+    larger = replace(_PLAIN, machine={**_PLAIN.machine, "disk-size": str(3 << 29)})
+    _six(tmp_path / "before", _PLAIN, 5.0, {})
+    _six(tmp_path / "after", larger, 7.0, {"start": "cold"})
+    binder.bind([tmp_path / "before"], tmp_path / "old")
+    changes = binder.bind([tmp_path / "after"], tmp_path / "new", against=tmp_path / "old").changes
+    assert [each.partition(",")[0] for each in changes] == ["kernel +2 s", "in all +2 s"]
+
+
+def test_one_boot_alone_has_no_spread(tmp_path: Path) -> None:
+    binder.bind([write_run(tmp_path / "runs", boots=1)], tmp_path / "out")
+    assert earlier.read(tmp_path / "out")["spreads"] == []
 
 
 def test_the_same_boots_are_no_change(tmp_path: Path) -> None:
