@@ -359,7 +359,7 @@ def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Callable[[str, float, str], None]:
-    """Records a quantity that was measured in a node, with its unit; reports compare it with an earlier report's."""
+    """Records a quantity that was measured in a node, with its unit, or counted; reports compare it with an earlier one's."""
 
     def note(name: str, value: float, unit: str = "") -> None:
         pytestconfig.stash[_SCRIBE].note(Figure(request.node.nodeid, name, value, unit))

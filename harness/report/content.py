@@ -388,11 +388,16 @@ def _differences(spreads: Sequence[Spread], figures: Sequence[tuple[str, str, fl
     ]
     known = {name: value for name, _, value in earlier.figures}
     found += [
-        Difference("", name, unit, known[name], value, value - known[name], None, value != known[name])
+        Difference("", name, unit, known[name], value, value - known[name], None, _is_another(unit, known[name], value))
         for name, unit, value in figures
         if name in known
     ]
     return sorted(found, key=lambda each: (not each.significant, -abs(each.shift) if each.unit == "s" else 0))
+
+
+def _is_another(unit: str, before: float, after: float) -> bool:
+    """Whether a figure changed: what is counted, which has no unit, by any difference, what is measured by one of note."""
+    return abs(after - before) > (_SMALLEST_CHANGE * abs(before) if unit else 0.0)
 
 
 def _curves(nights: Sequence[Night]) -> list[Curve]:

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.history import night
-from harness.journal.entry import Began, Booted, Stage
+from harness.journal.entry import Began, Booted, Figure, Stage
 from harness.journal.journal import Journal
 from harness.qualification.answer import Word
 from harness.report import binder, content, earlier
@@ -195,6 +195,33 @@ def test_boots_of_images_of_two_sizes_are_compared(tmp_path: Path) -> None:
 def test_one_boot_alone_has_no_spread(tmp_path: Path) -> None:
     binder.bind([write_run(tmp_path / "runs", boots=1)], tmp_path / "out")
     assert earlier.read(tmp_path / "out")["spreads"] == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "after", "is_changed"),
+    [
+        ("MiB", 300.0, 305.0, False),
+        ("MiB", 300.0, 307.0, True),
+        ("MiB", 300.0, 293.0, True),
+        ("", 100, 100, False),
+        ("", 100, 101, True),
+        ("", 0, 1, True),
+    ],
+)
+def test_a_count_is_changed_by_one_and_a_measure_by_more_than_2_percent(
+    tmp_path: Path, unit: str, before: float, after: float, is_changed: bool
+) -> None:
+    for name, value in (("before", before), ("after", after)):
+        (tmp_path / name).mkdir()
+        journal = Journal(tmp_path / name, name)
+        journal.write(Began(name, 1.0))
+        journal.write(Figure("a.py::test_it", "memory or ports", value, unit))
+        journal.close()
+    binder.bind([tmp_path / "before"], tmp_path / "old")
+    binder.bind([tmp_path / "after"], tmp_path / "new", against=tmp_path / "old")
+    [difference] = earlier.read(tmp_path / "new")["differences"]
+    assert difference["significant"] == is_changed
+    assert ("memory or ports (changed)" in (tmp_path / "new/report.html").read_text()) == is_changed
 
 
 def test_the_same_boots_are_no_change(tmp_path: Path) -> None:
