@@ -286,7 +286,7 @@ def _booted(test: str, node: Node, number: int, boot: Boot, artifacts: str) -> B
         start=start,
         template=frozen.state.parent.name if frozen else "",
         stages=[Stage(entry.name, round(entry.after, 3), entry.frozen) for entry in boot.timeline()],
-        budgets={milestone.name: round(milestone.within * node.slowness, 1) for milestone in boot.milestones},
+        budgets={milestone.name: round(boot.budget(milestone), 1) for milestone in boot.milestones},
         machine={
             "disk-size": str(machine.disk_size),
             "sector-size": str(machine.sector_size),

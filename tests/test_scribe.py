@@ -6,12 +6,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 
+from harness import scribe
 from harness.journal import journal
 from harness.journal.entry import Began, Ended, Entry, Finished, Planned, Started
+from harness.verdict.feed import Feed
+from harness.verdict.timeline import Milestone
+from harness.vm.machine import Machine
 
 _ROOT = Path(__file__).parents[1]
 E = TypeVar("E", bound=Entry)
@@ -180,3 +185,13 @@ def test_a_run_that_is_ended_leaves_what_was_done(run: pytest.Pytester, how: sig
     assert [entry.verdict for entry in entries(run.path, Ended)] == ["passed"]
     assert [entry.test for entry in entries(run.path, Started)][1].endswith("test_two")
     assert bool(entries(run.path, Finished)) == (how is signal.SIGINT)
+
+
+def test_a_boots_budgets_are_those_of_its_waits() -> None:
+    """They know since when a pod is waited for, and what the host has taken."""
+    late = Milestone("late/main", lambda _: False, 180)
+    boot: Any = SimpleNamespace(
+        feed=Feed(), started=0.0, frozen=None, timeline=list, milestones=[late], budget=lambda _: 1180.0
+    )
+    node: Any = SimpleNamespace(name="node-1", order=SimpleNamespace(machine=Machine(1 << 30)), slowness=1.0)
+    assert scribe._booted("a.py::test_it", node, 1, boot, "").budgets == {"late/main": 1180.0}

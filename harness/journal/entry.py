@@ -107,7 +107,8 @@ class Booted:
     """A run of a node, from QEMU's start to its end.
 
     `start` is `cold`, `clone` or `template` (a cold boot that was frozen); `template` is the key of the template that it was
-    cloned from. `budgets` has the seconds that each milestone may take on this host. `status` is QEMU's, None if unknown.
+    cloned from. `budgets` has the seconds after QEMU's start by which each milestone had to be passed on this host. `status` is
+    QEMU's, None if unknown.
     """
 
     test: str

@@ -11,11 +11,12 @@ from harness.report.earlier import Spread
 
 _ROW, _LABELS, _WIDTH = 18, 330, 1000
 _COLOURS = 8
-_STAGE = '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" class="s{}{}"><title>{}: {:.1f} s{}</title></rect>'
+_STAGE = '<rect x="{:.1f}" y="{}" width="{:.1f}" height="12" class="s{}{}"><title>{}</title></rect>'
+_BUDGET = '<path d="M{0:.1f} {1}v14" class="budget"><title>{2}</title></path>'
 
 
 def boots(bars: Sequence[Bar]) -> Markup:
-    """A bar for each boot on one scale of seconds; a clone's frozen stages are pale, the last budget of each is a mark."""
+    """A bar for each boot on one scale of seconds; a clone's frozen stages are pale, the end of a budget is a mark."""
     longest = max([1.0, *(max([bar.seconds, *(after for _, after, _ in bar.stages)]) for bar in bars)])
     names = list(dict.fromkeys(name for bar in bars for name, _, _ in bar.stages))
     scale = (_WIDTH - _LABELS - 60) / longest
@@ -34,9 +35,7 @@ def boots(bars: Sequence[Bar]) -> Markup:
                     max(0.5, (end - begin) * scale),
                     names.index(name) % _COLOURS,
                     " frozen" if frozen else "",
-                    shown(name),
-                    end,
-                    ", before it was frozen" if frozen else "",
+                    shown(_came(name, end, bar.budgets.get(name)) + (", before it was frozen" if frozen else "")),
                 )
             )
         last = max((after for _, after, _ in bar.stages), default=0.0)
@@ -45,11 +44,15 @@ def boots(bars: Sequence[Bar]) -> Markup:
                 _LABELS + last * scale + 4, top + 12, "clone" if bar.start == "clone" else f"{last:.1f} s"
             )
         )
-        budget = max(bar.budgets.values(), default=0.0)
-        if 0 < budget <= longest:
-            at = _LABELS + budget * scale
-            parts.append(Markup('<path d="M{0:.1f} {1}v14" class="budget"><title>budget</title></path>').format(at, top + 1))
+        for budget in sorted({each for each in bar.budgets.values() if 0 < each <= longest}):
+            due = ", ".join(name for name, each in bar.budgets.items() if each == budget)
+            title = shown(f"budget of {due}: {budget:.1f} s")
+            parts.append(Markup(_BUDGET).format(_LABELS + budget * scale, top + 1, title))
     return _svg(_WIDTH, height + 4, f"{len(bars)} boots and when each passed its stages", parts)
+
+
+def _came(name: str, after: float, budget: float | None) -> str:
+    return f"{name}: came after {after:.1f} s" + (f" of {budget:.1f} s" if budget is not None else "")
 
 
 def legend(bars: Sequence[Bar]) -> list[tuple[str, int]]:

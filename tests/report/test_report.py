@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.history import night
-from harness.journal.entry import Began, Booted, Figure, Stage
+from harness.journal.entry import Began, Booted, Entry, Figure, Stage
 from harness.journal.journal import Journal
 from harness.qualification.answer import Word
 from harness.report import binder, content, earlier
@@ -150,15 +150,18 @@ _PLAIN = Booted(
 )
 
 
-def _six(folder: Path, booted: Booted, kernel: float, chosen: Mapping[str, str]) -> None:
-    """Six boots of the same kind in a run with some options, in which the kernel took so many seconds and a bit."""
+def _write(folder: Path, entries: Sequence[Entry], chosen: Mapping[str, str] | None = None) -> None:
     folder.mkdir(parents=True)
     journal = Journal(folder, folder.name)
-    journal.write(Began(folder.name, 1.0, machine=chosen))
-    for number in range(6):
-        stages = [Stage("kernel", kernel + number / 100), Stage("node/dhcpcd", kernel + 3)]
-        journal.write(replace(booted, stages=stages))
+    for entry in [Began(folder.name, 1.0, machine=chosen or {}), *entries]:
+        journal.write(entry)
     journal.close()
+
+
+def _six(folder: Path, booted: Booted, kernel: float, chosen: Mapping[str, str]) -> None:
+    """Six boots of the same kind in a run with some options, in which the kernel took so many seconds and a bit."""
+    stages = [[Stage("kernel", kernel + number / 100), Stage("node/dhcpcd", kernel + 3)] for number in range(6)]
+    _write(folder, [replace(booted, stages=each) for each in stages], chosen)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +195,26 @@ def test_boots_of_images_of_two_sizes_are_compared(tmp_path: Path) -> None:
     assert [each.partition(",")[0] for each in changes] == ["kernel +2 s", "in all +2 s"]
 
 
+def test_a_stage_has_its_budget_and_each_budget_within_the_chart_a_mark(tmp_path: Path) -> None:
+    slow, quick = [Stage("kernel", 4.2), Stage("node/dhcpcd", 130.0)], [Stage("kernel", 4.1, frozen=True), Stage("shell", 5.0)]
+    boots = [replace(_PLAIN, stages=slow, budgets={**_PLAIN.budgets, "init": 120.0, "node/crio": 420.0})]
+    boots.append(replace(_PLAIN, stages=quick, start="clone", budgets={"kernel": 90.0}))
+    _write(tmp_path / "runs", boots)
+    binder.bind([tmp_path / "runs"], tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert re.findall(r"<title>(\S+: came after [^<]*)</title>", page) == [
+        "kernel: came after 4.2 s of 90.0 s",
+        "node/dhcpcd: came after 130.0 s of 120.0 s",
+        "kernel: came after 4.1 s of 90.0 s, before it was frozen",
+        "shell: came after 5.0 s",
+    ]
+    assert re.findall(r'class="budget"><title>([^<]*)</title>', page) == [
+        "budget of kernel: 90.0 s",
+        "budget of node/dhcpcd, init: 120.0 s",
+        "budget of kernel: 90.0 s",
+    ]
+
+
 def test_one_boot_alone_has_no_spread(tmp_path: Path) -> None:
     binder.bind([write_run(tmp_path / "runs", boots=1)], tmp_path / "out")
     assert earlier.read(tmp_path / "out")["spreads"] == []
@@ -212,11 +235,7 @@ def test_a_count_is_changed_by_one_and_a_measure_by_more_than_2_percent(
     tmp_path: Path, unit: str, before: float, after: float, is_changed: bool
 ) -> None:
     for name, value in (("before", before), ("after", after)):
-        (tmp_path / name).mkdir()
-        journal = Journal(tmp_path / name, name)
-        journal.write(Began(name, 1.0))
-        journal.write(Figure("a.py::test_it", "memory or ports", value, unit))
-        journal.close()
+        _write(tmp_path / name, [Figure("a.py::test_it", "memory or ports", value, unit)])
     binder.bind([tmp_path / "before"], tmp_path / "old")
     binder.bind([tmp_path / "after"], tmp_path / "new", against=tmp_path / "old")
     [difference] = earlier.read(tmp_path / "new")["differences"]
