@@ -1,15 +1,18 @@
 """What a failed test left, read from its artifacts for the report: bounded, and whatever is missing or broken left out."""
 
 import base64
+import contextlib
+import errno
 import json
 import math
 import os
 import stat
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from markupsafe import escape
 
@@ -31,6 +34,8 @@ _MARKUP = 30
 _MOST_READ = 64 << 20
 # pcap-savefile(5): seconds, microseconds, bytes captured, bytes on the wire.
 _FILE_HEADER, _RECORD = 24, struct.Struct("<IIII")
+# Four times what QEMU takes of a frame: a record that says more is torn.
+_MOST_FRAME = 1 << 18
 # draft-ietf-opsawg-pcapng: type and length of a block, interface, time in microseconds, bytes captured and on the wire.
 _PACKET, _ENHANCED_PACKET, _LEAST_BLOCK = struct.Struct("<IIIIIII"), 6, 12
 _FLAGS = {2: "SYN", 16: "ACK", 1: "FIN", 4: "RST", 8: "PSH"}
@@ -65,9 +70,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Left:
-    """What one boot left; `screen` is a PNG in base64, nothing where none was taken. `before` counts the lines left out.
+    """What one boot left; `screen` is a PNG in base64, nothing where none was taken.
 
-    `own_frames` counts the harness's own among the frames, which are left out.
+    `before` counts the lines that came before those on the console here, `frames_before` the frames before these. `own_frames`
+    counts the harness's own in all of the capture, which are left out.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Left:
     before: int
     screen: str
     frames: Sequence[Sent]
+    frames_before: int
     own_frames: int
     events: Sequence[Event]
     files: Sequence[str]
@@ -139,13 +146,14 @@ def _place(folder: Path) -> tuple[str, int, str]:
 
 def _left(folder: Path, artifacts: Path, root: Path) -> Left:
     console, before = _console(folder)
-    frames, own_frames = _frames(folder)
+    frames, frames_before, own_frames = _frames(folder)
     return Left(
         str(folder.relative_to(artifacts)),
         console,
         before,
         _screen(folder / "screen.ppm"),
         frames,
+        frames_before,
         own_frames,
         _events(folder / "qmp.jsonl"),
         [relative(file, root) for file in sorted(folder.iterdir())[:_MOST_FILES]],
@@ -187,23 +195,22 @@ def _number(told: object) -> float | None:
     return float(told) if isinstance(told, int | float) and math.isfinite(told) else None
 
 
-def _frames(folder: Path) -> tuple[list[Sent], int]:
-    """The first frames of what was kept, or of QEMU's own capture where a run was cut off before that.
+def _frames(folder: Path) -> tuple[list[Sent], int, int]:
+    """The last frames of what was kept, or of QEMU's own capture where a run was cut off before that.
 
-    Without the harness's own, which are counted: it asks the kubelet twice a second.
+    And how many came before them, and how many are the harness's own, which asks the kubelet twice a second: they are left out.
     """
     kept, plain = folder / "wire.pcapng", folder / "wire.pcap"
-    first, own = None, 0
-    sent: list[Sent] = []
+    last = deque[tuple[float, bytes]](maxlen=_MOST_FRAMES)
+    first, own, others = 0.0, 0, 0
     for at, content in _packets(kept) if kept.exists() else _records(plain):
-        if len(sent) == _MOST_FRAMES:
-            break
-        first = at if first is None else first
+        first = first if own + others else at
         if _is_harness(content):
             own += 1
         else:
-            sent.append(Sent(round(at - first, 3), *_told_of(content)))
-    return sent, own
+            others += 1
+            last.append((at, content))
+    return [Sent(round(at - first, 3), *_told_of(content)) for at, content in last], others - len(last), own
 
 
 def _is_harness(content: bytes) -> bool:
@@ -217,23 +224,35 @@ def _is_harness(content: bytes) -> bool:
 
 
 def _records(file: Path) -> Iterator[tuple[float, bytes]]:
-    content, position = _content(file), _FILE_HEADER
-    while position + _RECORD.size <= len(content):
-        seconds, micros, captured, _ = _RECORD.unpack_from(content, position)
-        position += _RECORD.size + captured
-        if position <= len(content):
-            yield seconds + micros / 1e6, content[position - captured : position]
+    with contextlib.suppress(OSError), _opened(file) as capture:
+        capture.seek(_FILE_HEADER)
+        while len(head := capture.read(_RECORD.size)) == _RECORD.size:
+            seconds, micros, captured, _ = _RECORD.unpack(head)
+            if not (content := _captured(capture, captured)):
+                return
+            yield seconds + micros / 1e6, content
 
 
 def _packets(file: Path) -> Iterator[tuple[float, bytes]]:
-    content, position = _content(file), 0
-    while position + _PACKET.size <= len(content):
-        kind, length, _, high, low, captured, _ = _PACKET.unpack_from(content, position)
-        begin = position + _PACKET.size
-        if kind == _ENHANCED_PACKET and begin + captured <= len(content):
-            yield ((high << 32) + low) / 1e6, content[begin : begin + captured]
-        # No block is shorter than its own frame: a broken one ends it.
-        position += length if length >= _LEAST_BLOCK else len(content)
+    position = 0
+    with contextlib.suppress(OSError), _opened(file) as capture:
+        while len(head := capture.read(_PACKET.size)) == _PACKET.size:
+            kind, length, _, high, low, captured, _ = _PACKET.unpack(head)
+            if kind == _ENHANCED_PACKET:
+                if not (content := _captured(capture, captured)):
+                    return
+                yield ((high << 32) + low) / 1e6, content
+            # No block is shorter than its own frame: a broken one ends it.
+            if length < _LEAST_BLOCK:
+                return
+            position += length
+            capture.seek(position)
+
+
+def _captured(capture: BinaryIO, size: int) -> bytes:
+    """The frame that comes next; nothing where it is torn, or none."""
+    content = capture.read(size) if size <= _MOST_FRAME else b""
+    return content if len(content) == size else b""
 
 
 def _told_of(content: bytes) -> tuple[str, str, str]:
@@ -265,19 +284,25 @@ def _json_lines(file: Path) -> Iterator[Any]:
 
 
 def _content(file: Path) -> bytes:
-    """The end of a file, nothing where there is none.
-
-    Artifacts may come from elsewhere: a link in them shows nothing of this host, and nothing waits for a pipe.
-    """
+    """The end of a file, nothing where there is none."""
     try:
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                return b""
-            size = opened.seek(0, 2)
-            opened.seek(0 if file.suffix.startswith(".pcap") else max(0, size - _MOST_READ))
+        with _opened(file) as opened:
+            opened.seek(max(0, opened.seek(0, 2) - _MOST_READ))
             return opened.read(_MOST_READ)
     except OSError:
         return b""
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """A regular file, open; raises OSError for what is none.
+
+    Artifacts may come from elsewhere: a link in them shows nothing of this host, and nothing waits for a pipe.
+    """
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(file))
+        yield opened
 
 
 def relative(file: Path, root: Path) -> str:

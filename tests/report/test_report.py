@@ -87,6 +87,25 @@ def test_the_harness_own_questions_are_counted_and_left_out(failed_run: Path, tm
     )
 
 
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_of_many_frames_the_last_are_shown(failed_run: Path, tmp_path: Path, is_kept: bool) -> None:
+    boot = failed_run / "order/test_bad/node-1/boot-1"
+    own, other = segment(("10.0.2.2", 40000), ("10.0.2.15", 10250)), segment(("10.0.2.15", 22), ("10.0.2.100", 40005))
+    frames = [own, other] * 300
+    records = [struct.pack("<IIII", 110 + number, 0, len(each), len(each)) + each for number, each in enumerate(frames)]
+    capture = boot / "wire.pcap"
+    capture.write_bytes(capture.read_bytes() + b"".join(records) + struct.pack("<IIII", 999, 0, 1 << 31, 1 << 31) + b"torn")
+    if is_kept:
+        record.keep(capture, boot / "wire.pcapng", "52:54:00:6b:69:6f", [])
+    binder.bind([failed_run], tmp_path / "out")
+    left = earlier.read(tmp_path / "out")["failures"][0]["evidence"]["boots"][0]
+    assert (len(left["frames"]), left["frames_before"], left["own_frames"]) == (200, 103, 300)
+    assert [left["frames"][place]["after"] for place in (0, -1)] == [211, 609]
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Wire: the last 200 frames, without 300 of the harness" in page
+    assert "103 frames before these are in the artifacts." in page
+
+
 def test_what_a_guest_wrote_is_text(failed_run: Path, tmp_path: Path) -> None:
     binder.bind([failed_run], tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text()
@@ -314,6 +333,15 @@ def test_a_file_of_any_name_is_linked(failed_run: Path, tmp_path: Path) -> None:
 def test_what_is_left_of_another_shape_ends_no_report(failed_run: Path, tmp_path: Path, name: str, text: str) -> None:
     (_left(failed_run) / name).write_text(text)
     assert binder.bind([failed_run], tmp_path / "out").word is Word.NOT_QUALIFIED
+
+
+@pytest.mark.timeout(60)
+def test_a_capture_full_of_nothing_has_no_frames(failed_run: Path, tmp_path: Path) -> None:
+    os.truncate(_left(failed_run) / "wire.pcap", 0)
+    os.truncate(_left(failed_run) / "wire.pcap", 1 << 40)
+    binder.bind([failed_run], tmp_path / "out")
+    [boot] = earlier.read(tmp_path / "out")["failures"][0]["evidence"]["boots"]
+    assert boot["frames"] == []
 
 
 @pytest.mark.timeout(60)
