@@ -105,8 +105,8 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     steps = [replace(step, seconds=took.get(step.folder, step.seconds)) for step in planned]
     task.check(steps)
     with task.alone_in(wish.out):
-        _take(wish, steps)
-        return _bind(wish, "nothing was run", damage) if damage else _done(wish, steps, watch)
+        _take(wish, steps, damage)
+        return _bind(wish) if damage else _done(wish, steps, watch)
 
 
 def _done(wish: Wish, steps: Sequence[Step], watch: Watch) -> Answer:
@@ -138,7 +138,7 @@ def _looked_at(wanted: Wanted) -> tuple[str, Belief | None]:
         return str(damage), None
 
 
-def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:
+def _bind(wish: Wish, cut_short: str = "") -> Answer:
     return binder.bind(
         [wish.out],
         wish.out / _REPORT,
@@ -146,12 +146,10 @@ def _bind(wish: Wish, cut_short: str, damage: str = "") -> Answer:
         history=wish.history,
         excused=wish.excused,
         cut_short=cut_short,
-        damage=damage,
-        command=wish.command,
     )
 
 
-def _take(wish: Wish, steps: Sequence[Step]) -> None:
+def _take(wish: Wish, steps: Sequence[Step], damage: str) -> None:
     """Writes down what is to be done in the folder; InputError for a folder of something else."""
     facts = [f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in wish.files.values()]
     facts += [f"generation {wish.generation}"] if wish.generation else []
@@ -166,6 +164,7 @@ def _take(wish: Wish, steps: Sequence[Step]) -> None:
         canaries=[name for step in steps for name in step.canaries],
         harness=commit(),
         command=wish.command,
+        damage=damage,
     )
     there = task.read(wish.out)
     if there is not None and not wish.goes_on:

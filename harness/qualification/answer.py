@@ -25,7 +25,7 @@ _STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
 
 @dataclass(frozen=True)
 class Answer:
-    """The word, why in a sentence, and every single reason.
+    """The word, why in a sentence, and every single reason; behind those why it is not qualified, what could not be told.
 
     `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason. `changes` is
     what takes another time than in an earlier report, as `kernel +17 s, p = 0.007`, and `others` what ran that one otherwise;
@@ -47,28 +47,26 @@ class Answer:
 
 
 def decide(
-    gathering: Gathering, canaries: Sequence[Canary], excused: Iterable[str] = (), cut_short: str = "", damage: str = ""
+    gathering: Gathering,
+    canaries: Sequence[Canary],
+    excused: Iterable[str] = (),
+    cut_short: str = "",
+    damage: Sequence[str] = (),
 ) -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
 
-    `damage` is what is wrong with the image, where no node can be made of it. A failure of the node outranks all that could not
-    be told. What kiOS is known not to keep is said, and decides nothing; what the tier leaves out is counted, and need not be
-    proven.
+    `damage` is what is wrong with an image of which no node can be made. This and a failure of the node outrank all that could
+    not be told, which is listed behind them. What kiOS is known not to keep is said, and decides nothing; what the tier leaves
+    out is counted, and need not be proven.
     """
-    if damage:
-        return Answer(Word.NOT_QUALIFIED, damage, (damage,))
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
     lacking, patterns, known = _unproven(gathering), list(excused), _known(gathering)
     unproven = [test for test in lacking if not any(_is_named(test, pattern) for pattern in patterns)]
-    if failures:
-        reasons = _by_cause(failures)
-        more = f" (and {_counted(len(reasons) - 1, 'more cause')})" if len(reasons) > 1 else ""
-        return Answer(Word.NOT_QUALIFIED, f"{reasons[0]}{more}", reasons, unproven, known)
-    reasons = [
-        *_doubts(gathering, cut_short),
-        *_about(canaries),
-        *(f"nothing proved {test}{lacking[test]}" for test in unproven),
-    ]
+    doubts = [*_doubts(gathering, cut_short), *_about(canaries)]
+    if causes := [*damage, *_by_cause(failures)]:
+        more = f" (and {_counted(len(causes) - 1, 'more cause')})" if len(causes) > 1 else ""
+        return Answer(Word.NOT_QUALIFIED, f"{causes[0]}{more}", [*causes, *doubts], unproven, known)
+    reasons = [*doubts, *(f"nothing proved {test}{lacking[test]}" for test in unproven)]
     passed = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "passed"]
     # As where all is excused.
     if not passed and not reasons:

@@ -23,13 +23,16 @@ _LOCK = ".lock"
 _LONGEST = 200
 # As `plan` names their step.
 _CANARIES = "canaries"
+# What does not make it another task.
+_BESIDE = ("command", "damage")
 
 
 @dataclass(frozen=True)
 class Task:
     """What is qualified, by which harness, and the names of the steps; `words` is what each step runs, and how.
 
-    `command` is what its user wrote; another one that asks for the same goes on with it.
+    `command` is what its user wrote; another one that asks for the same goes on with it. `damage` is what is wrong with an
+    image of which no node can be made.
     """
 
     image: str
@@ -42,18 +45,25 @@ class Task:
     canaries: Sequence[str] = ()
     harness: str = ""
     command: str = ""
+    damage: str = ""
 
     def unlike(self, other: "Task") -> Sequence[str]:
         """The names of what the other one has otherwise."""
         mine, others = asdict(self), asdict(other)
-        return [name for name in mine if name != "command" and mine[name] != others[name]]
+        return [name for name in mine if name not in _BESIDE and mine[name] != others[name]]
 
     def write(self, folder: Path) -> None:
         """Writes it down in its folder; raises OSError."""
         whole_file.write(folder / NAME, json.dumps(asdict(self), indent=1) + "\n")
 
     def undone(self, folder: Path) -> Iterator[str]:
-        """The steps that did not come to their end, in words."""
+        """The steps that did not come to their end, in words, or the shard, if it never began. A damaged image leaves none."""
+        if self.damage:
+            return
+        if self.shard and not journal.any_in([folder]):
+            # As `gathering` has one of which there is nothing.
+            yield f"shard {self.shard}"
+            return
         part = f" of shard {self.shard}" if self.shard else ""
         for name in self.steps:
             step = Step(name, canaries=self.canaries if name == _CANARIES else ())

@@ -1,7 +1,7 @@
 """Writes a report: the page and the JSON, of all the runs in some folders."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from harness.journal import gathering, journal
 from harness.journal.gathering import Gathering
 from harness.qualification import answer, canary, task
 from harness.qualification.answer import Answer
+from harness.qualification.task import Task
 from harness.report import content, earlier, page
 from harness.report.content import Beside
 
@@ -24,26 +25,24 @@ def bind(
     history: Path | None = None,
     excused: Iterable[str] = (),
     cut_short: str = "",
-    damage: str = "",
-    command: str = "",
 ) -> Answer:
     """Puts the runs in folders together, writes their report to `out`, and returns its answer.
 
-    `damage` is what is wrong with an image of which no run could make a node, `command` what all runs were started by.
+    What a plan in them has left undone is missing. `cut_short` is why the runs of a qualification ended early just now.
 
-    Of a qualification that was not cut short just now, what it has left undone is missing.
-
-    Raises InputError where there is no run, where `against` is no report, or where `out` cannot be written.
+    Raises InputError for a folder with neither run nor plan, where `against` is no report, or where `out` cannot be written.
     """
     before = earlier.of(against) if against else None
     canaries = canary.found_in(folders)
+    tasks = task.found_in(folders)
     # A run that was cut short may have been so before its first test.
-    gathered = Gathering() if cut_short and not journal.any_in(folders) else gathering.gather(folders)
-    if not cut_short:
-        undone = [each for place, known in task.found_in(folders).items() for each in known.undone(place)]
-        gathered = replace(gathered, missing=[*gathered.missing, *undone])
+    gathered = gathering.gather(each for each in folders if journal.any_in([each]) or not (cut_short or _has_any(each, tasks)))
+    undone = [words for place, known in tasks.items() for words in known.undone(place)]
+    gathered = replace(gathered, missing=list(dict.fromkeys([*gathered.missing, *undone])))
+    damage = list(dict.fromkeys(known.damage for known in tasks.values() if known.damage))
     decided = answer.decide(gathered, canaries, excused, cut_short, damage)
-    beside = Beside(str(against) if against else "", before, night.read(history) if history else (), command)
+    commands = list(dict.fromkeys(_commands(gathered, tasks)))
+    beside = Beside(str(against) if against else "", before, night.read(history) if history else (), commands)
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -53,3 +52,16 @@ def bind(
     except OSError as refused:
         raise InputError(f"The report cannot be written to {out} ({refused.strerror}): name another folder.") from refused
     return replace(decided, changes=composed.answer["changes"], others=composed.answer["others"])
+
+
+def _has_any(folder: Path, tasks: Mapping[Path, Task]) -> bool:
+    return any(place.is_relative_to(folder.resolve()) for place in tasks)
+
+
+def _commands(gathered: Gathering, tasks: Mapping[Path, Task]) -> Iterator[str]:
+    """What all was started by: those of the plans, and those of the runs beside them."""
+    planned = {place: known.command for place, known in tasks.items() if known.command}
+    yield from planned.values()
+    for run in gathered.runs:
+        if not any(run.folder.resolve().is_relative_to(place) for place in planned):
+            yield run.began.command

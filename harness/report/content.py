@@ -154,12 +154,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a report is seen beside: an earlier one, the nights before, and the command that started all."""
+    """What a report is seen beside: an earlier one, the nights before, and the commands that started all."""
 
     name: str = ""
     earlier: Earlier | None = None
     nights: Sequence[Night] = ()
-    command: str = ""
+    commands: Sequence[str] = ()
 
 
 def compose(
@@ -180,7 +180,7 @@ def compose(
     return Content(
         made_at=made_at,
         answer=asdict(replace(answer, changes=changes, others=others)),
-        commands=[beside.command] if beside.command else list(dict.fromkeys(run.began.command for run in gathering.runs)),
+        commands=beside.commands,
         harness=list(dict.fromkeys(run.began.harness for run in gathering.runs)),
         facts=gathering.facts,
         hosts=hosts,

@@ -58,10 +58,28 @@ def test_failures_of_one_cause_are_said_once() -> None:
         Ended(test, "failed", 1.0, sentence=why)
         for test, why in (("a", "a lone one"), ("b", "no EFI binary"), ("c", "no EFI binary"))
     ]
-    found = Gathering(attempts=[Attempt("r", PLAIN, each, Path()) for each in [*ends, *ends]])
+    found = replace(gathering(), attempts=[Attempt("r", PLAIN, each, Path()) for each in [*ends, *ends]])
     answer = decide(found, [CAUGHT])
     assert answer.reasons == ["2 promises: no EFI binary", "a: a lone one"]
     assert answer.why == "2 promises: no EFI binary (and 1 more cause)"
+
+
+def test_what_could_not_be_told_is_listed_behind_what_failed() -> None:
+    found = gathering(("a", "failed"), undone=("b",), missing=("shard 2/2",))
+    answer = decide(found, [MISSED], cut_short="it was interrupted")
+    assert (answer.word, answer.why) == (Word.NOT_QUALIFIED, "a: a said so")
+    assert answer.reasons == [
+        "a: a said so",
+        "it was interrupted",
+        "shard 2/2 is missing",
+        f"b was not run to its end on the machine {PLAIN}",
+        "the canary clock was not caught: NOT CAUGHT: it passed",
+    ]
+
+
+def test_a_damaged_image_is_not_qualified_whatever_else_was_run() -> None:
+    answer = decide(gathering(("a", "passed")), [CAUGHT], damage=["it is an empty file"])
+    assert (answer.word, answer.why, answer.reasons) == (Word.NOT_QUALIFIED, "it is an empty file", ["it is an empty file"])
 
 
 def test_what_is_known_not_to_hold_is_said_and_decides_nothing() -> None:

@@ -18,8 +18,10 @@ TASK = Task("kios.img", "nightly", ["plain", "canaries"], ["-n", "2"], words=[["
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    TASK.write(tmp_path)
-    return tmp_path
+    folder = tmp_path / "out"
+    folder.mkdir()
+    TASK.write(folder)
+    return folder
 
 
 def end(folder: Path, step: str, status: int) -> None:
@@ -53,6 +55,14 @@ def test_what_did_not_come_to_its_end_is_undone(written: Path) -> None:
     ]
 
 
+def test_a_shard_that_never_began_is_undone_as_a_whole(written: Path) -> None:
+    assert list(replace(TASK, shard="1/2").undone(written)) == ["shard 1/2"]
+
+
+def test_of_a_damaged_image_nothing_is_undone(written: Path) -> None:
+    assert list(replace(TASK, damage="it is an empty file").undone(written)) == []
+
+
 @pytest.mark.parametrize("status", [0, 1, 5])
 def test_what_came_to_its_end_is_done(written: Path, status: int) -> None:
     end(written, "plain", status)
@@ -61,7 +71,7 @@ def test_what_came_to_its_end_is_done(written: Path, status: int) -> None:
 
 
 def test_another_task_is_told_by_what_it_has_otherwise() -> None:
-    assert TASK.unlike(replace(TASK, command="kios-e2e qualify --resume")) == []
+    assert TASK.unlike(replace(TASK, command="kios-e2e qualify --resume", damage="it was an empty file")) == []
     assert TASK.unlike(replace(TASK, words=[["--nic=e1000e"], []], harness="x")) == ["words", "harness"]
 
 

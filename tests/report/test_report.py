@@ -17,6 +17,7 @@ from harness.history import night
 from harness.journal.entry import Began, Booted, Entry, Figure, Stage
 from harness.journal.journal import Journal
 from harness.qualification.answer import Word
+from harness.qualification.task import Task
 from harness.report import binder, content, earlier
 from harness.wire import record
 from tests.report.conftest import HOSTILE, write_run
@@ -373,11 +374,26 @@ def test_an_earlier_report_of_another_host_is_said_to_be(tmp_path: Path) -> None
 
 def test_two_nights_in_which_nothing_ran_are_two(tmp_path: Path) -> None:
     names = set()
+    Task("kios.img", "nightly", ["plain"], damage="it is an empty file").write(tmp_path)
     for number in range(2):
-        binder.bind([tmp_path], tmp_path / "out", cut_short="nothing was run", damage="it is an empty file")
+        binder.bind([tmp_path], tmp_path / "out")
         told = earlier.of(tmp_path / "out")
         names.add(content.night_of(replace(told, began=told.began + number * 86400)).name)
     assert len(names) == 2
+
+
+def test_a_folder_of_something_else_is_refused_by_name_beside_others(failed_run: Path, tmp_path: Path) -> None:
+    Task("kios.img", "nightly", ["plain"]).write(tmp_path / "artifacts")
+    (tmp_path / "else").mkdir()
+    with pytest.raises(InputError, match=f"{tmp_path}/else has no journal"):
+        binder.bind([failed_run, tmp_path / "else"], tmp_path / "out")
+
+
+def test_the_commands_are_those_of_plans_and_of_runs_beside_them(failed_run: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "qualified/runs/plain", "q")
+    Task("kios.img", "nightly", ["plain"], command="kios-e2e qualify").write(tmp_path / "qualified")
+    binder.bind([failed_run, tmp_path / "qualified"], tmp_path / "out")
+    assert earlier.read(tmp_path / "out")["commands"] == ["kios-e2e qualify", f"python -m pytest scenarios {HOSTILE}"]
 
 
 def test_nights_of_two_hosts_are_two_curves(failed_run: Path, tmp_path: Path) -> None:
