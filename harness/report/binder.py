@@ -42,8 +42,9 @@ def bind(
     damage = list(dict.fromkeys(known.damage for known in tasks.values() if known.damage))
     decided = answer.decide(gathered, canaries, excused, cut_short, damage)
     commands = list(dict.fromkeys(_commands(gathered, tasks)))
-    beside = Beside(str(against) if against else "", before, night.read(history) if history else (), commands)
+    beside = Beside(str(against) if against else "", before, commands)
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
+    composed = content.among(composed, night.read(history)) if history else composed
     try:
         out.mkdir(parents=True, exist_ok=True)
         # A report that is looked at is made anew as the run goes on.

@@ -154,11 +154,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a report is seen beside: an earlier one, the nights before, and the commands that started all."""
+    """What a report is seen beside: an earlier one, and the commands that started all."""
 
     name: str = ""
     earlier: Earlier | None = None
-    nights: Sequence[Night] = ()
     commands: Sequence[str] = ()
 
 
@@ -219,9 +218,16 @@ def compose(
         figures=figures,
         against=beside.name,
         differences=differences,
-        nights=beside.nights,
-        curves=_curves(beside.nights),
     )
+
+
+def among(report: Content, nights: Sequence[Night]) -> Content:
+    """A report and the nights of a history, its own among them at its time, as `history add` would put it there."""
+    own = night_of(Earlier.told_by(report.to_json()))
+    # What the history has of it counts: it may have been added before.
+    every = list({night.name: night for night in (own, *nights)}.values())
+    every.sort(key=lambda night: night.at)
+    return replace(report, nights=every, curves=_curves(every))
 
 
 def night_of(report: Earlier) -> Night:

@@ -72,6 +72,11 @@ class Earlier:
     hosts: Sequence[Mapping[str, str]] = ()
     harness: Sequence[str] = ()
 
+    @classmethod
+    def told_by(cls, text: str) -> "Earlier":
+        """That of a report as JSON; raises ValueError for what is none."""
+        return told.value(cls, json.loads(text))
+
     @property
     def seconds(self) -> dict[tuple[str, str], Sequence[float]]:
         """Those of each group's stages."""
