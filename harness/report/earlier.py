@@ -13,6 +13,8 @@ NAME = "report.json"
 FORMAT = 1
 # What a boot's time depends on beside the image.
 _SURROUNDINGS = ("QEMU", "firmware", "accelerator", "CPUs")
+# Of which a matrix has several, and a lesser tier fewer.
+_CHOSEN = ("firmware",)
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,27 @@ class Earlier:
     def host(self) -> str:
         """What ran its nodes, as far as times depend on it."""
         names = ("CPUs", "accelerator")
-        return ", ".join(filter(None, (_known(self.facts, self.hosts, name) for name in names)))
+        return ", ".join(filter(None, (_listed(_known(self.facts, self.hosts, name)) for name in names)))
 
     def others(self, facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]]) -> list[str]:
         """What ran its nodes otherwise, so that times differ for that too, as `QEMU: 10.0 then, 11.1 now`."""
         pairs = [(name, _known(self.facts, self.hosts, name), _known(facts, hosts, name)) for name in _SURROUNDINGS]
-        return [f"{name}: {then} then, {now} now" for name, then, now in pairs if then and now and then != now]
+        return [
+            f"{name}: {_listed(then)} then, {_listed(now)} now"
+            for name, then, now in pairs
+            if then and now and then != now and not (name in _CHOSEN and (then < now or now < then))
+        ]
 
 
-def _known(facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]], name: str) -> str:
+def _known(facts: Mapping[str, Mapping[str, Sequence[str]]], hosts: Sequence[Mapping[str, str]], name: str) -> set[str]:
     values = [*facts.get("host", {}).get(name, ()), *(host[name] for host in hosts if name in host)]
     # Behind the accelerator stands its reason, in which no two hosts are alike.
-    return " / ".join(dict.fromkeys(value.partition(" (")[0] for value in values))
+    return {value.partition(" (")[0] for value in values}
+
+
+def _listed(values: set[str]) -> str:
+    # Runs of several hosts begin in any order.
+    return " / ".join(sorted(values))
 
 
 def read(named: Path) -> dict[str, Any]:

@@ -356,10 +356,12 @@ def test_a_link_or_a_pipe_among_artifacts_is_not_read(failed_run: Path, tmp_path
     assert "a secret of this host" not in (tmp_path / "out/report.html").read_text()
 
 
-def _on(folder: Path, name: str, accelerator: str) -> Path:
-    made = write_run(folder / name, name, boots=6, failures=False)
+def _on(folder: Path, name: str, accelerator: str, firmware: Sequence[str] = ()) -> Path:
+    made = write_run(folder / name, name, boots=1, failures=False)
+    facts = [("accelerator", accelerator), *(("firmware", build) for build in firmware)]
     with (made / f"journal-{name}.jsonl").open("a") as journal:
-        journal.write(json.dumps({"entry": "Fact", "kind": "host", "name": "accelerator", "value": accelerator}) + "\n")
+        for kind, value in facts:
+            journal.write(json.dumps({"entry": "Fact", "kind": "host", "name": kind, "value": value}) + "\n")
     return made
 
 
@@ -370,6 +372,23 @@ def test_an_earlier_report_of_another_host_is_said_to_be(tmp_path: Path) -> None
     other = binder.bind([_on(tmp_path, "kvm", "kvm (in 0.5 s)")], tmp_path / "new", against=tmp_path / "old")
     assert other.others == ["accelerator: tcg then, kvm now"]
     assert "That one is of another host: accelerator: tcg then, kvm now" in (tmp_path / "new/report.html").read_text()
+
+
+def test_hosts_are_the_same_in_whichever_order_their_runs_began(tmp_path: Path) -> None:
+    runs = [_on(tmp_path, "tcg", "tcg"), _on(tmp_path, "kvm", "kvm")]
+    binder.bind(runs, tmp_path / "old")
+    assert binder.bind(runs[::-1], tmp_path / "new", against=tmp_path / "old").others == []
+    assert [content.night_of(earlier.of(tmp_path / name)).host for name in ("old", "new")] == ["kvm / tcg"] * 2
+
+
+def test_more_builds_of_the_firmware_are_no_other_host(tmp_path: Path) -> None:
+    old, more, another = (
+        _on(tmp_path, name, "kvm", builds) for name, builds in [("old", ["a"]), ("more", ["a", "b"]), ("another", ["b"])]
+    )
+    binder.bind([old], tmp_path / "old/report")
+    assert binder.bind([more], tmp_path / "more/report", against=tmp_path / "old/report").others == []
+    assert binder.bind([old], tmp_path / "new", against=tmp_path / "more/report").others == []
+    assert binder.bind([another], tmp_path / "new", against=tmp_path / "old/report").others == ["firmware: a then, b now"]
 
 
 def test_two_nights_in_which_nothing_ran_are_two(tmp_path: Path) -> None:
