@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from images import go
 from images.errors import BuildError
@@ -97,6 +98,14 @@ def test_the_auditor_of_workflows_finds_a_branch_that_may_change(auditor: Path, 
     old = next(line for line in _WORKFLOW.splitlines() if "actions/checkout@" in line)
     status, said = _said([auditor, *_OFFLINE, _edited(_WORKFLOW, old, "    - uses: actions/checkout@v4", tmp_path / "w.yaml")])
     assert (status != 0, "unpinned-uses" in said) == (True, True), said
+
+
+def test_what_the_page_links_to_is_uploaded_with_it() -> None:
+    steps = yaml.safe_load(_WORKFLOW)["jobs"]["report"]["steps"]
+    [command] = [step["run"] for step in steps if "kios-e2e report" in step.get("run", "")]
+    [upload] = [step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", "")]
+    words = command.split()
+    assert {words[words.index("report") + 1], words[words.index("--out") + 1]} == set(upload.split())
 
 
 def _edited(text: str, old: str, new: str, file: Path) -> Path:
