@@ -93,6 +93,14 @@ def test_what_a_tier_leaves_out_is_said(place: Path, capsys: pytest.CaptureFixtu
     assert ["left out by the tier presubmit", ["one.py::test_two"]] in content_of(place)["skipped"]
 
 
+def test_a_matrix_that_names_all_its_scenarios_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "scenarios/two.py").write_text("def test_two(artifacts): pass\n")
+    (place / "m.yaml").write_text("machines: [{name: plain, nic: e1000e, scenarios: [one.py]}]\ncanaries: {}")
+    assert main(arguments(place)) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("qualified: 1 promise proven on 1 machine; only scenarios that the matrix names were run; ")
+
+
 def test_what_an_option_leaves_out_is_proven_by_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "scenarios/one.py").write_text(_OF_TWO_TIERS)
     (place / "m.yaml").write_text("machines: [{name: plain}]")

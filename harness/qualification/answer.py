@@ -52,12 +52,13 @@ def decide(
     excused: Iterable[str] = (),
     cut_short: str = "",
     damage: Sequence[str] = (),
+    limits: Sequence[str] = (),
 ) -> Answer:
     """Decides by what was run. `excused` are patterns of tests that need not be proven; `cut_short` is why the run ended early.
 
     `damage` is what is wrong with an image of which no node can be made. This and a failure of the node outrank all that could
     not be told, which is listed behind them. What kiOS is known not to keep is said, and decides nothing; what the tier leaves
-    out is counted, and need not be proven.
+    out is counted, and need not be proven. `limits` is said of an image that is qualified.
     """
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict == "failed"]
     lacking, patterns, known = _unproven(gathering), list(excused), _known(gathering)
@@ -77,13 +78,14 @@ def decide(
     cells = {attempt.cell for attempt in passed}
     # As on one with other blocks than the image is made for.
     idle = [cell for cell in dict.fromkeys(run.cell for run in gathering.runs) if cell not in cells]
-    limits = f"; nothing proven on: {', '.join(idle)}" if idle else ""
-    limits += f"; known not to hold: {len(known)}" if known else ""
-    limits += f"; excused: {len(lacking)}" if lacking else ""
+    limited = "".join(f"; {each}" for each in limits)
+    limited += f"; nothing proven on: {', '.join(idle)}" if idle else ""
+    limited += f"; known not to hold: {len(known)}" if known else ""
+    limited += f"; excused: {len(lacking)}" if lacking else ""
     by_tier = [tier for tier in gathering.left_out.values() if tier]
-    limits += f"; {len(by_tier)} left out by the tier {by_tier[0]}" if by_tier else ""
+    limited += f"; {len(by_tier)} left out by the tier {by_tier[0]}" if by_tier else ""
     held = f"{_counted(len({attempt.ended.test for attempt in passed}), 'promise')} proven on {_counted(len(cells), 'machine')}"
-    why = f"{held}{limits}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
+    why = f"{held}{limited}; {len(canaries)} of {_counted(len(canaries), 'canary', 'canaries')} caught"
     return Answer(Word.QUALIFIED, why, known=known)
 
 

@@ -47,6 +47,12 @@ class Task:
     command: str = ""
     damage: str = ""
 
+    @property
+    def names_its_scenarios(self) -> bool:
+        """Whether each machine runs only scenarios that the matrix names, so that the folder may have more."""
+        machines = [words for name, words in zip(self.steps, self.words, strict=False) if name != _CANARIES]
+        return bool(machines) and all(any(not word.startswith("-") for word in words) for words in machines)
+
     def unlike(self, other: "Task") -> Sequence[str]:
         """The names of what the other one has otherwise."""
         mine, others = asdict(self), asdict(other)

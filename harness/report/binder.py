@@ -16,6 +16,8 @@ from harness.qualification.task import Task
 from harness.report import content, earlier, page
 from harness.report.content import Beside
 
+_NAMED_ALONE = "only scenarios that the matrix names were run"
+
 
 def bind(
     folders: Sequence[Path],
@@ -40,7 +42,8 @@ def bind(
     undone = [words for place, known in tasks.items() for words in known.undone(place)]
     gathered = replace(gathered, missing=list(dict.fromkeys([*gathered.missing, *undone])))
     damage = list(dict.fromkeys(known.damage for known in tasks.values() if known.damage))
-    decided = answer.decide(gathered, canaries, excused, cut_short, damage)
+    limits = [_NAMED_ALONE] if any(known.names_its_scenarios for known in tasks.values()) else []
+    decided = answer.decide(gathered, canaries, excused, cut_short, damage, limits)
     commands = list(dict.fromkeys(_commands(gathered, tasks)))
     beside = Beside(str(against) if against else "", before, commands)
     composed = content.compose(gathered, decided, canaries, out, time.time(), beside)
