@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from harness.verdict.timeline import Passed
 _LOOK_SECONDS = 1.0
 # A boot that is silent for so long looks as if it hung.
 _QUIET_SECONDS = 20.0
+# As `Progress` writes it: a test, a node of its, and how far that is.
+_LINE = re.compile(r"^kios-e2e: (.+?): ((?:node|template)[\w-]*: .+)$", re.MULTILINE)
 
 
 class Watched(Protocol):
@@ -84,6 +87,11 @@ class Progress:
             known.at = now
             reached = f"at {passed[-1].name}" if passed else "nothing reached yet"
             self.say(f"{test}: {node.name}: {reached}, {now - started:.0f} s since its start; next is {awaited[0]}")
+
+
+def last_words(output: str) -> Mapping[str, str]:
+    """What a run's output says last of each test's nodes, as `{"test_it": "node-1: kernel after 4 s"}`."""
+    return dict(_LINE.findall(output))
 
 
 def to_terminal() -> Callable[[str], None]:

@@ -22,6 +22,7 @@ from harness.journal.entry import Ended, Planned, Started
 from harness.lab import artifacts, bundle, cache
 from harness.lab.generation import Belief, Generation
 from harness.lab.wanted import Wanted
+from harness.progress import last_words
 from harness.qualification import canary, matrix, task
 from harness.qualification.answer import Answer
 from harness.qualification.plan import Step, plan
@@ -36,6 +37,8 @@ _LOOK_SECONDS = 1.0
 # A run that is told to end ends its nodes first.
 _END_SECONDS = 90.0
 _WORDS = 2000
+_OUTPUT = "output.log"
+_MOST_LOOKED_AT = 1 << 16
 _FOR_CANARIES = ("--container", "--generation", "--own-pods", "--network", "--accelerator", "--qemu", "--image-cache")
 OUTPUTS = ("--kios-efi", "--kios-modules", "--kios-initrd")
 """The options that name the outputs of kiOS's build."""
@@ -217,7 +220,7 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
     # The run of a qualification that was killed ends its nodes first.
     while not artifacts.is_free(folder) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-    with (folder / "output.log").open("w") as output:
+    with (folder / _OUTPUT).open("w") as output:
         running = subprocess.Popen(
             [str(tools.find("setpriv")), "--pdeathsig", "INT", "--", *_argv(wish, step, folder)],
             # It is where its user is: paths among the options are from there.
@@ -241,7 +244,7 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
         finally:
             running.kill()
             running.wait()
-    last = (folder / "output.log").read_text(errors="replace")[-_WORDS:].strip()
+    last = (folder / _OUTPUT).read_text(errors="replace")[-_WORDS:].strip()
     if step.canaries:
         there = {each.name for each in canary.found_in([folder])}
         lacking = [name for name in step.canaries if name not in there]
@@ -290,13 +293,20 @@ def _absolute(value: str) -> str:
 
 
 def _look(folder: Path, watch: Watch) -> None:
+    stages = last_words(_end_of(folder / _OUTPUT))
     for file in folder.glob("journal-*"):
         entries = list(journal.read(file))
         running = {entry.test: entry.at for entry in entries if isinstance(entry, Started)}
         ended = [entry for entry in entries if isinstance(entry, Ended)]
         for entry in ended:
             running.pop(entry.test, None)
-        watch.see(running, ended, sum(isinstance(entry, Planned) for entry in entries))
+        watch.see(running, ended, sum(isinstance(entry, Planned) for entry in entries), stages)
+
+
+def _end_of(file: Path) -> str:
+    with file.open("rb") as output:
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _MOST_LOOKED_AT))
+        return output.read().decode(errors="replace")
 
 
 @contextlib.contextmanager

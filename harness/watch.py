@@ -31,16 +31,18 @@ class Watch:
         if self._status:
             self._status.start()
 
-    def see(self, running: Mapping[str, float], ended: Sequence[Ended], planned: int) -> None:
-        """Shows the progress of a step: the running tests with their starts, in seconds of the epoch, and those that ended."""
+    def see(self, running: Mapping[str, float], ended: Sequence[Ended], planned: int, stages: Mapping[str, str]) -> None:
+        """Shows the progress of a step: the running tests with their starts, in seconds of the epoch, and those that ended.
+
+        `stages` has how far the nodes of a test are, by its name.
+        """
         for entry in ended[self._told :]:
             seconds = sum(entry.seconds.values())
             why = f": {entry.sentence}" if entry.sentence else ""
             self.say(f"{self._step}: {entry.test} {_WORDS.get(entry.verdict, entry.verdict)} in {seconds:.1f} s{why}")
         self._told = len(ended)
         if self._status:
-            now = time.time()
-            names = ", ".join(f"{test.rpartition('::')[2]} {now - at:.0f} s" for test, at in running.items())
+            names = ", ".join(_running(test.rpartition("::")[2], at, stages) for test, at in running.items())
             left = max(0.0, self._left - (time.monotonic() - self._step_began))
             counted = f"{len(ended)} of {planned} tests; {names or 'no test runs'}"
             times = f"{_minutes(time.monotonic() - self._began)} elapsed, about {_minutes(left)} left"
@@ -54,6 +56,11 @@ class Watch:
         """Removes the line that was kept up to date."""
         if self._status:
             self._status.stop()
+
+
+def _running(test: str, began: float, stages: Mapping[str, str]) -> str:
+    stage = f" ({stages[test]})" if test in stages else ""
+    return f"{test} {time.time() - began:.0f} s{stage}"
 
 
 def _minutes(seconds: float) -> str:

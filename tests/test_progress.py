@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from harness import progress
-from harness.progress import Progress
+from harness.progress import Progress, last_words
 from harness.verdict.timeline import Passed
 
 
@@ -74,3 +74,19 @@ def test_what_waits_for_nothing_says_nothing(node: Slow) -> None:
 
 def test_what_is_frozen_is_no_news() -> None:
     assert said_while(Slow(started=0.0, passed=[Passed("kernel", 5, frozen=True)]), 0.05, True) == []
+
+
+def test_the_last_words_on_each_test_are_found_in_a_runs_output() -> None:
+    said: list[str] = []
+    progress = Progress(said.append, lambda: True)
+    for words in (
+        "tests kios.img; artifacts: here",
+        "test_it[a: b]: node-1: firmware after 3 s",
+        "test_it[a: b]: node-1: at kernel, 21 s since its start; next is init",
+        "test_other: template-2: kernel after 4 s",
+    ):
+        progress.say(words)
+    assert last_words("\n".join(["..", *said, "."])) == {
+        "test_it[a: b]": "node-1: at kernel, 21 s since its start; next is init",
+        "test_other": "template-2: kernel after 4 s",
+    }
