@@ -193,7 +193,8 @@ def _run_all(wish: Wish, steps: Sequence[Step], watch: Watch) -> str:
         if number and time.monotonic() + step.seconds > ends:
             left_out.append(step.name)
             continue
-        watch.begin(step.name, number + 1, len(steps), sum(each.seconds for each in steps[number:]))
+        left = sum(each.seconds for each in steps[number:] if not task.is_done(wish.out, each))
+        watch.begin(step.name, number + 1, len(steps), left)
         if words := _run(wish, step, watch, ends):
             reasons.append(f"{step.name}: {words}")
         elif not journal.any_in([wish.out]):
@@ -220,6 +221,8 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
     # The run of a qualification that was killed ends its nodes first.
     while not artifacts.is_free(folder) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
+    # What an earlier run of a step that was cut off did was told then.
+    earlier_runs = _journals(folder)
     with (folder / _OUTPUT).open("w") as output:
         running = subprocess.Popen(
             [str(tools.find("setpriv")), "--pdeathsig", "INT", "--", *_argv(wish, step, folder)],
@@ -233,7 +236,7 @@ def _run(wish: Wish, step: Step, watch: Watch, ends: float) -> str:
             while running.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     running.wait(_LOOK_SECONDS)
-                _look(folder, watch)
+                _look(folder, earlier_runs, watch)
                 if time.monotonic() > ends:
                     _interrupt(running)
                     return f"it was not through when the budget of {wish.minutes:g} minutes ended"
@@ -292,9 +295,13 @@ def _absolute(value: str) -> str:
     return str(Path(value).absolute()) if Path(value).exists() else value
 
 
-def _look(folder: Path, watch: Watch) -> None:
+def _journals(folder: Path) -> frozenset[Path]:
+    return frozenset(folder.glob("journal-*"))
+
+
+def _look(folder: Path, earlier_runs: frozenset[Path], watch: Watch) -> None:
     stages = last_words(_end_of(folder / _OUTPUT))
-    for file in folder.glob("journal-*"):
+    for file in _journals(folder) - earlier_runs:
         entries = list(journal.read(file))
         running = {entry.test: entry.at for entry in entries if isinstance(entry, Started)}
         ended = [entry for entry in entries if isinstance(entry, Ended)]

@@ -395,7 +395,13 @@ def test_ended_from_outside_it_leaves_a_report_and_is_gone_on_with(
     assert main(arguments(place)) == 2
     assert "--resume" in capsys.readouterr().err
     (place / "scenarios/go").touch()
+    scenario = place / "scenarios/one.py"
+    scenario.write_text(scenario.read_text().replace("test_one", "test_new"))
     assert main(arguments(place, "--resume")) == 0
+    told = capsys.readouterr().out
+    assert ("1/2 plain: one.py::test_new passed" in told, "test_one" in told) == (True, False), (
+        "the earlier run is told of again"
+    )
     assert main(arguments(place, "--resume")) == 0
     assert "plain: done before" in capsys.readouterr().out
 
