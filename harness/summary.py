@@ -139,11 +139,13 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Counts a test in which the harness could not tell as an error in any phase, and one without a chance as blocked."""
+    """Counts a node's failure and what could not be told as such in any phase, and a test without a chance as blocked."""
     if report.skipped and isinstance(report.longrepr, tuple) and report.longrepr[2].startswith(f"{_BLOCKED}: "):
         return "blocked", "B", "BLOCKED"
     if report.when == "call" and _is_error(report):
         return "error", "E", "ERROR"
+    if report.when in ("setup", "teardown") and _is_failure(report):
+        return "failed", "F", "FAILED"
     return None
 
 
@@ -168,7 +170,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 class _JUnit:
-    """Turns what pytest writes as a failure into an error: by itself, pytest has errors only for fixtures."""
+    """Has failures for nodes and errors for what could not be told; pytest itself has errors for all that fixtures raise."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -177,13 +179,14 @@ class _JUnit:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         yield
         xml = self._config.stash.get(xml_key, None)
-        if xml is None or report.when != "call" or not _is_error(report):
+        if xml is None or not (_is_error(report) or _is_failure(report)):
             return
+        wrong, right = ("failure", "error") if _is_error(report) else ("error", "failure")
         for element in xml.node_reporter(report).nodes:
-            if element.tag == "failure":
-                element.tag = "error"
-                xml.stats["failure"] -= 1
-                xml.stats["error"] += 1
+            if element.tag == wrong:
+                element.tag = right
+                xml.stats[wrong] -= 1
+                xml.stats[right] += 1
 
 
 class _Status:
@@ -229,6 +232,10 @@ def _escape(raised: BaseException | None) -> None:
 
 def _is_error(report: pytest.TestReport) -> bool:
     return report.failed and party_in(report) in (Party.HOST, Party.TEST)
+
+
+def _is_failure(report: pytest.TestReport) -> bool:
+    return report.failed and party_in(report) is Party.NODE
 
 
 def _asked_at(raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> str:

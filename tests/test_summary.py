@@ -67,6 +67,26 @@ def test_a_failure_names_the_party_at_fault(run: pytest.Pytester, raised: str, t
     assert (suite.get("failures"), suite.get("errors")) == (("1", "0") if tag == "failure" else ("0", "1"))
 
 
+def test_a_node_that_fails_in_a_fixture_is_a_failure_too(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import pytest
+        from harness.errors import NodeFailure
+
+        @pytest.fixture
+        def node():
+            raise NodeFailure("it died")
+
+        def test_it(node):
+            pass
+        """
+    )
+    ended = run.runpytest("--junitxml", "junit.xml")
+    ended.assert_outcomes(failed=1)
+    ended.stdout.fnmatch_lines(["*the node"])
+    assert [child.tag for child in case_in(run.path) if child.tag != "properties"] == ["failure"]
+
+
 _FULL_IMAGE = """
 from uuid import UUID
 from harness.storage.ext4 import Superblock
