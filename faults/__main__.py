@@ -51,6 +51,8 @@ def main() -> int:
     is_the_reference = not any([arguments.kios_image, *(given[name] for name in _OUTPUTS)])
     file = arguments.results or _SEEN
     seen = ledger.read(file)
+    if arguments.generation and is_the_reference:
+        parser.error("--generation says what the kiOS under test is: name that too, with --kios-image FILE")
     generation = Generation(arguments.generation) if arguments.generation else None
     options += ["--generation", generation.value] if generation else []
     under_test = Wanted(arguments.kios_image, arguments.kios_efi, arguments.kios_modules, arguments.kios_initrd, generation)

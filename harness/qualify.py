@@ -93,6 +93,8 @@ def qualify(wish: Wish, watch: Watch) -> Answer:
     An image that no node can be made of is not qualified, and nothing is run. Raises InputError for what cannot be qualified
     for another reason: before anything runs, or where no test of a node's was run by then.
     """
+    if wish.generation and not wish.files:
+        raise InputError("--generation says what the kiOS under test is: name that too, with --kios-image FILE.")
     damage, belief = _looked_at(wish.wanted)
     if not wish.scenarios.is_dir():
         raise InputError(f"There are no scenarios in {wish.scenarios}: name their folder with --scenarios DIR.")
@@ -172,7 +174,7 @@ def _take(wish: Wish, steps: Sequence[Step], damage: str) -> None:
     there = task.read(wish.out)
     if there is not None and not wish.goes_on:
         raise InputError(f"{wish.out} holds a qualification already: go on with it by --resume, or name another folder.")
-    if there is None and journal.any_in([wish.out]):
+    if there is None and (journal.any_in([wish.out]) or task.found_in([wish.out])):
         raise InputError(f"{wish.out} holds other runs, which would count: name another folder.")
     if there is not None and (changed := wanted.unlike(there)):
         raise InputError(f"{wish.out} holds another qualification (other {', '.join(changed)}): name another folder.")

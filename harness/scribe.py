@@ -32,7 +32,7 @@ _WITH_ARTIFACTS = "artifacts_root"
 _MOST_WORDS, _MOST_SENTENCE = 20_000, 2_000
 _ROOT = Path(__file__).parent.parent
 _TEMPLATE = "template"
-# The verdict on a test that does not apply to the image's generation: `known` or `elsewhere`.
+# The verdict on a test that does not apply to the image: `known` or `elsewhere`.
 NEVER_PROMISED = pytest.StashKey[str]()
 
 

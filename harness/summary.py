@@ -144,7 +144,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
         return "blocked", "B", "BLOCKED"
     if report.when == "call" and _is_error(report):
         return "error", "E", "ERROR"
-    if report.when in ("setup", "teardown") and _is_failure(report):
+    if report.when == "setup" and _is_failure(report):
         return "failed", "F", "FAILED"
     return None
 
@@ -179,7 +179,8 @@ class _JUnit:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         yield
         xml = self._config.stash.get(xml_key, None)
-        if xml is None or not (_is_error(report) or _is_failure(report)):
+        # What a fixture raises at a test's end is written by now, and stays an error.
+        if xml is None or report.when not in ("setup", "call") or not (_is_error(report) or _is_failure(report)):
             return
         wrong, right = ("failure", "error") if _is_error(report) else ("error", "failure")
         for element in xml.node_reporter(report).nodes:

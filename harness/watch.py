@@ -10,7 +10,12 @@ from rich.status import Status
 from harness.escape import shown
 from harness.journal.entry import Ended
 
-_WORDS = {"failed": "FAILED", "error": "COULD NOT TELL", "known": "known not to hold", "elsewhere": "of another generation"}
+_WORDS = {
+    "failed": "FAILED",
+    "error": "COULD NOT TELL",
+    "known": "known not to hold",
+    "elsewhere": "not promised of this image",
+}
 
 
 class Watch:

@@ -146,6 +146,29 @@ def test_an_image_that_is_none_is_not_qualified(
     assert (report["answer"]["word"], report["runs"]) == ("not qualified", [])
 
 
+def test_a_folder_above_another_qualifications_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "kios.img").write_bytes(b"")
+    assert main([*arguments(place, "--kios-image", str(place / "kios.img")), "--out", str(place / "out/damaged")]) == 1
+    assert main(arguments(place)) == 2
+    assert "out holds other runs, which would count" in capsys.readouterr().err
+
+
+def test_a_generation_of_nothing_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(place, "--generation", "b")) == 2
+    assert "name that too, with --kios-image FILE" in capsys.readouterr().err
+
+
+def test_a_whole_plan_beside_one_of_named_scenarios_is_said_to_be_whole(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "out").rename(place / "whole")
+    assert main([*arguments(place), "--out", str(place / "whole")]) == 0
+    (place / "m.yaml").write_text("machines: [{name: some, nic: e1000e, scenarios: [one.py]}]")
+    assert main([*arguments(place), "--out", str(place / "named")]) == 2
+    assert main(["report", str(place / "whole"), str(place / "named"), "--out", str(place / "report")]) == 0
+    assert "only scenarios that the matrix names" not in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_what_cannot_be_asked_could_not_be_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(place, "--kios-image", str(place / "no.img"))) == 2
     assert main(["report", str(place / "nowhere"), "--out", str(place / "report")]) == 2

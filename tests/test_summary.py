@@ -87,6 +87,27 @@ def test_a_node_that_fails_in_a_fixture_is_a_failure_too(run: pytest.Pytester) -
     assert [child.tag for child in case_in(run.path) if child.tag != "properties"] == ["failure"]
 
 
+@pytest.mark.parametrize("raised", ["NodeFailure", "HarnessError"])
+def test_what_a_fixture_raises_at_the_end_is_one_case(run: pytest.Pytester, raised: str) -> None:
+    run.makepyfile(
+        f"""
+        import pytest
+        from harness.errors import {raised}
+
+        @pytest.fixture
+        def node():
+            yield
+            raise {raised}("it did not end")
+
+        def test_it(node):
+            pass
+        """
+    )
+    run.runpytest("--junitxml", "junit.xml").assert_outcomes(passed=1, errors=1)
+    cases = ET.parse(run.path / "junit.xml").getroot().findall(".//testcase")
+    assert {case.get("name") for case in cases} == {"test_it"}
+
+
 _FULL_IMAGE = """
 from uuid import UUID
 from harness.storage.ext4 import Superblock

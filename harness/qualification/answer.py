@@ -25,7 +25,7 @@ _STATUS = {Word.QUALIFIED: 0, Word.NOT_QUALIFIED: 1, Word.COULD_NOT_TELL: 2}
 
 @dataclass(frozen=True)
 class Answer:
-    """The word, why in a sentence, and every single reason; behind those why it is not qualified, what could not be told.
+    """The word, why in a sentence, and every reason: first those for which it is not qualified, then what could not be told.
 
     `unproven` has the promises that nothing proved, `known` those that kiOS is known not to keep, with the reason. `changes` is
     what takes another time than in an earlier report, as `kernel +17 s, p = 0.007`, and `others` what ran that one otherwise;
@@ -90,8 +90,8 @@ def decide(
 
 
 def _is_named(test: str, pattern: str) -> bool:
-    """Whether a pattern is a part of a test's name, as it is or with wildcards: the brackets of a parameter are neither."""
-    return pattern in test or fnmatch(test, f"*{pattern}*")
+    """Whether a pattern is a part of a test's name; `*` and `?` are wildcards, the brackets of a parameter are not."""
+    return fnmatch(test, f"*{pattern.replace('[', '[[]')}*")
 
 
 def _by_cause(failures: Iterable[Attempt]) -> list[str]:
@@ -156,7 +156,7 @@ def _unproven(gathering: Gathering) -> dict[str, str]:
     """The promises that no attempt proved, with the reason in brackets; those that failed or could not be told are reasons of
     their own.
 
-    What is promised of another generation alone is none of this image's promises.
+    What is promised only of images of another kind is none of this image's promises.
     """
     left_out = [test for test, tier in gathering.left_out.items() if not tier]
     verdicts: dict[str, set[str]] = {test: set() for test in [*gathering.planned, *left_out]}

@@ -67,7 +67,7 @@ class Task:
         if self.damage:
             return
         if self.shard and not journal.any_in([folder]):
-            # As `gathering` has one of which there is nothing.
+            # In the words in which `gathering` names a missing shard.
             yield f"shard {self.shard}"
             return
         part = f" of shard {self.shard}" if self.shard else ""

@@ -42,7 +42,7 @@ def bind(
     undone = [words for place, known in tasks.items() for words in known.undone(place)]
     gathered = replace(gathered, missing=list(dict.fromkeys([*gathered.missing, *undone])))
     damage = list(dict.fromkeys(known.damage for known in tasks.values() if known.damage))
-    limits = [_NAMED_ALONE] if any(known.names_its_scenarios for known in tasks.values()) else []
+    limits = [_NAMED_ALONE] if tasks and all(known.names_its_scenarios for known in tasks.values()) else []
     decided = answer.decide(gathered, canaries, excused, cut_short, damage, limits)
     commands = list(dict.fromkeys(_commands(gathered, tasks)))
     beside = Beside(str(against) if against else "", before, commands)
@@ -63,7 +63,7 @@ def _has_any(folder: Path, tasks: Mapping[Path, Task]) -> bool:
 
 
 def _commands(gathered: Gathering, tasks: Mapping[Path, Task]) -> Iterator[str]:
-    """What all was started by: those of the plans, and those of the runs beside them."""
+    """The commands that started it all: those of the plans, and those of the runs beside them."""
     planned = {place: known.command for place, known in tasks.items() if known.command}
     yield from planned.values()
     for run in gathered.runs:

@@ -1,7 +1,7 @@
 """What a report says, as values that JSON has: the page shows these and nothing else."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
@@ -168,8 +168,8 @@ def compose(
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict in ("failed", "error")]
     failures.sort(key=lambda attempt: attempt.ended.verdict != "failed")
     promises = _promises(gathering, failures)
-    chosen = {run.began.run: run.began.machine for run in gathering.runs}
-    boots = [_bar(each, chosen[each.run]) for each in gathering.boots]
+    circumstances = _circumstances(gathering)
+    boots = [_bar(each, circumstances[each.run]) for each in gathering.boots]
     spreads = _spreads(boots)
     figures = _figures(gathering)
     differences = _differences(spreads, figures, beside.earlier) if beside.earlier else []
@@ -305,7 +305,19 @@ def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
     return list(reasons.items())
 
 
-def _bar(boot: OneBoot, chosen: Mapping[str, str]) -> Bar:
+def _circumstances(gathering: Gathering) -> dict[str, list[str]]:
+    """By run, what its boots have in common: what its options chose of the machine, and whether other tests ran beside them."""
+    tests = Counter(run for run, _ in {(attempt.run, attempt.ended.test) for attempt in gathering.attempts})
+    return {
+        run.began.run: [
+            *(f"{name} {run.began.machine[name]}" for name in _CHOSEN if name in run.began.machine),
+            *(["beside other tests"] if tests[run.began.run] > 1 else []),
+        ]
+        for run in gathering.runs
+    }
+
+
+def _bar(boot: OneBoot, circumstances: Sequence[str]) -> Bar:
     booted = boot.booted
     stages = [(stage.name, stage.after, stage.frozen) for stage in booted.stages]
     return Bar(
@@ -313,7 +325,7 @@ def _bar(boot: OneBoot, chosen: Mapping[str, str]) -> Bar:
         f"{booted.node}, boot {booted.number}",
         boot.cell,
         booted.start,
-        _group(booted, chosen),
+        _group(booted, circumstances),
         booted.at,
         booted.seconds,
         stages,
@@ -321,10 +333,10 @@ def _bar(boot: OneBoot, chosen: Mapping[str, str]) -> Bar:
     )
 
 
-def _group(booted: Booted, chosen: Mapping[str, str]) -> str:
+def _group(booted: Booted, circumstances: Sequence[str]) -> str:
     """What boots have in common whose times may be compared: node, test, machine and pods; nothing for clones and later boots.
 
-    `chosen` is what the run's options chose of the machine.
+    `circumstances` are those of the run.
     """
     # Each test holds its boots up in its own way, and a later one finds what the first has left.
     if booted.start == "clone" or booted.number > 1:
@@ -337,7 +349,7 @@ def _group(booted: Booted, chosen: Mapping[str, str]) -> str:
         f"{machine.get('cpus', '?')} CPU",
         f"{memory} MiB",
         f"{machine.get('sector-size', '?')}-byte blocks",
-        *(f"{name} {chosen[name]}" for name in _CHOSEN if name in chosen),
+        *circumstances,
     ]
     return f"{booted.node} of {booted.test}; {', '.join(words)}; pods: {', '.join(pods) or 'none'}"
 

@@ -199,6 +199,7 @@ def _frames(folder: Path) -> tuple[list[Sent], int, int]:
     """The last frames of what was kept, or of QEMU's own capture where a run was cut off before that.
 
     And how many came before them, and how many are the harness's own, which asks the kubelet twice a second: they are left out.
+    Of a capture of more than 64 MiB, only those are read.
     """
     kept, plain = folder / "wire.pcapng", folder / "wire.pcap"
     last = deque[tuple[float, bytes]](maxlen=_MOST_FRAMES)
@@ -226,7 +227,7 @@ def _is_harness(content: bytes) -> bool:
 def _records(file: Path) -> Iterator[tuple[float, bytes]]:
     with contextlib.suppress(OSError), _opened(file) as capture:
         capture.seek(_FILE_HEADER)
-        while len(head := capture.read(_RECORD.size)) == _RECORD.size:
+        while capture.tell() < _MOST_READ and len(head := capture.read(_RECORD.size)) == _RECORD.size:
             seconds, micros, captured, _ = _RECORD.unpack(head)
             if not (content := _captured(capture, captured)):
                 return
@@ -236,7 +237,7 @@ def _records(file: Path) -> Iterator[tuple[float, bytes]]:
 def _packets(file: Path) -> Iterator[tuple[float, bytes]]:
     position = 0
     with contextlib.suppress(OSError), _opened(file) as capture:
-        while len(head := capture.read(_PACKET.size)) == _PACKET.size:
+        while position < _MOST_READ and len(head := capture.read(_PACKET.size)) == _PACKET.size:
             kind, length, _, high, low, captured, _ = _PACKET.unpack(head)
             if kind == _ENHANCED_PACKET:
                 if not (content := _captured(capture, captured)):

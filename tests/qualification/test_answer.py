@@ -124,6 +124,11 @@ def test_a_test_is_excused_by_any_part_of_its_name(name: str) -> None:
     assert decide(found, [CAUGHT], excused=[name]).word is Word.QUALIFIED
 
 
+def test_the_brackets_of_an_excuse_are_no_wildcard() -> None:
+    found = gathering(("a", "passed"), ("disk.py::test_grows[1024]", "skipped"))
+    assert decide(found, [CAUGHT], excused=["disk.py::*[4096]"]).word is Word.COULD_NOT_TELL
+
+
 def test_what_was_excused_is_counted() -> None:
     found = gathering(("page.py::test_the_page_runs", "skipped"), ("a", "passed"))
     why = decide(found, [CAUGHT], excused=["page.py"]).why

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.history import night
-from harness.journal.entry import Began, Booted, Entry, Figure, Stage
+from harness.journal.entry import Began, Booted, Ended, Entry, Figure, Stage
 from harness.journal.journal import Journal
 from harness.qualification.answer import Word
 from harness.qualification.task import Task
@@ -206,6 +206,18 @@ def test_boots_of_two_kinds_are_not_compared(tmp_path: Path, other: Booted, chos
     assert (kernel["before"], kernel["after"]) == (pytest.approx(5.025), pytest.approx(5.025))
 
 
+@pytest.mark.parametrize(("beside", "changed"), [("a.py::test_it", True), ("a.py::test_other", False)])
+def test_boots_that_had_their_host_to_themselves_are_compared_with_no_others(
+    tmp_path: Path, beside: str, changed: bool
+) -> None:
+    _six(tmp_path / "before", _PLAIN, 5.0, {})
+    stages = [Stage("kernel", 50.0), Stage("node/dhcpcd", 53.0)]
+    ended = [Ended(test, "passed", 9.0) for test in (_PLAIN.test, beside)]
+    _write(tmp_path / "after", [*[replace(_PLAIN, stages=stages)] * 6, *ended])
+    binder.bind([tmp_path / "before"], tmp_path / "old")
+    assert bool(binder.bind([tmp_path / "after"], tmp_path / "new", against=tmp_path / "old").changes) == changed
+
+
 def test_boots_of_images_of_two_sizes_are_compared(tmp_path: Path) -> None:
     larger = replace(_PLAIN, machine={**_PLAIN.machine, "disk-size": str(3 << 29)})
     _six(tmp_path / "before", _PLAIN, 5.0, {})
@@ -381,14 +393,11 @@ def test_hosts_are_the_same_in_whichever_order_their_runs_began(tmp_path: Path) 
     assert [content.night_of(earlier.of(tmp_path / name)).host for name in ("old", "new")] == ["kvm / tcg"] * 2
 
 
-def test_more_builds_of_the_firmware_are_no_other_host(tmp_path: Path) -> None:
-    old, more, another = (
-        _on(tmp_path, name, "kvm", builds) for name, builds in [("old", ["a"]), ("more", ["a", "b"]), ("another", ["b"])]
-    )
+def test_another_build_of_the_firmware_is_said_even_beside_the_same(tmp_path: Path) -> None:
+    old, more = (_on(tmp_path, name, "kvm", builds) for name, builds in [("old", ["a"]), ("more", ["b", "a"])])
     binder.bind([old], tmp_path / "old/report")
-    assert binder.bind([more], tmp_path / "more/report", against=tmp_path / "old/report").others == []
-    assert binder.bind([old], tmp_path / "new", against=tmp_path / "more/report").others == []
-    assert binder.bind([another], tmp_path / "new", against=tmp_path / "old/report").others == ["firmware: a then, b now"]
+    told = binder.bind([more], tmp_path / "more/report", against=tmp_path / "old/report").others
+    assert told == ["firmware: a then, a / b now"]
 
 
 def test_two_nights_in_which_nothing_ran_are_two(tmp_path: Path) -> None:
