@@ -293,7 +293,7 @@ def test_a_crash_leaves_a_report_that_says_so(place: Path, monkeypatch: pytest.M
     assert content_of(place)["answer"]["why"].startswith("the harness itself failed (ZeroDivisionError: a mistake)")
 
 
-@pytest.mark.parametrize("text", ['{"format": 1, "spreads": []}', '{"format": 1, "spreads": [{}], "runs": []}', "[" * 100_000])
+@pytest.mark.parametrize("text", ['{"format": 2, "spreads": []}', '{"format": 2, "spreads": [{}], "runs": []}', "[" * 100_000])
 def test_what_it_is_held_against_and_beside_is_read_before_anything_runs(
     place: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
