@@ -139,7 +139,10 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Counts a node's failure and what could not be told as such in any phase, and a test without a chance as blocked."""
+    """Counts as a failure what a node did, also in a fixture's set-up, and as an error what could not be told.
+
+    A test without a chance counts as blocked.
+    """
     if report.skipped and isinstance(report.longrepr, tuple) and report.longrepr[2].startswith(f"{_BLOCKED}: "):
         return "blocked", "B", "BLOCKED"
     if report.when == "call" and _is_error(report):
