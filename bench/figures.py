@@ -58,6 +58,7 @@ def commands(lab: Lab) -> Iterator[Figure]:
     yield Figure(
         "pytest --collect-only scenarios", _median_of("-m", "pytest", "--collect-only", "-q", "scenarios"), "s", goal=1
     )
+    yield Figure("kios-e2e check", _median_of("-m", "harness", "check", "scenarios/manifests/node.yaml"), "s", goal=0.15)
 
 
 def preparation(lab: Lab) -> Iterator[Figure]:
