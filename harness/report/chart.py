@@ -6,7 +6,8 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from harness.escape import shown
-from harness.report.content import Bar, Curve
+from harness.report.bar import Bar
+from harness.report.content import Curve
 from harness.report.earlier import Spread
 
 _ROW, _LABELS, _WIDTH = 18, 330, 1000

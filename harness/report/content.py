@@ -1,8 +1,8 @@
 """What a report says, as values that JSON has: the page shows these and nothing else."""
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -10,11 +10,12 @@ from typing import Any
 
 from harness.history.change import change_points
 from harness.history.night import Night
-from harness.journal.entry import Booted
-from harness.journal.gathering import Attempt, Gathering, OneBoot
+from harness.journal.gathering import Attempt, Gathering
 from harness.qualification.answer import Answer
 from harness.qualification.canary import Canary
-from harness.report import evidence, statistics
+from harness.report import evidence
+from harness.report.bar import Bar, bars, spreads
+from harness.report.difference import Difference, differences
 from harness.report.earlier import FORMAT, Earlier, Spread
 from harness.report.evidence import Evidence
 
@@ -22,12 +23,6 @@ from harness.report.evidence import Evidence
 # artifacts.
 _MOST_EVIDENCE, _ROOM = 20, 6_000_000
 _MOST_WORDS = 1000
-# A difference that is nobody's concern, whatever its p.
-_SMALLEST_CHANGE = 0.02
-_SIGNIFICANT = 0.05
-# What a run's options choose of a machine beside that which a boot records. The size of the disk is taken as it was chosen, by
-# the test or by these: by default it is twice the image's, and images of two sizes are to be compared.
-_CHOSEN = ("disk-size", "firmware", "accelerator")
 _UNASKED = ("blocked", "skipped", "elsewhere")
 _WORST = ("failed", "error", "undone", "known", "passed", *_UNASKED)
 
@@ -68,44 +63,6 @@ class Failure:
     words: str
     artifacts: str
     evidence: Evidence | None
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A boot: the seconds after QEMU's start at which it passed each stage, and its budgets.
-
-    Its times may be compared with those of the same `group`; that of a boot that is compared with none is empty.
-    """
-
-    test: str
-    node: str
-    cell: str
-    start: str
-    group: str
-    at: float
-    seconds: float
-    stages: Sequence[tuple[str, float, bool]]
-    budgets: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A quantity in this report and in the one before; `p` is None where there is no sample to test, or too small a one."""
-
-    group: str
-    name: str
-    unit: str
-    before: float
-    after: float
-    shift: float
-    p: float | None
-    significant: bool
-
-    @property
-    def words(self) -> str:
-        """As `kernel +1.9 s, p = 0.003`."""
-        said = f"{self.name} {self.shift:+.3g} {self.unit}".rstrip()
-        return said if self.p is None else f"{said}, p = {self.p:.2g}"
 
 
 @dataclass(frozen=True)
@@ -168,13 +125,12 @@ def compose(
     failures = [attempt for attempt in gathering.attempts if attempt.ended.verdict in ("failed", "error")]
     failures.sort(key=lambda attempt: attempt.ended.verdict != "failed")
     promises = _promises(gathering, failures)
-    circumstances = _circumstances(gathering)
-    boots = [_bar(each, circumstances[each.run]) for each in gathering.boots]
-    spreads = _spreads(boots)
+    boots = bars(gathering)
+    took = spreads(boots)
     figures = _figures(gathering)
-    differences = _differences(spreads, figures, beside.earlier) if beside.earlier else []
+    found = differences(took, figures, beside.earlier) if beside.earlier else []
     hosts = [dict(host) for host in dict.fromkeys(tuple(run.began.host.items()) for run in gathering.runs)]
-    changes = [each.words for each in differences if each.significant and each.p is not None]
+    changes = [each.words for each in found if each.significant and each.p is not None]
     others = beside.earlier.others(gathering.facts, hosts) if beside.earlier else ()
     return Content(
         made_at=made_at,
@@ -214,10 +170,10 @@ def compose(
         )[:10],
         canaries=canaries,
         boots=boots,
-        spreads=spreads,
+        spreads=took,
         figures=figures,
         against=beside.name,
-        differences=differences,
+        differences=found,
     )
 
 
@@ -305,117 +261,11 @@ def _skipped(gathering: Gathering) -> list[tuple[str, list[str]]]:
     return list(reasons.items())
 
 
-def _circumstances(gathering: Gathering) -> dict[str, list[str]]:
-    """By run, what its boots have in common: what its options chose of the machine, and whether other tests ran beside them."""
-    tests = Counter(run for run, _ in {(attempt.run, attempt.ended.test) for attempt in gathering.attempts})
-    return {
-        run.began.run: [
-            *(f"{name} {run.began.machine[name]}" for name in _CHOSEN if name in run.began.machine),
-            *(["beside other tests"] if tests[run.began.run] > 1 else []),
-        ]
-        for run in gathering.runs
-    }
-
-
-def _bar(boot: OneBoot, circumstances: Sequence[str]) -> Bar:
-    booted = boot.booted
-    stages = [(stage.name, stage.after, stage.frozen) for stage in booted.stages]
-    return Bar(
-        booted.test,
-        f"{booted.node}, boot {booted.number}",
-        boot.cell,
-        booted.start,
-        _group(booted, circumstances),
-        booted.at,
-        booted.seconds,
-        stages,
-        booted.budgets,
-    )
-
-
-def _group(booted: Booted, circumstances: Sequence[str]) -> str:
-    """What boots have in common whose times may be compared: node, test, machine and pods; nothing for clones and later boots.
-
-    `circumstances` are those of the run.
-    """
-    # Each test holds its boots up in its own way, and a later one finds what the first has left.
-    if booted.start == "clone" or booted.number > 1:
-        return ""
-    machine = booted.machine
-    pods = dict.fromkeys(name.partition("/")[0] for name in booted.budgets if "/" in name)
-    memory = int(machine.get("memory", 0)) >> 20
-    words = [
-        machine.get("nic", ""),
-        f"{machine.get('cpus', '?')} CPU",
-        f"{memory} MiB",
-        f"{machine.get('sector-size', '?')}-byte blocks",
-        *circumstances,
-    ]
-    return f"{booted.node} of {booted.test}; {', '.join(words)}; pods: {', '.join(pods) or 'none'}"
-
-
-def _spreads(boots: Iterable[Bar]) -> list[Spread]:
-    """What each stage took in boots that passed all stages of their group, from the one that precedes it on the whole.
-
-    One boot alone has no spread.
-    """
-    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for boot in boots:
-        if boot.group:
-            groups[boot.group].append({name: after for name, after, _ in boot.stages if name not in ("shell", "kubelet-api")})
-    spreads = []
-    for group, found in sorted(groups.items()):
-        whole = max((each.keys() for each in found), key=len)
-        complete = [each for each in found if each.keys() == whole]
-        if len(complete) == 1:
-            continue
-        order = sorted(whole, key=lambda name: median(each[name] for each in complete))
-        for before, stage in zip(["", *order], order, strict=False):
-            seconds = [round(each[stage] - each.get(before, 0.0), 3) for each in complete]
-            spreads.append(Spread(group, stage, seconds, round(median(seconds), 3)))
-        if order:
-            ends = [max(each.values()) for each in complete]
-            spreads.append(Spread(group, "in all", ends, round(median(ends), 3)))
-    return spreads
-
-
 def _figures(gathering: Gathering) -> list[tuple[str, str, float]]:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for figure in gathering.figures:
         found[figure.name, figure.unit].append(figure.value)
     return [(name, unit, median(values)) for (name, unit), values in sorted(found.items())]
-
-
-def _differences(spreads: Sequence[Spread], figures: Sequence[tuple[str, str, float]], earlier: Earlier) -> list[Difference]:
-    before = earlier.seconds
-    both = [(each, before[each.group, each.stage]) for each in spreads if before.get((each.group, each.stage))]
-    changes = [statistics.compare(old, new.seconds) for new, old in both]
-    ps = statistics.adjusted(changes, _SIGNIFICANT)
-    found = [
-        Difference(
-            new.group,
-            new.stage,
-            "s",
-            median(old),
-            new.median,
-            round(change.shift, 3),
-            p,
-            p is not None and p < _SIGNIFICANT and abs(change.shift) > _SMALLEST_CHANGE * max(median(old), 1.0),
-        )
-        for (new, old), change, p in zip(both, changes, ps, strict=True)
-    ]
-    known = {name: value for name, _, value in earlier.figures}
-    found += [
-        Difference("", name, unit, known[name], value, value - known[name], None, _is_another(unit, known[name], value))
-        for name, unit, value in figures
-        if name in known
-    ]
-    return sorted(found, key=lambda each: (not each.significant, -abs(each.shift) if each.unit == "s" else 0))
-
-
-def _is_another(unit: str, before: float, after: float) -> bool:
-    """Whether a figure changed: what is counted, which has no unit, by any difference, what is measured by one of note."""
-    return abs(after - before) > (_SMALLEST_CHANGE * abs(before) if unit else 0.0)
 
 
 def _curves(nights: Sequence[Night]) -> list[Curve]:
