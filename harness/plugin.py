@@ -2,26 +2,24 @@
 
 import contextlib
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from harness import aftermath, options, pace, properties, summary, tier
+from harness import aftermath, options, pace, properties, summary, tier, under_test
 from harness.aftermath import Bundling
 from harness.errors import HarnessError, InputError, NodeFailure, Party
 from harness.guest import versions
 from harness.journal.entry import Fact, Figure
-from harness.lab import builder, cache, place
+from harness.lab import cache, place
 from harness.lab import host as hosts
 from harness.lab.artifacts import OneTest, emptied
 from harness.lab.brought import Brought
 from harness.lab.bundle import Failure
 from harness.lab.capacity import capacity
 from harness.lab.failed_boots import FailedBoots, Unnoted
-from harness.lab.generation import THE_REFERENCE
 from harness.lab.host import Host
 from harness.lab.keeper import end_with_parent, scratch
 from harness.lab.maker import NewNode, NodeMaker, Wishes
@@ -29,23 +27,19 @@ from harness.lab.node import Node
 from harness.lab.order import Order
 from harness.lab.stock import Stock
 from harness.lab.template import Templates
-from harness.lab.wanted import LARGE_BLOCKS
 from harness.manifests import kubelet_rules
 from harness.options import cache_of, wanted
 from harness.pace import Pace
 from harness.progress import Progress, to_terminal
 from harness.repeats import Repeats
-from harness.scribe import NEVER_PROMISED, Scribe
+from harness.scribe import SCRIBE, Scribe
 from harness.shard import Shard
-from harness.storage import esp
-from harness.storage.disk import Disk
 from harness.summary import blamed, describe, tell
 
 _PROGRESS = pytest.StashKey[Progress]()
 _NODES = pytest.StashKey[list[Node]]()
 # A failed test's failure, and who is at fault.
 _FAILED = pytest.StashKey[tuple[Failure, Party]]()
-_SCRIBE = pytest.StashKey[Scribe]()
 _VERSIONS_KNOWN = pytest.StashKey[bool]()
 
 
@@ -74,21 +68,22 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     options.check(config)
     config.pluginmanager.register(summary)
-    config.stash[_SCRIBE] = Scribe(config)
-    config.pluginmanager.register(config.stash[_SCRIBE])
+    config.pluginmanager.register(under_test)
+    config.stash[SCRIBE] = Scribe(config)
+    config.pluginmanager.register(config.stash[SCRIBE])
     # Without a home there is no cache; a test that asks for a node fails then, and no other.
     with contextlib.suppress(InputError):
         kubelet_rules.look_in(cache_of(config))
         config.pluginmanager.register(Pace(config, cache_of(config) / "durations.json"))
     if (times := config.getoption("repeat")) > 1:
-        config.pluginmanager.register(Repeats(times, config.stash[_SCRIBE]))
+        config.pluginmanager.register(Repeats(times, config.stash[SCRIBE]))
     progress = config.stash[_PROGRESS] = Progress(to_terminal(), lambda: config.get_verbosity() > 0)
     cache.announce_to(progress.say)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the tests that the tier lacks, and those of other shards."""
-    scribe = config.stash[_SCRIBE]
+    scribe = config.stash[SCRIBE]
     if left_out := tier.left_out_by(config.getoption("tier"), items):
         scribe.leave_out(left_out, config.getoption("tier"))
         _deselect(config, items, left_out)
@@ -156,7 +151,7 @@ def host(pytestconfig: pytest.Config, run_folder: Path) -> Host:
     )
     tell(pytestconfig, "; ".join(f"{name}: {value}" for name, value in found.facts().items()))
     for name, value in found.facts().items():
-        pytestconfig.stash[_SCRIBE].note(Fact("host", name, value))
+        pytestconfig.stash[SCRIBE].note(Fact("host", name, value))
     return found
 
 
@@ -167,109 +162,9 @@ def dimensions(pytestconfig: pytest.Config) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="session")
-def node_image(pytestconfig: pytest.Config) -> Path:
-    """The folder of the reference node image, built now if it is missing."""
-    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    # A first build takes many minutes, and shows its progress.
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        return builder.reference_image(cache_of(pytestconfig))
-
-
-@pytest.fixture(scope="session")
-def brought(pytestconfig: pytest.Config) -> Brought | None:
-    """What the user brought to test; None for the reference image."""
-    found = wanted(pytestconfig).bring(cache_of(pytestconfig))
-    if found is None:
-        return None
-    tell(pytestconfig, found.belief.words())
-    for name, digest in found.digests.items():
-        tell(pytestconfig, f"under test: {name}, sha256 {digest}")
-        pytestconfig.stash[_SCRIBE].note(Fact("under test", name, digest))
-    return found
-
-
-@pytest.fixture(scope="session")
-def image(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
-    """The disk image under test."""
-    scribe = request.config.stash[_SCRIBE]
-    if brought is None:
-        digests, parts = builder.contents_of(request.getfixturevalue("node_image"))
-        for name, digest in digests.items():
-            scribe.note(Fact("under test", name, digest))
-        for part, version in parts.items():
-            scribe.note(Fact("inside", part, version))
-    else:
-        digests = brought.digests
-    try:
-        tested = wanted(request.config).tested(brought, lambda: request.getfixturevalue("node_image"))
-    except InputError as unfit:
-        if brought is None:
-            raise
-        pytest.skip(str(unfit))
-    for name, digest in options.tested_beside(request.config).items():
-        scribe.note(Fact("under test", name, digest))
-    # Of one without an EFI binary, the tests say so.
-    with contextlib.suppress(HarnessError):
-        scribe.note(Fact("inside", "EFI binary, SHA-256", hashlib.sha256(esp.loader(tested)).hexdigest()))
-    # A disk that was made from what was brought has the digests of its parts.
-    own = tested.path.name
-    for name, digest in ({own: digests[own]} if own in digests else digests).items():
-        scribe.note(Fact("image", name, digest))
-        if brought is None:
-            tell(request.config, f"under test: the reference image, {name}, sha256 {digest}")
-    scribe.note(Figure(request.node.name, "image size", tested.size / (1 << 20), "MiB"))
-    return tested
-
-
-@pytest.fixture
-def image_4k(request: pytest.FixtureRequest, brought: Brought | None) -> Disk:
-    """What is under test, on a disk of 4096-byte blocks; an image that a user brought has blocks of one size.
-
-    Skips if that is another one, of which no test of large blocks is a promise.
-    """
-    if request.config.getoption("kios_image"):
-        whole: Disk = request.getfixturevalue("image")
-        if whole.table.sector_size == LARGE_BLOCKS:
-            return whole
-        request.node.stash[NEVER_PROMISED] = "elsewhere"
-        pytest.skip(f"the image is made for blocks of {whole.table.sector_size} bytes")
-    large = wanted(request.config).of_large_blocks()
-    found = large.bring(cache_of(request.config))
-    return large.tested(found, lambda: request.getfixturevalue("node_image"))
-
-
-@pytest.fixture(scope="session")
-def page(pytestconfig: pytest.Config) -> Path:
-    """The documentation page to run."""
-    named: Path | None = pytestconfig.getoption("page")
-    if named is None:
-        pytest.skip("no --page FILE was given")
-    return named.absolute()
-
-
-@pytest.fixture(autouse=True)
-def _supported(request: pytest.FixtureRequest) -> None:
-    """Skips a test that the image under test does not support, with the reason."""
-    for mark in request.node.iter_markers("needs_module"):
-        under_test = request.getfixturevalue("brought") or request.getfixturevalue("image")
-        lacking = [name for name in mark.args if not under_test.has_module(name)]
-        if lacking:
-            pytest.skip(f"the image under test has no module {', '.join(lacking)}")
-    for mark in request.node.iter_markers("generation"):
-        brought = request.getfixturevalue("brought")
-        generation = brought.belief.generation if brought else THE_REFERENCE.generation
-        if generation in mark.args:
-            continue
-        if cannot := mark.kwargs.get("cannot"):
-            tell(request.config, f"a promise that generation {generation.upper()} cannot keep: {request.node.nodeid}: {cannot}")
-        request.node.stash[NEVER_PROMISED] = "known" if cannot else "elsewhere"
-        pytest.skip(cannot or f"holds for generation {' and '.join(mark.args).upper()} only")
-
-
-@pytest.fixture(scope="session")
 def artifacts_root(pytestconfig: pytest.Config) -> Path:
     """The folder of this run's artifacts, which its workers share and to which no other run writes."""
-    root = pytestconfig.stash[_SCRIBE].root()
+    root = pytestconfig.stash[SCRIBE].root()
     if root != (wanted := pytestconfig.getoption("artifacts").absolute()):
         tell(pytestconfig, f"artifacts are in {root}: another run writes to {wanted}")
     return root
@@ -280,7 +175,7 @@ def artifacts(request: pytest.FixtureRequest, pytestconfig: pytest.Config, artif
     """An empty folder for this test's artifacts."""
     tests = [OneTest(item.path, item.name) for item in request.session.items]
     folder = emptied(artifacts_root, OneTest(request.path, request.node.name), tests)
-    pytestconfig.stash[_SCRIBE].leave_artifacts(request.node.nodeid, folder)
+    pytestconfig.stash[SCRIBE].leave_artifacts(request.node.nodeid, folder)
     return folder
 
 
@@ -296,7 +191,7 @@ def failed_boots(pytestconfig: pytest.Config, artifacts_root: Path) -> FailedBoo
     """What did not come up in this run, in any of its processes."""
     if pytestconfig.getoption("boot_anyway"):
         return Unnoted()
-    return FailedBoots(artifacts_root / ".failed-boots", pytestconfig.stash[_SCRIBE].run)
+    return FailedBoots(artifacts_root / ".failed-boots", pytestconfig.stash[SCRIBE].run)
 
 
 @pytest.fixture
@@ -320,7 +215,7 @@ def node_maker(
     maker = NodeMaker(host, run_folder, artifacts, machine, stock, failed_boots, initramfs, built_in, own_pods)
     request.node.stash[_NODES] = maker.nodes
     request.node.stash[summary.VOID] = lambda: _why_void(maker.nodes)
-    progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[_SCRIBE]
+    progress, scribe = pytestconfig.stash[_PROGRESS], pytestconfig.stash[SCRIBE]
     with contextlib.ExitStack() as ending, contextlib.closing(maker), progress.watching(request.node.name, maker.nodes):
         ending.callback(scribe.note_boots, request.node.nodeid, maker.nodes)
         yield maker
@@ -350,7 +245,7 @@ def _note_versions(nodes: list[Node], config: pytest.Config) -> bool:
     except (HarnessError, NodeFailure):
         return False
     for part, version in found.items():
-        config.stash[_SCRIBE].note(Fact("inside", part, version))
+        config.stash[SCRIBE].note(Fact("inside", part, version))
     rules = kubelet_rules.at_hand()
     if rules and found.get("kubelet", rules.version) != rules.version:
         tell(config, f"the kubelet under test is {found['kubelet']}; manifests were checked by the rules of {rules.version}")
@@ -362,7 +257,7 @@ def figure(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Calla
     """Records a quantity that was measured in a node, with its unit, or counted; reports compare it with an earlier one's."""
 
     def note(name: str, value: float, unit: str = "") -> None:
-        pytestconfig.stash[_SCRIBE].note(Figure(request.node.nodeid, name, value, unit))
+        pytestconfig.stash[SCRIBE].note(Figure(request.node.nodeid, name, value, unit))
 
     return note
 

@@ -187,6 +187,9 @@ class Scribe:
             self._open.callback(self._journal.close)
 
 
+SCRIBE = pytest.StashKey[Scribe]()
+
+
 class _Test:
     """What is known of a running test."""
 
