@@ -51,8 +51,7 @@ def on_disk(disk: Disk) -> Mapping[tuple[str, str], Sequence[PurePosixPath]]:
 
 def text_on(disk: Disk, runs: Sequence[PurePosixPath]) -> str:
     """What a container wrote in these runs, as far as that can be read."""
-    logs = (disk.file_if_there(run) or b"" for run in runs)
-    return "".join(_text_of(log.decode(errors="replace")) for log in logs)
+    return crilog.legible_in(disk.file_if_there(run) or b"" for run in runs)
 
 
 def _number(run: str) -> tuple[int, str]:
@@ -65,10 +64,10 @@ def _in_files(agent: Agent, files: str) -> str | None:
     if not agent.answers:
         return None
     try:
-        told = agent.run(f"tail -qn {_LINES} {files}", _COMMAND_WITHIN).text
+        told = agent.run(crilog.command(f"tail -n {_LINES}", files), _COMMAND_WITHIN).output
     except (HarnessError, NodeFailure):
         return None
-    return _text_of(told)
+    return crilog.legible_in(crilog.runs_in(told))
 
 
 def _on_disk(disk: AsLeft, container: tuple[str, str, str]) -> str:
@@ -77,11 +76,4 @@ def _on_disk(disk: AsLeft, container: tuple[str, str, str]) -> str:
         with disk() as left:
             return text_on(left, on_disk(left).get((f"{namespace}_{pod}", name), []))
     except (HarnessError, NodeFailure, OSError):
-        return ""
-
-
-def _text_of(log: str) -> str:
-    try:
-        return crilog.text_of(log)
-    except NodeFailure:
         return ""

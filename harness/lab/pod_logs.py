@@ -29,12 +29,12 @@ def keep(agent: Agent, folder: Path) -> None:
         runs.setdefault((pod.rpartition("_")[0], container), []).append(f"'{_LOGS}/{file}'")
     for (pod, container), files in runs.items():
         try:
-            read = agent.run(f"tail -qn {_MOST_LINES} {' '.join(files)}", _WITHIN).text
+            read = agent.run(crilog.command(f"tail -n {_MOST_LINES}", " ".join(files)), _WITHIN).output
         except (HarnessError, NodeFailure):
             # A node that hangs is not waited for again for each container.
             return
-        with contextlib.suppress(NodeFailure, OSError):
-            _write(folder, pod, container, crilog.text_of(read))
+        with contextlib.suppress(OSError):
+            _write(folder, pod, container, crilog.legible_in(crilog.runs_in(read)))
 
 
 def keep_left(disk: AsLeft, folder: Path) -> None:

@@ -120,10 +120,10 @@ class Questions(ABC):
         NodeFailure if there are no such files, or if they are not in CRI's format.
         """
         files = f"/host/var/log/pods/*_{_name(pod)}_*/{_name(container)}/*.log"
-        done = self.boot.run(f"files=$(ls -v {files}) && cat $files")
+        done = self.boot.run(f"files=$(ls -v {files}) && {crilog.command('cat', '$files')}")
         if done.status:
             raise NodeFailure(f"container {container} of pod {pod} has no log: {done.text.strip()}")
-        return crilog.text_of(done.text)
+        return crilog.text_of(crilog.runs_in(done.output))
 
     def lease(self) -> Lease:
         """Returns the lease of eth0 as it was granted on its wire; raises NodeFailure if it holds none."""

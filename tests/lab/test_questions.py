@@ -202,6 +202,14 @@ def test_logs_of_earlier_runs_come_first(tmp_path: Path) -> None:
     assert FakeNode(tmp_path).logs("node", "dhcpcd") == "run 0\nrun 2\nrun 10\n"
 
 
+def test_a_run_that_was_cut_off_does_not_spoil_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "var/log/pods/kube-system_node_uid/dhcpcd"
+    folder.mkdir(parents=True)
+    (folder / "0.log").write_bytes(b"2026-01-01T00:00:00.1Z stdout F run 0\n" + bytes(100))
+    (folder / "1.log").write_text("2026-01-02T00:00:00.1Z stdout F run 1\n")
+    assert FakeNode(tmp_path).logs("node", "dhcpcd") == "run 0\nrun 1\n"
+
+
 def test_no_log_is_the_nodes_failure_and_a_wrong_name_the_tests(tmp_path: Path) -> None:
     with pytest.raises(NodeFailure, match="container dhcpcd of pod node has no log"):
         FakeNode(tmp_path).logs("node", "dhcpcd")
