@@ -15,6 +15,8 @@ _SAID = re.compile(r'"(?:Could not process manifest file|Unable to process watch
 _DENIED = re.compile(r'"Pod admission denied" .*reason="(?P<reason>\w+)" message=(?P<message>"(?:[^"\\]|\\.)*")')
 _WHERE = re.compile(r"^can't process config file \"[^\"]*\": |^\S*: couldn't parse as pod\(|\), please check config file$")
 _LINES = 5
+# What follows a file's name, which may be the beginning of another's: pod.yaml and pod.yaml.bak.
+_ENDS = ('"', '\\"', ":")
 
 
 def reason_in(log: str, file: str, pod: str) -> str | None:
@@ -27,10 +29,16 @@ def reason_in(log: str, file: str, pod: str) -> str | None:
 
 
 def _fault_in(log: str, file: str) -> str | None:
-    about = [match for line in log.splitlines() if f"/{file}" in line and (match := _SAID.search(line))]
+    names = _names(file)
+    about = [match for line in log.splitlines() if any(map(line.__contains__, names)) and (match := _SAID.search(line))]
     if not about:
         return None
     return _WHERE.sub("", _WHERE.sub("", _unquoted(about[-1]["error"])))
+
+
+def _names(file: str) -> list[str]:
+    """A file's name as the log may have it."""
+    return [f"/{file}{end}" for end in _ENDS]
 
 
 def _unquoted(words: str) -> str:
@@ -43,5 +51,5 @@ def _unquoted(words: str) -> str:
 
 def command(file: str, pod: str) -> str:
     """A command for the console pod that prints the last lines of the kubelet's log about a manifest and its pod."""
-    denial = f'pod="{pod}" reason='
-    return kubelet_log.from_anywhere(f"grep -F -e {shlex.quote('/' + file)} -e {shlex.quote(denial)} | tail -n {_LINES}")
+    wanted = " ".join(f"-e {shlex.quote(each)}" for each in (*_names(file), f'pod="{pod}" reason='))
+    return kubelet_log.from_anywhere(f"grep -F {wanted} | tail -n {_LINES}")

@@ -29,6 +29,7 @@ _AT = "E1125 14:02:11.123456     412 file.go:108] "
         ),
         (r"""Could not process manifest file" err="a \x00 b" path="/m/odd.yaml""", r"a \x00 b"),
         (r"""Could not process manifest file" err="not ours" path="/m/other.yaml""", None),
+        (r"""Could not process manifest file" err="a copy's" path="/m/odd.yaml.bak""", None),
         (r"""Caches are synced" path="/m/odd.yaml""", None),
     ],
 )
@@ -44,8 +45,8 @@ def test_the_last_reason_counts() -> None:
 
 def test_a_file_is_asked_for_by_its_name_alone() -> None:
     command = refusal.command("a b.yaml", POD)
-    log = "path=/m/a b.yaml\npath=/m/a-b.yaml\npath=/m/aXb.yaml\n"
-    assert found_by(command, log) == "path=/m/a b.yaml\n"
+    log = "".join(f'path="/m/{name}"\n' for name in ("a b.yaml", "a-b.yaml", "aXb.yaml", "a b.yaml~"))
+    assert found_by(command, log) == 'path="/m/a b.yaml"\n'
 
 
 def found_by(command: str, log: str) -> str:
