@@ -30,7 +30,7 @@ def reason_in(log: str, file: str, pod: str) -> str | None:
 
 def _fault_in(log: str, file: str) -> str | None:
     names = _names(file)
-    about = [match for line in log.splitlines() if any(map(line.__contains__, names)) and (match := _SAID.search(line))]
+    about = [match for line in log.splitlines() if any(name in line for name in names) and (match := _SAID.search(line))]
     if not about:
         return None
     return _WHERE.sub("", _WHERE.sub("", _unquoted(about[-1]["error"])))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.manifests.finding import Finding, Severity, shown
-from harness.manifests.yaml_reader import Value, YamlNode
+from harness.manifests.yaml_reader import Value, YamlNode, resolved
 
 Types = Mapping[str, Mapping[str, str]]
 
@@ -200,11 +200,13 @@ def _advice(kind: str, node: YamlNode) -> str:
     wanted = f"{_SCALARS[kind]} belongs there"
     if kind == "string" and isinstance(node.value, int | float):
         return f"{wanted}: write {json.dumps(node.text):.60}."
+    if kind == "string" and isinstance(node.value, dict):
+        return f"{wanted}: put it in quotes if the colon is part of it."
     if kind in _BITS and _whole(node.value) is not None:
         return f"{_SCALARS[kind]} of less than {_BITS[kind] + 1} bits belongs there."
     if kind == "quantity" and (unit := _UNIT.fullmatch(node.text.strip())) and unit[2].lower() in _UNITS:
         return f"{wanted}: did you mean {unit[1]}{_UNITS[unit[2].lower()]}?"
-    quoted = kind in ("bool", *_BITS) and isinstance(node.value, str)
+    quoted = isinstance(node.value, str) and _fits(kind, resolved(node.value))
     return f"{wanted}, without quotes." if quoted else f"{wanted}."
 
 

@@ -35,6 +35,7 @@ _OTHER_VERSION = "unsupported pod version"
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _UNFIT = re.compile(r"json: cannot unmarshal (?P<what>.+) into Go struct field \w+\.(?P<path>\S+) of type")
 _AT_LINE = re.compile(r"yaml: line (?P<line>\d+): (?P<words>.*)")
+_WHOLE_FILE = re.compile(r" in '\{.*", re.DOTALL)
 _TIME = re.compile(r'parsing time "(?P<text>[^"]*)".*: (?P<words>[^:]+)$')
 _KINDS = {"string": "a text", "bool": "a truth value", "object": "a mapping", "array": "a list"}
 _LEFT_OUT = "items"
@@ -42,6 +43,8 @@ _LEFT_OUT = "items"
 _ELSEWHERE = {
     "spec.securityContext.shareProcessNamespace": "spec.shareProcessNamespace",
     "spec.os": "spec.os.name",
+    "spec.HostPID": "spec.hostPID",
+    "spec.HostIPC": "spec.hostIPC",
 }
 
 
@@ -300,7 +303,7 @@ def _unreadable(words: str, root: YamlNode) -> Finding:
         )
     if (match := _TIME.search(words)) and (node := _scalar(root, match["text"])):
         return Finding(node.line, f"{shown(match['text'])} is no time: {match['words']}.")
-    return Finding(root.line, f"cannot be read by the kubelet: {_plain(words)}.")
+    return Finding(root.line, f"cannot be read by the kubelet: {_plain(_WHOLE_FILE.sub('', words))}.")
 
 
 def _scalar(node: YamlNode, text: str) -> YamlNode | None:

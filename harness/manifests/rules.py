@@ -50,6 +50,7 @@ _INSTEAD = {
 }
 # The kubelet accepts these, but looks them up nowhere.
 _CLASSES = {("PodSpec", "priorityClassName"): "a PriorityClass"}
+_MAKE_PODS = ["CronJob", "DaemonSet", "Deployment", "Job", "PodTemplate", "ReplicaSet", "ReplicationController", "StatefulSet"]
 _BUILT_IN_CLASSES = ("system-node-critical", "system-cluster-critical")
 
 # From k8s.io/apimachinery/pkg/util/validation; the first two are those of RFC 1123.
@@ -125,10 +126,13 @@ def _other_kind(kind: str) -> str:
         return f"is a {shown(kind)}; the kubelet reads one pod from a file: give each a file of its own, as `kind: Pod`."
     if kind.lower() in ("pod", "pods"):
         return f"kind is {shown(kind)}: did you mean Pod?"
-    return (
-        f"is a {shown(kind)}; a static pod is `kind: Pod`: DaemonSets, Deployments, StatefulSets etc. are not supported, "
-        "write the pod that it would make."
-    )
+    if kind in _MAKE_PODS:
+        return (
+            f"is a {shown(kind)}; a static pod is `kind: Pod`: DaemonSets, Deployments, StatefulSets etc. are not supported, "
+            "write the pod that it would make."
+        )
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return f"is {article} {shown(kind)}; the kubelet reads nothing but `kind: Pod` from a file: take the file away."
 
 
 def _identity(root: YamlNode) -> Iterator[Finding]:

@@ -21,6 +21,10 @@ _DEEPEST = 64
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {_TAG + name for name in ("bool", "int", "float", "null", "timestamp")}
+# Those that YAML 1.1 has; the kubelet's reader drops all others.
+_KNOWN_TAGS = _RESOLVED_TAGS | {
+    _TAG + name for name in ("binary", "map", "merge", "omap", "pairs", "seq", "set", "str", "value")
+}
 _MERGE = "<<"
 _MERGE_TAG = _TAG + "merge"
 # The types of value that a tag allows (yaml/v2's resolve.go).
@@ -31,6 +35,26 @@ _SURROGATES = re.compile(
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
+# What often is the cause in a line at which YAML ends, or in one before it; of the causes found, the first counts.
+_CAUSES = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"(?P<it><{7}|={7}|>{7}|\|{7})(?: |$)", "{it} is the mark of a merge conflict: settle it."),
+        (r"[^'\"]*?(?P<it>\{\{|\{%|\{#|<%)", "{it} is a template's: render it first."),
+        (r"[ -]*\t", "it is indented with a tab; write spaces."),
+        (
+            "[^'\"]*?(?P<it>[\u00a0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff])",
+            "it has the invisible character U+{code:04X}: write a space, or nothing.",
+        ),
+        ("[ -]*(?P<it>[\u2010-\u2015\u2022])", "it begins with {it}; an entry of a list begins with the dash -."),
+        ("[ -]*\\w+(?P<it>\uff1a)", "{it} is no colon: write :."),
+        (r" *(?P<it>[A-Za-z][\w-]*:)[^\s/:]\S*$", "{it} has no space behind its colon: write one."),
+    )
+)
+# What the reader of YAML calls a word whose first letter stands for something else.
+_NO_WORD = ("while scanning an alias", "while scanning an anchor", "while scanning a tag")
+
+_MARK = "\ufeff"
 # Characters that end a line in YAML (1.1, 5.4) but in no editor.
 _HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")
 # yaml/v2's resolve.go.
@@ -194,6 +218,7 @@ class _Composer:
         """The node that ends with an event; None if one only begins with it."""
         if isinstance(event, yaml.CollectionStartEvent):
             self._grow(event, 1, 1)
+            self._hear_of_tag(event)
             self._open.append(_Open(_line(event), event.anchor))
             return None
         if isinstance(event, yaml.CollectionEndEvent):
@@ -258,6 +283,7 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent) -> YamlNode:
         self._grow(event, 1, 0)
+        self._hear_of_tag(event)
         text: str = event.value
         value: Value = text
         if (event.implicit[0] and event.tag is None) or event.tag in _RESOLVED_TAGS or event.tag == _MERGE_TAG:
@@ -266,7 +292,7 @@ class _Composer:
             if _NO_JSON.fullmatch(text):
                 self.findings.append(Finding(_line(event), f'{text} is no number that the kubelet can read: write "{text}".'))
             else:
-                value = _resolve(text)
+                value = resolved(text)
             tag = str(event.tag or "").removeprefix(_TAG)
             kind = _TAGGED.get(tag)
             if kind and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
@@ -275,6 +301,11 @@ class _Composer:
         elif event.tag == _TAG + "binary":
             self.findings.append(Finding(_line(event), "is tagged !!binary: write the text itself, without the tag."))
         return YamlNode(_line(event), value, text)
+
+    def _hear_of_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+        if event.tag not in (None, "!", *_KNOWN_TAGS):
+            tag = str(event.tag).replace(_TAG, "!!")
+            self.findings.append(Finding(_line(event), f"the kubelet drops the tag {shown(tag)}: take it out.", Severity.HINT))
 
     def _grow(self, event: yaml.Event, values: int, levels: int) -> None:
         self._values += values
@@ -293,6 +324,8 @@ def _text_of(data: bytes) -> str:
         raise _UnreadableError(1, "is UTF-32: save it as UTF-8.")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _UnreadableError(1, "is UTF-16: save it as UTF-8.")
+    if data[:2].count(0) == 1:
+        raise _UnreadableError(1, "is UTF-16, without its mark: save it as UTF-8.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as broken:
@@ -300,6 +333,8 @@ def _text_of(data: bytes) -> str:
         raise _UnreadableError(
             line, f"is no UTF-8: it has the byte {data[broken.start]:#x} here; save it as UTF-8."
         ) from broken
+    if text.startswith(_MARK):
+        raise _UnreadableError(1, "begins with two byte order marks, of which the kubelet knows one: take them out.")
     if odd := yaml.reader.Reader.NON_PRINTABLE.search(text):
         line = text.count("\n", 0, odd.start()) + 1
         raise _UnreadableError(line, f"has the control character {odd.group()!r}: take it out.")
@@ -345,19 +380,30 @@ def _events(text: str) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as broken:
-        mark, lines = broken.problem_mark or broken.context_mark, text.splitlines() or [""]
-        # libyaml puts a premature end after the last line.
-        line = min(mark.line + 1, len(lines)) if mark is not None else 1
-        if re.match(r" *\t", lines[line - 1]):
-            raise _UnreadableError(line, "is no YAML: it is indented with a tab; write spaces.") from broken
-        if mark is not None and "cannot start any token" in str(broken.problem):
-            first = lines[line - 1][mark.column : mark.column + 1]
-            raise _UnreadableError(line, f"is no YAML: no word begins with {first}: put it in quotes.") from broken
-        said = ", ".join(part for part in (broken.context, broken.problem) if part)
-        raise _UnreadableError(line, f"is no YAML: {said}: look at indentation and quotes here and above.") from broken
+        raise _no_yaml(broken, text.splitlines() or [""]) from broken
     except (ValueError, OverflowError) as broken:
         # From PyYAML without libyaml, for an escape beyond Unicode.
         raise _UnreadableError(1, f"is no YAML: {broken}.") from broken
+
+
+def _no_yaml(broken: yaml.MarkedYAMLError, lines: list[str]) -> _UnreadableError:
+    """What the reader of YAML says, or the cause of it, at the line of the cause."""
+    mark = broken.problem_mark or broken.context_mark
+    began = broken.context_mark or mark
+    if mark is None or began is None:
+        return _UnreadableError(1, f"is no YAML: {broken.problem}.")
+    # libyaml puts a premature end after the last line.
+    line = min(mark.line + 1, len(lines))
+    for pattern, words in _CAUSES:
+        for number in (line, began.line + 1, line - 1):
+            if 0 < number <= len(lines) and (found := pattern.match(lines[number - 1])):
+                it = found.groupdict().get("it", "")
+                return _UnreadableError(number, f"is no YAML: {words.format(it=it, code=ord(it[:1] or ' '))}")
+    if "cannot start any token" in str(broken.problem) or broken.context in _NO_WORD:
+        first = lines[began.line][began.column : began.column + 1]
+        return _UnreadableError(began.line + 1, f"is no YAML: no word begins with {first}: put it in quotes.")
+    said = ", ".join(part for part in (broken.context, broken.problem) if part)
+    return _UnreadableError(line, f"is no YAML: {said}: look at indentation and quotes here and above.")
 
 
 def _merged(line: int, value: YamlNode) -> dict[str, YamlNode]:
@@ -379,7 +425,7 @@ def _key(node: YamlNode) -> str | None:
     return str(node.value) if isinstance(node.value, str | int) else None
 
 
-def _resolve(text: str) -> Scalar:
+def resolved(text: str) -> Scalar:
     """The value of a word without quotes."""
     if text in _WORDS:
         return _WORDS[text]

@@ -74,6 +74,17 @@ _SECURITY_FIELDS = ", ".join(list(fields.types()["SecurityContext"])[:8])
             12,
             f'{_MAIN}.env[A].value is the truth value yes; {_TEXT}: write "yes".',
         ),
+        (in_container("tty: enabled"), 12, f"{_MAIN}.tty is the text enabled; true or false belongs there."),
+        (
+            in_container("securityContext: {runAsUser: root}"),
+            12,
+            f"{_MAIN}.securityContext.runAsUser is the text root; {_WHOLE}.",
+        ),
+        (
+            in_container("args: [{echo a: b}]"),
+            12,
+            f"{_MAIN}.args[0] is a mapping; a text belongs there: put it in quotes if the colon is part of it.",
+        ),
         (in_container("tty: 'true'"), 12, f"{_MAIN}.tty is the text true; true or false belongs there, without quotes."),
         (in_container("tty: 1"), 12, f"{_MAIN}.tty is the number 1; true or false belongs there."),
         (

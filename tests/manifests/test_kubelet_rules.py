@@ -93,6 +93,7 @@ spec:
     volumeMounts:
     - {name: a, mountPath: /a}
     - {name: a, mountPath: /b, subPath: ../c}
+  hostPID: true
 """
 
 
@@ -111,6 +112,7 @@ spec:
         ),
         (Fault("spec.containers[7].image", "Required value", ""), 5, r"spec\.containers\[7\]\.image is missing: add it"),
         (Fault("spec.volumes", "Required value", "", "as containers ask for them"), 5, "spec.volumes is missing: as"),
+        (Fault("spec.HostPID", "Forbidden", "", "when `hostUsers` is false"), 11, "spec.hostPID cannot stand here: when"),
         (Fault("", "Internal error", None, "something"), 1, ": something"),
     ],
 )
@@ -120,6 +122,13 @@ def test_a_path_leads_to_its_line_or_to_what_would_hold_it(fault: Fault, line: i
     (finding,) = in_words(Answer("v1", faults=(fault,)), root)
     assert finding.line == line
     assert re.match(words, finding.words)
+
+
+def test_a_manifest_is_not_told_to_who_wrote_it() -> None:
+    root = parse(_POD.encode()).root
+    assert root is not None
+    (finding,) = in_words(Answer("v1", unreadable="""Object 'Kind' is missing in '{"apiVersion":"v1"}'"""), root)
+    assert finding.words == "cannot be read by the kubelet: Object 'Kind' is missing."
 
 
 @pytest.mark.parametrize("body", ["exit 1", "echo '[]'", "echo nonsense; cat >/dev/null", "echo broken >&2; exit 2", "true"])

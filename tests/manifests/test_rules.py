@@ -33,6 +33,12 @@ def test_the_pod_of_these_tests_is_one() -> None:
             7,
             "spec.runtimeClassName names a RuntimeClass: a kubelet without a cluster crashes",
         ),
+        (
+            changed("kind: Pod", "kind: ConfigMap"),
+            2,
+            "is a ConfigMap; the kubelet reads nothing but `kind: Pod` ",
+        ),
+        (changed("kind: Pod", "kind: Ingress"), 2, "is an Ingress; the kubelet reads nothing but"),
         (changed("kind: Pod", "kind: pod"), 2, r"kind is pod: did you mean Pod\?"),
         (changed("kind: Pod", "kind: Pods"), 2, r"kind is Pods: did you mean Pod\?"),
         (changed("kind: Pod", "kind: List"), 2, "is a List; the kubelet reads one pod from a file"),
