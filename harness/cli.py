@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--no-build", action="store_true", help="never build the program that has the kubelet's own rules")
     check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
     check.add_argument("--memory", metavar="SIZE", help="the node's memory: checks whether the pods' requests fit into it")
+    check.add_argument("--cpus", type=int, metavar="N", help="the node's CPUs: checks the same of them")
     check.set_defaults(run=_check)
 
     under_test = _under_test_options()
@@ -214,6 +215,7 @@ def _node_options(under_test: argparse.ArgumentParser) -> argparse.ArgumentParse
 def _check(options: argparse.Namespace) -> int:
     from harness.lab import cache
     from harness.manifests import kubelet_rules, manifest
+    from harness.manifests.finding import named
 
     try:
         folder = cache.folder(options.image_cache)
@@ -224,14 +226,14 @@ def _check(options: argparse.Namespace) -> int:
         if kubelet_rules.at_hand() is None and not options.no_build:
             _build_kubelet_rules(folder)
     readings = manifest.read_all(options.files)
-    lacking = _lacks_memory(readings, options.memory) if options.memory else ""
+    lacking = _lacking(readings, options.memory, options.cpus)
     for reading in readings:
         for finding in reading.findings:
             _say(finding.at(reading.file))
         if not reading.errors and not lacking:
-            _say(f"{reading.file}: ok")
+            _say(f"{named(reading.file)}: ok")
     if lacking:
-        _say(f"{', '.join(str(reading.file) for reading in readings)}: {lacking}")
+        _say(f"{', '.join(named(reading.file) for reading in readings)}: {lacking}")
     if its_own := kubelet_rules.at_hand():
         print(f"kios-e2e: the rules are kiOS's and those of kubelet {its_own.version}", file=sys.stderr)
     else:
@@ -239,12 +241,21 @@ def _check(options: argparse.Namespace) -> int:
     return int(bool(lacking) or any(reading.errors for reading in readings))
 
 
-def _lacks_memory(readings: "Sequence[Reading]", size: str) -> str:
+def _lacking(readings: "Sequence[Reading]", memory: str | None, cpus: int | None) -> str:
+    """Why a node of this size cannot run the pods, in words; empty if it can, or if no size was given."""
     from harness.lab.size import size_in_bytes
-    from harness.manifests import memory
+    from harness.manifests import demand
 
     sound = [reading.manifest() for reading in readings if reading.root and not reading.errors]
-    return memory.lacking(sound, size_in_bytes(size))
+    return "; ".join(
+        filter(
+            None,
+            (
+                demand.lacking(sound, demand.MEMORY, size_in_bytes(memory)) if memory else "",
+                demand.lacking(sound, demand.CPUS, cpus * 1000) if cpus is not None else "",
+            ),
+        )
+    )
 
 
 def _build_kubelet_rules(cache: Path) -> None:

@@ -73,6 +73,13 @@ def test_check_says_whether_a_node_has_room_for_what_pods_request(
     assert ("one.yaml: ok" in said) == (not status)
 
 
+def test_check_says_whether_a_node_has_the_cpus_that_pods_request(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.yaml").write_text(_POD.replace("image: i", 'image: i, resources: {requests: {cpu: "1500m"}}'))
+    assert main(["check", "one.yaml", "--cpus", "2"]) == 0
+    assert main(["check", "one.yaml", "--cpus", "1"]) == 1
+    assert "one.yaml: the pods request 1.5 CPUs (small 1.5), the node has 1: the kubelet never" in capsys.readouterr().out
+
+
 def test_check_reads_what_comes_on_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(_POD.replace("v1", "v2").encode())))
     assert main(["check", "-"]) == 1

@@ -104,7 +104,7 @@ class NodeMaker:
         all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
         placed = _placed(files or {})
-        refuse_too_large(all_pods, machine.memory)
+        refuse_too_large(all_pods, machine.memory, machine.cpus)
         names = [name for pod in all_pods for name in pod.images]
         supplies = (
             self._stock.supply_beside(self._initramfs, names, self._in_use)

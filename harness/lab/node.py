@@ -299,7 +299,7 @@ class Node(Questions):
         added = pod if isinstance(pod, StaticPod) else load(pod)
         beside = [*self.order.all_pods, *self._added, added]
         refuse_clashes(beside)
-        refuse_too_large(beside, self.order.machine.memory)
+        refuse_too_large(beside, self.order.machine.memory, self.order.machine.cpus)
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         own_files.check_manifests(self.order.shipped, [added], self.order.place_of(added).parent)
         self._added.append(added)

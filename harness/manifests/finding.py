@@ -29,7 +29,12 @@ class Finding:
     def at(self, file: Path) -> str:
         """The finding in the form of a compiler's message."""
         mark = "hint: " if self.severity is Severity.HINT else ""
-        return escape.shown(f"{file}:{self.line}: {mark}{self.words}")
+        return escape.shown(f"{named(file)}:{self.line}: {mark}{self.words}")
+
+
+def named(file: Path) -> str:
+    """A file's name in one line."""
+    return str(file).replace("\n", "\\n")
 
 
 def shown(word: str) -> str:

@@ -1,15 +1,18 @@
 """Static pod manifests as files: read, and checked before anything boots."""
 
+import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.manifests import admission, container_rules, kubelet_rules, rules, yaml_reader
-from harness.manifests.finding import Finding, Severity
+from harness.manifests import admission, container_rules, kubelet_rules, ports, rules, yaml_reader
+from harness.manifests.finding import Finding, Severity, shown
+from harness.manifests.ports import HostPort
 from harness.manifests.yaml_reader import YamlNode
 
 _LARGEST = 1 << 20
@@ -76,20 +79,50 @@ def asked(reading: Reading) -> Reading:
 
 
 def read_all(files: Iterable[Path]) -> list[Reading]:
-    """Reads and checks the manifests of one node: each by itself, and that none would replace another."""
-    names: dict[str, Path] = {}
-    pods: dict[str, str] = {}
-    readings = []
-    for file in dict.fromkeys(files):
+    """Reads and checks the manifests of one node: each by itself, and that no two claim what a node has once."""
+    once: dict[str, Path] = {}
+    for file in files:
+        once.setdefault(os.path.normpath(file.absolute()), file)
+    readings: list[Reading] = []
+    for file in once.values():
         reading = read(file)
-        clashes = []
-        if (other := names.setdefault(file.name, file)) != file:
-            clashes.append(Finding(1, f"is named as {other} is; on a node one would replace the other: rename one."))
-        for pod, line in pods_in(reading):
-            if (place := pods.setdefault(pod, f"{file}:{line}")) != f"{file}:{line}":
-                clashes.append(Finding(line, f"is the pod {pod}, as is {place}; the kubelet runs one of them: rename one."))
-        readings.append(replace(reading, findings=_in_order([*reading.findings, *clashes])))
+        readings.append(replace(reading, findings=_in_order([*reading.findings, *_clashes(reading, readings)])))
     return readings
+
+
+def _clashes(reading: Reading, others: Sequence[Reading]) -> Iterator[Finding]:
+    """What a manifest has in common with an earlier one, though a node has it once: of each kind the first."""
+    names = (
+        Finding(1, f"is named as {other.file} is; on a node one would replace the other: rename one.")
+        for other in others
+        if other.file.name == reading.file.name
+    )
+    pods = (
+        Finding(line, f"is the pod {pod}, as is {other.file}:{place}; the kubelet runs one of them: rename one.")
+        for other in others
+        for pod, line in pods_in(reading)
+        for same, place in pods_in(other)
+        if same == pod
+    )
+    uids = (
+        Finding(uid.line, f"has the uid {shown(uid.text)}, as has {other.file}; the kubelet runs one of them: take it out.")
+        for other in others
+        if (uid := _uid(reading)) and (same := _uid(other)) and same.value == uid.value
+    )
+    taken = (
+        Finding(
+            port.line,
+            f"takes port {port} of the node, as does {other.file}:{same.line}; the kubelet admits one of them: change one.",
+        )
+        for other in others
+        for port in _ports(reading)
+        for same in _ports(other)
+        if port.is_that_of(same)
+    )
+    of_pod = list(islice(pods, 1))
+    yield from (*islice(names, 1), *of_pod, *islice(uids, 1))
+    if not of_pod:
+        yield from islice(taken, 1)
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -98,6 +131,8 @@ def _bytes_of(file: Path) -> bytes:
     Opening a fifo would wait for a writer.
     """
     if file == _STDIN:
+        if sys.stdin is None:
+            raise InputError("is stdin, which is closed.")
         data = sys.stdin.buffer.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise InputError(f"more than {_LARGEST} bytes are no manifest.")
@@ -129,3 +164,13 @@ def pods_in(reading: Reading) -> list[tuple[str, int]]:
         return []
     namespace = metadata.get("namespace")
     return [(f"{namespace.value if namespace else _DEFAULT_NAMESPACE}/{name.value}", name.line)]
+
+
+def _uid(reading: Reading) -> YamlNode | None:
+    metadata = reading.root.get("metadata") if reading.root else None
+    uid = metadata.get("uid") if metadata else None
+    return uid if uid and uid.value else None
+
+
+def _ports(reading: Reading) -> Iterator[HostPort]:
+    return ports.of(reading.root) if reading.root else iter(())

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from harness.errors import InputError
-from harness.manifests import manifest, memory
+from harness.manifests import demand, manifest, ports, yaml_reader
 from harness.manifests.manifest import Manifest
+from harness.manifests.ports import HostPort
 
 
 class _Dumper(yaml.SafeDumper):
@@ -112,9 +113,11 @@ def load(file: Path | str) -> StaticPod:
 
 
 def refuse_clashes(pods: Iterable[StaticPod]) -> None:
-    """Raises InputError for pods that cannot be on one node: with the same file name, or the same name and namespace."""
+    """Raises InputError for pods that cannot be on one node: with the same file or name, or with a port or uid in common."""
     files: dict[str, StaticPod] = {}
     names: dict[tuple[str, str], StaticPod] = {}
+    uids: dict[str, StaticPod] = {}
+    taken: list[tuple[HostPort, StaticPod]] = []
     for pod in pods:
         if files.setdefault(pod.file, pod) is not pod:
             raise InputError(f"Two manifests are named {pod.file}: on the node one would replace the other. Rename one.")
@@ -123,17 +126,40 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
                 f"{other.file} and {pod.file} are both the pod {pod.namespace}/{pod.name}: the kubelet runs one of them. "
                 "Rename one."
             )
+        uid = str(pod.manifest["metadata"].get("uid") or "")
+        if uid and (other := uids.setdefault(uid, pod)) is not pod:
+            raise InputError(
+                f"{other.file} and {pod.file} both have the uid {uid}: the kubelet runs one of them. Take it out of one."
+            )
+        for port in _ports(pod):
+            for held, other in taken:
+                if other is not pod and port.is_that_of(held):
+                    raise InputError(
+                        f"{other.file} and {pod.file} both take port {port} of the node: the kubelet admits one of them. "
+                        "Change one."
+                    )
+            taken.append((port, pod))
 
 
-def refuse_too_large(pods: Iterable[StaticPod], size: int) -> None:
-    """Raises InputError for pods whose memory requests do not fit into a node with so many bytes of memory."""
-    if words := memory.lacking([pod.manifest for pod in pods], size):
-        raise InputError(f"{words[0].upper()}{words[1:]}. Request less, or give the node more: memory=, --memory.")
+def refuse_too_large(pods: Iterable[StaticPod], memory: int, cpus: int) -> None:
+    """Raises InputError for pods whose requests do not fit into a node with so many bytes of memory and so many CPUs."""
+    manifests = [pod.manifest for pod in pods]
+    for words, option in (
+        (demand.lacking(manifests, demand.MEMORY, memory), "memory"),
+        (demand.lacking(manifests, demand.CPUS, cpus * 1000), "cpus"),
+    ):
+        if words:
+            raise InputError(f"{words[0].upper()}{words[1:]}. Request less, or give the node more: {option}=, --{option}.")
 
 
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:
     spec = manifest["spec"]
     return [spec[key] for key in ("initContainers", "containers") if spec.get(key)]
+
+
+def _ports(pod: StaticPod) -> list[HostPort]:
+    root = yaml_reader.parse(pod.text()).root
+    return list(ports.of(root)) if root else []
 
 
 def _entry(manifest: Manifest, container: str) -> Manifest:

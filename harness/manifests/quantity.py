@@ -18,6 +18,15 @@ _MOST = (1 << 63) - 1
 
 def whole(quantity: Any) -> int:
     """The quantity rounded up to a whole number, for example of bytes; 0 for an invalid one, which other rules refuse."""
+    return _rounded_up(quantity, 1)
+
+
+def thousandths(quantity: Any) -> int:
+    """The quantity in thousandths, for example of a CPU, rounded up; 0 for an invalid one."""
+    return _rounded_up(quantity, 1000)
+
+
+def _rounded_up(quantity: Any, times: int) -> int:
     match = _QUANTITY.fullmatch(str(quantity)) if quantity is not None else None
     if match is None:
         return 0
@@ -25,4 +34,5 @@ def whole(quantity: Any) -> int:
         factor = Decimal(10) ** int(match["exponent"][:4])
     else:
         factor = (_BINARY | _DECIMAL).get(match["suffix"] or "", Decimal(1))
-    return int(min(Decimal(_MOST), (Decimal(match["number"]) * factor).to_integral_value(rounding="ROUND_CEILING")))
+    exact = Decimal(match["number"]) * factor * times
+    return int(min(Decimal(_MOST), exact.to_integral_value(rounding="ROUND_CEILING")))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.manifests import fields, yaml_reader
 from harness.manifests.manifest import check, read, read_all
-from tests.manifests.small_pod import NODE, POD, changed
+from harness.manifests.pods import load, refuse_clashes
+from tests.manifests.small_pod import NODE, POD, changed, in_container
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
@@ -107,8 +109,72 @@ def test_two_files_of_one_name_have_no_place_on_a_node(tmp_path: Path) -> None:
 
 def test_a_file_given_twice_is_one(tmp_path: Path) -> None:
     file = _write(tmp_path, "a.yaml", POD)
-    (reading,) = read_all([file, file])
-    assert reading.findings == ()
+    for other in (file, Path(os.path.relpath(file)), tmp_path / "b" / ".." / file.name):
+        (reading,) = read_all([file, other])
+        assert reading.findings == ()
+
+
+def _serving(name: str, port: str) -> str:
+    return in_container(f"ports: [{{{port}}}]").replace("name: small", f"name: {name}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("containerPort: 80", "containerPort: 80"),
+        ("containerPort: 80", "containerPort: 80, hostPort: 80, protocol: TCP"),
+        ("containerPort: 80, hostIP: 10.0.2.15", "containerPort: 80"),
+    ],
+)
+def test_two_pods_cannot_take_one_port_of_the_node(tmp_path: Path, first: str, second: str) -> None:
+    files = [_write(tmp_path, f"{name}.yaml", _serving(name, port)) for name, port in (("a", first), ("b", second))]
+    readings = read_all(files)
+    assert [len(reading.errors) for reading in readings] == [0, 1]
+    assert readings[1].errors[0].line == 12
+    words = f"takes port 80/TCP of the node, as does {files[0]}:12; the kubelet admits one of them: change one."
+    assert readings[1].errors[0].words == words
+    with pytest.raises(InputError, match=r"a\.yaml and b\.yaml both take port 80/TCP of the node: .*Change one"):
+        refuse_clashes([load(file) for file in files])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("containerPort: 80", "containerPort: 81"),
+        ("containerPort: 80", "containerPort: 80, protocol: UDP"),
+        ("containerPort: 80, hostIP: 10.0.2.15", "containerPort: 80, hostIP: 127.0.0.1"),
+    ],
+)
+def test_ports_that_differ_clash_with_none(tmp_path: Path, first: str, second: str) -> None:
+    files = [_write(tmp_path, f"{name}.yaml", _serving(name, port)) for name, port in (("a", first), ("b", second))]
+    assert not any(reading.errors for reading in read_all(files))
+    refuse_clashes([load(file) for file in files])
+
+
+def test_a_port_without_the_hosts_network_is_the_pods_own(tmp_path: Path) -> None:
+    files = [_write(tmp_path, f"{name}.yaml", _serving(name, "containerPort: 80")) for name in "ab"]
+    for file in files:
+        file.write_text(file.read_text().replace("hostNetwork: true", "hostNetwork: false"))
+    assert not any(reading.errors for reading in read_all(files))
+
+
+def test_two_pods_cannot_have_one_uid(tmp_path: Path) -> None:
+    pods = {name: changed("  name: small\n", f"  name: {name}\n  uid: one\n") for name in "ab"}
+    files = [_write(tmp_path, f"{name}.yaml", pod) for name, pod in pods.items()]
+    (error,) = read_all(files)[1].errors
+    assert (error.line, error.words) == (5, f"has the uid one, as has {files[0]}; the kubelet runs one of them: take it out.")
+    with pytest.raises(InputError, match="both have the uid one"):
+        refuse_clashes([load(file) for file in files])
+
+
+def test_a_name_of_two_lines_is_shown_in_one(tmp_path: Path) -> None:
+    file = _write(tmp_path, "a\nb.yaml: ok", "")
+    assert "\n" not in read(file).errors[0].at(file)
+
+
+def test_a_stdin_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert _only_error(Path("-")) == "is stdin, which is closed."
 
 
 def test_what_holds_no_pod_clashes_with_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from harness.errors import InputError
-from harness.manifests import memory
+from harness.manifests import demand
+from harness.manifests.demand import CPUS, MEMORY
 from harness.manifests.pods import StaticPod, refuse_too_large
 
 _MIB = 1 << 20
@@ -33,7 +34,7 @@ _SIDECAR = container("20Mi", restartPolicy="Always")
     ],
 )  # fmt: skip
 def test_a_quantity_is_bytes(quantity: object, size: int) -> None:
-    assert memory.requested(pod(container(quantity))) == size
+    assert demand.requested(pod(container(quantity)), MEMORY) == size
 
 
 @pytest.mark.parametrize(
@@ -55,11 +56,24 @@ def test_a_quantity_is_bytes(quantity: object, size: int) -> None:
     ],
 )
 def test_requests_add_up_as_the_kubelet_adds_them(told: dict[str, Any], mib: int) -> None:
-    assert memory.requested(told) == mib * _MIB
+    assert demand.requested(told, MEMORY) == mib * _MIB
 
 
 def test_pods_that_no_node_has_room_for_are_refused_before_it_boots() -> None:
     pods = [StaticPod(f"{name}.yaml", pod(container("600Mi"))) for name in ("a", "b")]
-    refuse_too_large(pods[:1], 1 << 30)
+    refuse_too_large(pods[:1], 1 << 30, 1)
     with pytest.raises(InputError, match=r"^The pods request 1200 MiB of memory .*, the node has 1024 MiB.*--memory"):
-        refuse_too_large(pods, 1 << 30)
+        refuse_too_large(pods, 1 << 30, 1)
+
+
+@pytest.mark.parametrize(("quantity", "thousandths"), [("250m", 250), (2, 2000), ("0.0001", 1), ("1e1", 10000), (0.5, 500)])
+def test_cpus_are_thousandths(quantity: object, thousandths: int) -> None:
+    assert demand.requested(pod({"name": "c", "resources": {"requests": {"cpu": quantity}}}), CPUS) == thousandths
+
+
+def test_pods_that_no_node_has_cpus_for_are_refused_before_it_boots() -> None:
+    half = {"name": "c", "resources": {"limits": {"cpu": "500m"}}}
+    pods = [StaticPod(f"{name}.yaml", pod(half)) for name in ("a", "b", "c")]
+    refuse_too_large(pods[:2], 1 << 30, 1)
+    with pytest.raises(InputError, match=r"^The pods request 1\.5 CPUs \(p 0\.5, p 0\.5, p 0\.5\), the node has 1: .*--cpus\."):
+        refuse_too_large(pods, 1 << 30, 1)
