@@ -1,7 +1,8 @@
 """What the kubelet reads but never runs: refused when it admits the pod, or held back for ever afterwards.
 
 Sources, all of Kubernetes 1.34: pkg/kubelet/lifecycle/predicate.go and pkg/kubelet/sysctl (OS, node selector, sysctls),
-cmd/kubelet/app/plugins.go (volumes), pkg/kubelet/types/pod_update.go (mirror pods),
+initialNode in pkg/kubelet/kubelet_node_status.go (labels), cmd/kubelet/app/plugins.go (volumes),
+pkg/kubelet/types/pod_update.go (mirror pods), NewCgroupName in pkg/kubelet/cm (uids),
 pkg/kubelet/kuberuntime/security_context.go (users).
 """
 
@@ -10,10 +11,15 @@ from collections.abc import Iterator
 from harness.manifests.finding import Finding, Severity, shown
 from harness.manifests.yaml_reader import YamlNode
 
-_OS = "kubernetes.io/os"
+_OS, _HOSTNAME = "kubernetes.io/os", "kubernetes.io/hostname"
 _MIRROR = "kubernetes.io/config.mirror"
 # The labels of a standalone kubelet's node; the node's own file of labels may add others (kiOS contract).
-_NODE_LABELS = {_OS: "linux"}
+_NODE_LABELS = {
+    _OS: "linux",
+    "kubernetes.io/arch": "amd64",
+    "beta.kubernetes.io/os": "linux",
+    "beta.kubernetes.io/arch": "amd64",
+}
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SAFE_SYSCTLS = frozenset(
     {
@@ -76,6 +82,9 @@ def _identity(metadata: YamlNode) -> Iterator[Finding]:
         yield Finding(
             deleted.line, "metadata.deletionTimestamp is set: to the kubelet the pod is ending, and never runs: take it out."
         )
+    if (uid := metadata.word("uid")) and set("_/") & set(uid):
+        words = f"metadata.uid is {shown(uid)}: at a uid with _ or / the kubelet crashes, for ever: take it out."
+        yield Finding(metadata.fields()["uid"].line, words)
     if labels and (system := labels.get(_OS)) and system.value != _NODE_LABELS[_OS]:
         yield Finding(system.line, f"metadata.labels.{_OS} is {shown(system.text)}; the node's is linux: take it out.")
 
@@ -91,6 +100,8 @@ def _node(spec: YamlNode) -> Iterator[Finding]:
         where = f"spec.nodeSelector.{shown(label)} is {shown(wanted.text)}"
         if label in _NODE_LABELS:
             yield Finding(wanted.line, f"{where}; the node's is {_NODE_LABELS[label]}: take it out.")
+        elif label == _HOSTNAME:
+            yield Finding(wanted.line, f"{where}: a node of another name refuses the pod.", Severity.HINT)
         else:
             words = f"{where}: a node without that label refuses the pod, and only its own file of labels gives it one."
             yield Finding(wanted.line, words, Severity.HINT)
@@ -106,12 +117,31 @@ def _runtime(spec: YamlNode) -> Iterator[Finding]:
 def _affinity(spec: YamlNode) -> Iterator[Finding]:
     affinity = spec.get("affinity")
     of_node = affinity.get("nodeAffinity") if affinity else None
-    if of_node and (required := of_node.get(_REQUIRED)):
+    required = of_node.get(_REQUIRED) if of_node else None
+    if required and not any(map(_is_met, required.entries("nodeSelectorTerms"))):
         words = (
             f"spec.affinity.nodeAffinity.{_REQUIRED}: a node without such labels refuses the pod, and only its own file of "
             "labels gives it any."
         )
         yield Finding(required.line, words, Severity.HINT)
+
+
+def _is_met(term: YamlNode) -> bool:
+    """Whether the labels that each node has meet a term of node affinity."""
+    expressions = term.entries("matchExpressions")
+    return bool(expressions) and not term.get("matchFields") and all(map(_is_true, expressions))
+
+
+def _is_true(expression: YamlNode) -> bool:
+    label = _NODE_LABELS.get(expression.word("key"))
+    named = label in [each.value for each in expression.entries("values")]
+    match expression.word("operator"):
+        case "In":
+            return named
+        case "NotIn":
+            return label is not None and not named
+        case operator:
+            return operator == "Exists" and label is not None
 
 
 def _sysctls(spec: YamlNode) -> Iterator[Finding]:

@@ -1,9 +1,10 @@
 """What the kubelet accepts but no container can be made from: it tries again and again, and the pod stays pending.
 
-Each case was seen on a node (kubelet 1.34.9, CRI-O 1.34.4, crun). Sources: pkg/kubelet/images and
-pkg/kubelet/kubelet_pods.go of Kubernetes 1.34, its pkg/volume/emptydir, and capabilities(7).
+Most cases were seen on a node (kubelet 1.34.9, CRI-O 1.34.4, crun). Sources: pkg/kubelet/images, pkg/kubelet/prober and
+pkg/kubelet/kubelet_pods.go of Kubernetes 1.34, its pkg/volume/emptydir and pkg/security/apparmor, and capabilities(7).
 """
 
+import posixpath
 import re
 from collections.abc import Collection, Iterator, Sequence
 
@@ -24,6 +25,10 @@ _ALL = "ALL"
 _HUGE = "HugePages"
 # CRI-O's minimum for a pod's sandbox.
 _LEAST_MEMORY = 12 << 20
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_HOOKS = ("postStart", "preStop")
+_PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9-]{1,15}")
+_APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def findings(root: YamlNode) -> Iterator[Finding]:
@@ -39,9 +44,16 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _environment(container, who, names)
         yield from _mounts(container, who)
         yield from _capabilities(container, who)
-        yield from _app_armor(container)
+        yield from _app_armor(container, who)
+        yield from _ports(container, who)
         yield from _memory(container, who)
-    yield from _sandbox(containers)
+        yield from _huge_pages(container, who)
+        if spec.get("os"):
+            yield from _stop_signal(container, who)
+    yield from _app_armor(spec, "the pod")
+    yield from _app_armor_of_old(root)
+    yield from _memory(spec, "the pod")
+    yield from _sandbox(spec, containers)
     for volume in spec.entries("volumes"):
         yield from _medium(volume)
 
@@ -72,7 +84,7 @@ def _mounts(container: YamlNode, who: str) -> Iterator[Finding]:
     known = {variable.word("name") for variable in container.entries("env")}
     for mount in container.entries("volumeMounts"):
         path, expression = mount.get("mountPath"), mount.get("subPathExpr")
-        if path and path.value and str(path.value).strip("/") == "":
+        if path and path.value and posixpath.normpath(f"/{path.value}") in ("/", "//"):
             yield Finding(path.line, f"{who} mounts a volume at /, where its image is: mount it below.")
         for found in _VARIABLE.finditer(str(expression.value)) if expression else ():
             if found["name"] and found["name"] not in known:
@@ -92,16 +104,47 @@ def _capabilities(container: YamlNode, who: str) -> Iterator[Finding]:
             yield Finding(capability.line, words)
 
 
-def _app_armor(container: YamlNode) -> Iterator[Finding]:
-    context = container.get("securityContext")
+def _app_armor(holder: YamlNode, who: str) -> Iterator[Finding]:
+    context = holder.get("securityContext")
     profile = context.get("appArmorProfile") if context else None
     if profile and profile.word("type") in ("RuntimeDefault", "Localhost"):
-        words = f"container {shown(container.word('name'))} asks for AppArmor: a node whose kernel has none refuses the pod."
-        yield Finding(profile.fields()["type"].line, words, Severity.HINT)
+        yield _needs_app_armor(profile.fields()["type"].line, who)
 
 
-def _memory(container: YamlNode, who: str) -> Iterator[Finding]:
-    memory = _limit(container)
+def _app_armor_of_old(root: YamlNode) -> Iterator[Finding]:
+    metadata = root.get("metadata")
+    annotations = metadata.get("annotations") if metadata else None
+    for key, profile in (annotations.fields() if annotations else {}).items():
+        if key.startswith(_APP_ARMOR) and profile.value != "unconfined":
+            yield _needs_app_armor(profile.line, f"container {shown(key.removeprefix(_APP_ARMOR))}")
+
+
+def _needs_app_armor(line: int, who: str) -> Finding:
+    return Finding(line, f"{who} asks for AppArmor: a node whose kernel has none refuses the pod.", Severity.HINT)
+
+
+def _ports(container: YamlNode, who: str) -> Iterator[Finding]:
+    """A probe at a port of an unknown name is never made, a hook fails."""
+    known = {port.word("name") for port in container.entries("ports")}
+    lifecycle = container.get("lifecycle")
+    handlers = [container.get(probe) for probe in _PROBES]
+    handlers += [lifecycle.get(hook) for hook in _HOOKS] if lifecycle else []
+    for asked in (handler.get(kind) for handler in handlers if handler for kind in ("httpGet", "tcpSocket")):
+        if asked and (name := asked.word("port")) not in known and _PORT_NAME.fullmatch(name):
+            line = asked.fields()["port"].line
+            yield Finding(line, f"{who} has no port named {shown(name)}, which is asked for: add it.", Severity.HINT)
+
+
+def _stop_signal(container: YamlNode, who: str) -> Iterator[Finding]:
+    """The kubelet itself refuses one without the pod's os."""
+    lifecycle = container.get("lifecycle")
+    if lifecycle and (signal := lifecycle.get("stopSignal")):
+        words = f"{who} has a stopSignal, which does nothing unless the kubelet has the feature gate ContainerStopSignals on."
+        yield Finding(signal.line, words, Severity.HINT)
+
+
+def _memory(holder: YamlNode, who: str) -> Iterator[Finding]:
+    memory = _limit(holder)
     if memory and (written := _THOUSANDTHS.fullmatch(str(memory.value))):
         words = (
             f"{who} is limited to {shown(memory.text)} of memory, thousandths of a byte: did you mean {written['number']}Mi?"
@@ -109,21 +152,35 @@ def _memory(container: YamlNode, who: str) -> Iterator[Finding]:
         yield Finding(memory.line, words)
 
 
-def _sandbox(containers: Sequence[YamlNode]) -> Iterator[Finding]:
-    """If every container has a limit, the pod has one too, at most their sum."""
-    limits = [limit for limit in map(_limit, containers) if limit and not _THOUSANDTHS.fullmatch(str(limit.value))]
+def _huge_pages(container: YamlNode, who: str) -> Iterator[Finding]:
+    limits = _limits(container)
+    for name, amount in limits.fields().items() if limits and (limits.get("memory") or limits.get("cpu")) else ():
+        if name.startswith("hugepages-"):
+            words = f"{who} asks for {shown(name)}: a node on which nobody set huge pages aside refuses the pod."
+            yield Finding(amount.line, words, Severity.HINT)
+
+
+def _sandbox(spec: YamlNode, containers: Sequence[YamlNode]) -> Iterator[Finding]:
+    """The pod has its own limit or, if every container has one, at most their sum."""
+    own = _limit(spec)
+    asked = [own] if own else [limit for limit in map(_limit, containers) if limit]
+    limits = [limit for limit in asked if not _THOUSANDTHS.fullmatch(str(limit.value))]
     sizes = [quantity.whole(limit.value) for limit in limits]
-    if limits and len(limits) == len(containers) and all(sizes) and sum(sizes) < _LEAST_MEMORY:
+    if limits and (own or len(limits) == len(containers)) and all(sizes) and sum(sizes) < _LEAST_MEMORY:
         words = (
             f"the pod's memory is limited to {sum(sizes) >> 10} KiB: CRI-O makes none with less than {_LEAST_MEMORY >> 20} MiB."
         )
         yield Finding(limits[0].line, words)
 
 
-def _limit(container: YamlNode) -> YamlNode | None:
-    resources = container.get("resources")
-    limits = resources.get("limits") if resources else None
+def _limit(holder: YamlNode) -> YamlNode | None:
+    limits = _limits(holder)
     return limits.get("memory") if limits else None
+
+
+def _limits(holder: YamlNode) -> YamlNode | None:
+    resources = holder.get("resources")
+    return resources.get("limits") if resources else None
 
 
 def _medium(volume: YamlNode) -> Iterator[Finding]:

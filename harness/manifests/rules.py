@@ -164,6 +164,12 @@ def _references(place: FieldPlace) -> Iterator[Finding]:
     if of in _CLASSES and node.value not in _BUILT_IN_CLASSES:
         words = f"{place.path} names {_CLASSES[of]}; without a cluster there is none, and it does nothing: take it out."
         yield Finding(node.line, words, Severity.HINT)
+    if of == ("EnvVarSource", "fileKeyRef"):
+        words = f"{place.path} does nothing unless the kubelet has the feature gate EnvFiles on."
+        yield Finding(node.line, words, Severity.HINT)
+    if of == ("PodSpec", "readinessGates") and node.items():
+        words = f"{place.path}: without a cluster nobody sets such a condition, and the pod is never ready: take it out."
+        yield Finding(node.line, words, Severity.HINT)
 
 
 def _names(place: FieldPlace) -> Iterator[Finding]:
@@ -216,6 +222,17 @@ def _network(spec: YamlNode) -> Iterator[Finding]:
     if host_network is None or host_network.value is False:
         words = "spec.hostNetwork is not true: kiOS has no network plugin of its own, and without one the pod waits for ever."
         yield Finding((host_network or spec).line, words, Severity.HINT)
+        for container in _all_containers(spec):
+            yield from _host_ports(container)
+
+
+def _host_ports(container: YamlNode) -> Iterator[Finding]:
+    """CRI-O's host ports are off (kiOS contract)."""
+    for port in container.entries("ports"):
+        if (taken := port.get("hostPort")) and taken.value:
+            who = f"container {shown(container.word('name'))}"
+            words = f"{who} has the hostPort {shown(taken.text)}, which kiOS's CRI-O does not map: "
+            yield Finding(taken.line, f"{words}only hostNetwork: true makes it one of the node's.", Severity.HINT)
 
 
 def _all_containers(spec: YamlNode) -> list[YamlNode]:

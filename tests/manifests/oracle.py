@@ -24,7 +24,7 @@ OWN = re.compile(
     r"the kubelet drops it|only the last counts|refers to a|never runs it|and never runs|the node's is linux|"
     r"the kubelet forbids|which no plugin here mounts|it never starts|is for a running pod|is a static pod's own|"
     r"has no image:|which the pod has not|where its image is|of which its subPathExpr is made|which Linux has not|"
-    r"thousandths of a byte|has the medium|CRI-O makes none|crashes at it"
+    r"thousandths of a byte|has the medium|CRI-O makes none|crashes at it|at a uid with"
 )
 _WORDS = st.sampled_from(
     ["", "a", "web", "A b", "a.b", "80", "/a", "../b", "main", "v", "Always", "TCP", "metadata.name", "limits.cpu"]

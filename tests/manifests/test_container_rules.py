@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.manifests.small_pod import POD, as_volume, changed, findings_of, in_container
+from tests.manifests.small_pod import POD, as_volume, changed, findings_of, in_container, in_spec
 
 _MAIN = "container main"
 
@@ -54,6 +54,37 @@ def limited(*sizes: str) -> str:
             12,
             f"hint: {_MAIN} asks for AppArmor: a node whose kernel has none refuses the pod.",
         ),
+        (
+            in_spec("securityContext: {appArmorProfile: {type: RuntimeDefault}}"),
+            7,
+            "hint: the pod asks for AppArmor: a node whose kernel has none refuses the pod.",
+        ),
+        (
+            changed(
+                "  name: small\n", "  name: small\n  annotations: {container.apparmor.security.beta.kubernetes.io/main: a}\n"
+            ),
+            5,
+            f"hint: {_MAIN} asks for AppArmor",
+        ),
+        (mount("mountPath: /."), 15, f"{_MAIN} mounts a volume at /, where its image is"),
+        (mount("mountPath: /a/.."), 15, f"{_MAIN} mounts a volume at /, where its image is"),
+        (
+            in_container("readinessProbe: {tcpSocket: {port: web}}"),
+            12,
+            f"hint: {_MAIN} has no port named web, which is asked for: add it.",
+        ),
+        (in_container("lifecycle: {postStart: {httpGet: {port: web}}}"), 12, f"hint: {_MAIN} has no port named web"),
+        (
+            in_container("resources: {limits: {hugepages-2Mi: 4Mi, memory: 64Mi}}"),
+            12,
+            f"hint: {_MAIN} asks for hugepages-2Mi: a node on which nobody set huge pages aside refuses the pod.",
+        ),
+        (
+            in_spec("resources: {limits: {memory: 100m}}"),
+            7,
+            "the pod is limited to 100m of memory, thousandths of a byte: did you mean 100Mi?",
+        ),
+        (in_spec("resources: {limits: {memory: 8Mi}}"), 7, "the pod's memory is limited to 8192 KiB: CRI-O makes none"),
         (in_container("securityContext: {capabilities: {drop: [every]}}"), 12, f"{_MAIN} has the capability every added"),
         (
             limited("4Mi", "1Mi", "2Mi"),
@@ -94,6 +125,8 @@ def test_only_what_is_missing_is_named_of_an_expression() -> None:
         in_container("securityContext: {capabilities: {drop: [all, cap_net_raw]}, appArmorProfile: {type: Unconfined}}"),
         in_container("resources: {limits: {cpu: 100m, memory: 64Mi}}"),
         limited("4Mi", "4Mi", "4Mi"),
+        limited("4Mi", "1Mi", "2Mi").replace("  hostNetwork", "  resources: {limits: {memory: 64Mi}}\n  hostNetwork"),
+        in_container("readinessProbe: {tcpSocket: {port: web}}\n    ports: [{name: web, containerPort: 80}]"),
         limited("4Mi", "4Mi", "0"),
         in_container("resources: {limits: {memory: 1Mi}}"),
         as_volume("emptyDir: {medium: Memory}"),

@@ -242,7 +242,10 @@ def test_what_contradicts_itself_is_refused(text: str, line: int, says: str) -> 
         in_container('args: ["8250", "yes", 2024-13-45, 1:30, 100%]'),
         in_container("tty: yes"),
         in_container("ports: [{containerPort: 80.0}]"),
-        in_container("livenessProbe: {httpGet: {port: http, httpHeaders: [{name: A, value: ''}]}}"),
+        in_container(
+            "livenessProbe: {httpGet: {port: http, httpHeaders: [{name: A, value: ''}]}}\n"
+            "    ports: [{name: http, containerPort: 80}]"
+        ),
         in_container("livenessProbe: {tcpSocket: {port: 80}}"),
         in_container("resources: {limits: {memory: 64Mi, cpu: 0.5}, requests: {memory: 1e3, cpu: 500m}}"),
         in_container('imagePullPolicy: ""'),
@@ -266,6 +269,11 @@ def test_a_container_that_is_nothing_lacks_everything() -> None:
     ]
 
 
+def _affine(expression: str) -> str:
+    term = f"{{nodeSelectorTerms: [{{matchExpressions: [{expression}]}}]}}"
+    return in_spec(f"affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {term}}}}}")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
@@ -277,6 +285,25 @@ def test_a_container_that_is_nothing_lacks_everything() -> None:
             7,
             "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution: a node without such labels refuses",
         ),
+        (
+            in_spec("nodeSelector: {kubernetes.io/hostname: a}"),
+            7,
+            "spec.nodeSelector.kubernetes.io/hostname is a: a node of",
+        ),
+        (_affine("{key: kubernetes.io/arch, operator: In, values: [arm64]}"), 7, "spec.affinity.nodeAffinity"),
+        (_affine("{key: a, operator: In, values: [amd64]}"), 7, "spec.affinity.nodeAffinity"),
+        (_affine("{key: kubernetes.io/os, operator: NotIn, values: [linux]}"), 7, "spec.affinity.nodeAffinity"),
+        (in_spec("readinessGates: [{conditionType: a.b/c}]"), 7, "spec.readinessGates: without a cluster nobody sets such"),
+        (
+            in_container("env: [{name: A, valueFrom: {fileKeyRef: {volumeName: data, path: a, key: b}}}]"),
+            12,
+            "spec.containers[main].env[A].valueFrom.fileKeyRef does nothing unless the kubelet has the feature gate",
+        ),
+        (
+            in_container("lifecycle: {stopSignal: SIGINT}").replace("spec:\n", "spec:\n  os: {name: linux}\n"),
+            13,
+            "container main has a stopSignal, which does nothing unless the kubelet has",
+        ),
         (in_container("args: [~]"), 12, 'spec.containers[main].args[0] is empty and read as ""'),
     ],
 )
@@ -286,6 +313,41 @@ def test_a_hint_is_said_and_refuses_nothing(text: str, line: int, says: str) -> 
     assert (finding.severity, finding.line, reading.errors) == (Severity.HINT, line, ())
     assert finding.words.startswith(says)
     assert reading.manifest()["metadata"] == {"name": "small"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        in_spec("nodeSelector: {kubernetes.io/os: linux, kubernetes.io/arch: amd64, beta.kubernetes.io/os: linux}"),
+        _affine("{key: kubernetes.io/arch, operator: In, values: [arm64, amd64]}"),
+        _affine("{key: kubernetes.io/os, operator: NotIn, values: [windows]}"),
+        _affine("{key: kubernetes.io/os, operator: Exists}"),
+        changed("  name: small\n", "  name: small\n  uid: 3f9c2c51-6c6e-4f4a-9d7a-0a1b2c3d4e5f\n"),
+    ],
+)
+def test_what_each_node_has_is_no_hint(text: str) -> None:
+    assert findings_of(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (in_spec("nodeSelector: {kubernetes.io/arch: arm64}"), 7, "spec.nodeSelector.*; the node's is amd64: take it out"),
+        (changed("  name: small\n", "  name: small\n  uid: my_pod\n"), 5, "metadata.uid is my_pod: at a uid with _ or / the"),
+        (changed("  name: small\n", "  name: small\n  uid: ../a\n"), 5, "metadata.uid is ../a: at a uid with _ or / the"),
+    ],
+)
+def test_what_no_node_admits_is_refused(text: str, line: int, says: str) -> None:
+    (said,) = findings_of(text)
+    assert re.search(rf"^pod\.yaml:{line}: {says}", said)
+
+
+def test_a_host_port_without_the_hosts_network_is_mapped_by_nobody() -> None:
+    text = in_container("ports: [{containerPort: 80, hostPort: 8080}]").replace("hostNetwork: true", "hostNetwork: false")
+    assert findings_of(text)[1] == (
+        "pod.yaml:12: hint: container main has the hostPort 8080, which kiOS's CRI-O does not map: "
+        "only hostNetwork: true makes it one of the node's."
+    )
 
 
 @pytest.mark.parametrize("field", ["priorityClassName", "runtimeClassName"])
