@@ -38,6 +38,7 @@ _NAME = re.compile(rf"({_HOST})/({_COMPONENT}(?:/{_COMPONENT})*):(\w[\w.-]{{0,12
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _OTHER = "application/octet-stream"
 _PLATFORM = {"os": "linux", "architecture": "amd64"}
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -80,6 +81,19 @@ class Image:
     diff_ids: Sequence[str]
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What an archive says of an image: the way to its manifest, that, and its configuration's `settings`.
+
+    What is no image of a container, such as a chart or a signature, has no settings.
+    """
+
+    way: Sequence[Blob]
+    manifest: Mapping[str, Any]
+    config: Blob
+    settings: Mapping[str, Any]
+
+
 class Archive:
     """An archive that is open."""
 
@@ -90,17 +104,26 @@ class Archive:
         self._documents_left = _MOST_DOCUMENTS
 
     def images(self) -> Sequence[Image]:
-        """Its images for linux/amd64, at least one, each once with all its names; raises Flaw or ArchiveError."""
-        found: dict[str, tuple[Sequence[Blob], list[str]]] = {}
+        """Its images for linux/amd64, at least one, each once with all its names; raises Flaw or ArchiveError.
+
+        Other images and what is none, such as a signature, are left out.
+        """
+        found: dict[str, tuple[_Described, list[str]]] = {}
+        others: list[str] = []
         index = self._parsed(self._entry("index.json"))
         for descriptor in _list_of(dict, index, "manifests", "index.json"):
             way = next(self._ways(descriptor, (), set()), None)
-            if way:
-                _, names = found.setdefault(way[0].digest, (way, []))
-                names.append(self._name(descriptor))
+            if not way:
+                continue
+            described = self._described(way)
+            if not _fits(described.settings):
+                others.append(_platform(described.settings))
+                continue
+            _, names = found.setdefault(way[0].digest, (described, []))
+            names.append(self._name(descriptor))
         if not found:
-            raise self._other_platform("none")
-        return [self._image(way, list(dict.fromkeys(names))) for way, names in found.values()]
+            raise self._other_platform(", ".join(dict.fromkeys(others)) or "none")
+        return [self._image(described, list(dict.fromkeys(names))) for described, names in found.values()]
 
     def read(self, blob: Blob) -> bytes:
         """The bytes of a blob, which are checked; raises Flaw."""
@@ -117,6 +140,8 @@ class Archive:
             return self._blocks(layer, lambda raw: gzip.GzipFile(fileobj=raw))
         if magic == _ZSTD:
             return self._blocks(layer, zstd.ZstdFile)
+        if any(magic.startswith(packed[: len(magic)]) for packed in _PACKED):
+            raise Flaw(f"layer {layer.digest} is compressed, with neither gzip nor zstd")
         return self._blocks(layer, lambda raw: raw)
 
     def check(self, image: Image) -> int | None:
@@ -161,16 +186,19 @@ class Archive:
         for child in sorted(children, key=_without_platform):
             yield from self._ways(child, way, seen)
 
-    def _image(self, way: Sequence[Blob], names: Sequence[str]) -> Image:
+    def _described(self, way: Sequence[Blob]) -> _Described:
         manifest = _parsed_json(self._document(way[-1]), way[-1].digest)
-        where = f"manifest {way[-1].digest}"
-        config = self._blob(_get(manifest, "config", dict, where))
-        settings = _parsed_json(self._document(config), config.digest)
-        if not _fits(settings):
-            raise self._other_platform(f"{settings.get('os')}/{settings.get('architecture')}")
-        found = [self._blob(layer) for layer in _list_of(dict, manifest, "layers", where)]
+        descriptor = _get(manifest, "config", dict, f"manifest {way[-1].digest}")
+        config = self._blob(descriptor)
+        is_one = descriptor.get("mediaType", _CONFIGS[0]) in _CONFIGS
+        return _Described(way, manifest, config, _parsed_json(self._document(config), config.digest) if is_one else {})
+
+    def _image(self, described: _Described, names: Sequence[str]) -> Image:
+        way, config = described.way, described.config
+        layers = _list_of(dict, described.manifest, "layers", f"manifest {way[-1].digest}")
+        found = [self._blob(layer) for layer in layers]
         where = f"configuration {config.digest}"
-        diff_ids = _list_of(str, _get(settings, "rootfs", dict, where), "diff_ids", where)
+        diff_ids = _list_of(str, _get(described.settings, "rootfs", dict, where), "diff_ids", where)
         if len(diff_ids) != len(found):
             raise Flaw(f"the layers of {names[0]} are not those that its configuration names")
         return Image(names, way, config, found, diff_ids)
@@ -299,6 +327,12 @@ def _names_a_host(first: str) -> bool:
 
 def _fits(platform: Mapping[str, Any]) -> bool:
     return all(platform.get(key) == value for key, value in _PLATFORM.items())
+
+
+def _platform(settings: Mapping[str, Any]) -> str:
+    """A configuration's platform, in words; what is no image has none."""
+    named = [settings[key] for key in _PLATFORM if settings.get(key)]
+    return "/".join(map(str, named)) or "what is no container image"
 
 
 def _without_platform(descriptor: Mapping[str, Any]) -> tuple[bool, bool]:

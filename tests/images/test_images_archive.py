@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,27 @@ def test_an_image_for_other_machines_is_refused(tmp_path: Path, told: bool) -> N
     descriptor = layout.add_image([tar_of([file("arm")])], platform=ARM64)
     layout.name({**descriptor, "platform": ARM64} if told else descriptor, **{REF_NAME: NAME})
     with pytest.raises(BuildError, match=r"(?s)image.tar holds no image for linux/amd64.*--override-arch amd64"):
+        read(layout, tmp_path)
+
+
+def _chart(layout: Layout) -> dict[str, Any]:
+    config = layout.add(b"no JSON", mediaType="application/vnd.cncf.helm.config.v1+json")
+    return layout.add_json({"config": config, "layers": []}, mediaType=MANIFEST)
+
+
+def test_what_lies_beside_an_image_is_left_out(tmp_path: Path) -> None:
+    layout = layout_of([file("a")])
+    layout.name(layout.add_image([tar_of([file("arm")])], platform=ARM64), **{REF_NAME: "docker.io/a/arm:1"})
+    layout.name(layout.add_image([tar_of([file("s")])], platform={"os": "", "architecture": ""}), **{REF_NAME: "sha256-0.sig"})
+    layout.name(_chart(layout))
+    assert tree_of(read(layout, tmp_path).root) == {"a": b""}
+
+
+def test_what_holds_no_image_says_so(tmp_path: Path) -> None:
+    layout = Layout()
+    layout.name(_chart(layout), **{REF_NAME: NAME})
+    layout.name(layout.add_image([], platform=ARM64), **{REF_NAME: NAME})
+    with pytest.raises(ArchiveError, match=r"no image for linux/amd64.*\(found: what is no container image, linux/arm64\)"):
         read(layout, tmp_path)
 
 

@@ -1,12 +1,14 @@
 """Layers of others' images: one over another, with nothing outside touched, and none without an end."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,12 @@ def test_a_layer_may_be_compressed_with_zstd(tmp_path: Path) -> None:
     storage.preload([built], tmp_path / "store")
     (layer,) = json.loads((tmp_path / "store/overlay-layers/layers.json").read_text())
     assert layer["compression"] == 4  # containers/storage, pkg/archive: Zstd
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_a_layer_that_no_node_unpacks_is_named(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(BuildError, match=r"layer sha256:\w+ is compressed, with neither gzip nor zstd"):
+        read(layout_of([file("a")], pack=pack), tmp_path)
 
 
 def test_a_layer_of_several_gzip_members_is_one(tmp_path: Path) -> None:
