@@ -49,10 +49,15 @@ def is_prefix(text: str) -> bool:
     return _PREFIX.fullmatch(text) is not None
 
 
+def is_short(name: str) -> bool:
+    """Whether a name has no registry, so that CRI-O finds it only if its registries.conf says where to look."""
+    first, slash, _ = name.partition("/")
+    return not (slash and (first == "localhost" or set(".:") & set(first) or first != first.lower()))
+
+
 def _with_registry(name: str) -> str:
-    first, slash, rest = name.partition("/")
-    named = slash and (first == "localhost" or set(".:") & set(first) or first != first.lower())
-    registry, path = (first, rest) if named else (_HUB, name)
+    first, _, rest = name.partition("/")
+    registry, path = (_HUB, name) if is_short(name) else (first, rest)
     if registry == _OLD_HUB:
         registry = _HUB
     if registry == _HUB and "/" not in path:

@@ -20,7 +20,7 @@ from harness.lab.own_files import OwnPods
 from harness.lab.size import size_in_bytes
 from harness.lab.stock import Stock
 from harness.lab.template import Template, Templates
-from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
+from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large, warn_of_short_names
 from harness.storage.disk import Disk
 from harness.storage.overlay import Entry, Tree
 from harness.verdict.timeline import Passed
@@ -103,6 +103,7 @@ class NodeMaker:
             console_pod = console_pod.with_args("console", ["agent"])
         all_pods = [console_pod, *loaded]
         refuse_clashes(all_pods)
+        warn_of_short_names(loaded)
         placed = _placed(files or {})
         refuse_too_large(all_pods, machine.memory, machine.cpus)
         names = [name for pod in all_pods for name in pod.images]

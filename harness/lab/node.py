@@ -24,7 +24,7 @@ from harness.lab.questions import Questions
 from harness.lab.remains import Remains
 from harness.lab.stock import refuse_unknown
 from harness.lab.template import Template
-from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large
+from harness.manifests.pods import StaticPod, load, refuse_clashes, refuse_too_large, warn_of_short_names
 from harness.storage import overlay
 from harness.storage.disk import Disk
 from harness.storage.gpt import GptError
@@ -299,6 +299,7 @@ class Node(Questions):
         added = pod if isinstance(pod, StaticPod) else load(pod)
         beside = [*self.order.all_pods, *self._added, added]
         refuse_clashes(beside)
+        warn_of_short_names([added])
         refuse_too_large(beside, self.order.machine.memory, self.order.machine.cpus)
         refuse_unknown(self.order.lacking(added.images), self.order.supplied, f"the store of {self.order.image.path}")
         own_files.check_manifests(self.order.shipped, [added], self.order.place_of(added).parent)

@@ -1,6 +1,7 @@
 """Static pods: loaded from their manifests, described, and varied for a scenario."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from harness.containers import reference
 from harness.errors import InputError
 from harness.manifests import demand, manifest, ports, yaml_reader
 from harness.manifests.manifest import Manifest
@@ -139,6 +141,18 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
                         "Change one."
                     )
             taken.append((port, pod))
+
+
+def warn_of_short_names(pods: Iterable[StaticPod]) -> None:
+    """Warns of images whose names have no registry."""
+    for pod in pods:
+        for name in dict.fromkeys(pod.images):
+            if reference.is_short(name):
+                warnings.warn(
+                    f"{pod.file}: the image {name} names no registry, and CRI-O finds it only if the node's registries.conf "
+                    f"says where to look: write {reference.parse(name)}.",
+                    stacklevel=2,
+                )
 
 
 def refuse_too_large(pods: Iterable[StaticPod], memory: int, cpus: int) -> None:

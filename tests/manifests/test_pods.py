@@ -1,6 +1,7 @@
 """Static pods: loaded only if they would run, and variants leave the original alone."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import yaml
 
 from harness.errors import HarnessError, InputError
 from harness.lab.expectation import milestones_of
-from harness.manifests.pods import StaticPod, load, refuse_clashes
+from harness.manifests.pods import StaticPod, load, refuse_clashes, warn_of_short_names
 from harness.verdict.feed import ContainerState
 
 PROJECT = Path(__file__).parents[2]
@@ -175,3 +176,14 @@ def test_one_name_in_two_namespaces_is_no_clash() -> None:
         StaticPod(f"{namespace}.yaml", {"metadata": {"name": "web", "namespace": namespace}, "spec": spec})
         for namespace in ("a", "b")
     )
+
+
+def test_a_name_without_a_registry_is_warned_of() -> None:
+    containers = [{"name": name, "image": image} for name, image in (("a", "busybox"), ("b", "a/b:1"), ("c", "localhost/c"))]
+    pod = StaticPod("a.yaml", {"metadata": {"name": "a"}, "spec": {"containers": containers}})
+    with pytest.warns(UserWarning, match="names no registry") as heard:
+        warn_of_short_names([pod])
+    assert [re.sub(".*: ", "", str(each.message)) for each in heard] == [
+        "write docker.io/library/busybox:latest.",
+        "write docker.io/a/b:1.",
+    ]
