@@ -97,6 +97,8 @@ class NodeMaker:
     def order(self, image: Disk, pods: Pods, files: Files | None = None, wishes: Wishes | None = None) -> Order:
         """The complete order for a node: see `NewNode` for the arguments."""
         machine = (wishes or Wishes()).applied_to(self._machine(image, None))
+        if isinstance(pods, str | Path | StaticPod):
+            raise InputError(f"pods={pods!r:.100} is one manifest: give a list.")
         loaded = [pod if isinstance(pod, StaticPod) else load(pod) for pod in pods]
         console_pod = load(_CONSOLE_POD)
         if _TAKES_THE_CONSOLE in [pod.name for pod in loaded]:

@@ -78,29 +78,36 @@ class StaticPod:
         return self.source if self.source is not None else yaml.dump(self.manifest, Dumper=_Dumper, sort_keys=False).encode()
 
     def without(self, container: str) -> "StaticPod":
-        """The same pod without one of its containers; raises InputError if it has none of that name."""
+        """The same pod without one of its containers; raises InputError if it has none of that name, or would not run then."""
         changed = self._copy_with(container)
         for group in _groups(changed):
             group[:] = [entry for entry in group if entry["name"] != container]
-        return StaticPod(self.file, changed)
+        return self._varied(changed)
 
     def with_args(self, container: str, args: Sequence[str]) -> "StaticPod":
-        """The same pod with other arguments for one of its containers; raises InputError if it has none of that name."""
+        """The same pod with other arguments for one of its containers; raises InputError as `without` does."""
         changed = self._copy_with(container)
-        _entry(changed, container)["args"] = list(args)
-        return StaticPod(self.file, changed)
+        _entry(changed, container)["args"] = _words(args)
+        return self._varied(changed)
 
     def with_program(self, container: str, image: str, command: Sequence[str]) -> "StaticPod":
-        """The same pod with another program in one of its containers, which is otherwise unchanged."""
+        """The same pod with another program in one of its containers; raises InputError as `without` does."""
         changed = self._copy_with(container)
         entry = _entry(changed, container)
         entry.pop("args", None)
-        entry.update(image=image, command=list(command))
-        return StaticPod(self.file, changed)
+        entry.update(image=image, command=_words(command))
+        return self._varied(changed)
 
     def container(self, name: str) -> Manifest:
         """The manifest's entry for a container; raises InputError if it has none of that name."""
         return _entry(self._copy_with(name), name)
+
+    def _varied(self, changed: Manifest) -> "StaticPod":
+        pod = StaticPod(self.file, changed)
+        if errors := manifest.check(Path(self.file), pod.text()).errors:
+            words = "\n".join(error.words for error in errors)
+            raise InputError(f"Pod {self.name} would not run as it was varied: {words}")
+        return pod
 
     def _copy_with(self, container: str) -> Manifest:
         if container not in (*self.init_containers, *self.containers):
@@ -164,6 +171,12 @@ def refuse_too_large(pods: Iterable[StaticPod], memory: int, cpus: int) -> None:
     ):
         if words:
             raise InputError(f"{words[0].upper()}{words[1:]}. Request less, or give the node more: {option}=, --{option}.")
+
+
+def _words(words: Sequence[str]) -> list[str]:
+    if isinstance(words, str):
+        raise InputError(f"{words!r} is one text: give a list of words.")
+    return list(words)
 
 
 def _groups(manifest: Manifest) -> list[list[dict[str, Any]]]:

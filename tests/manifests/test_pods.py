@@ -94,6 +94,24 @@ def test_variants_share_nothing_with_the_original(pod: StaticPod, variant: objec
     assert changed.file == pod.file
 
 
+@pytest.mark.parametrize(
+    ("vary", "says"),
+    [
+        (lambda pod: pod.with_args("main", "-a"), "'-a' is one text: give a list of words"),
+        (lambda pod: pod.with_program("main", "i", "sh -c true"), "'sh -c true' is one text: give a list of words"),
+        (lambda pod: pod.with_args("main", ["-v", 2]), r'spec.containers\[main\].args\[1\] is the number 2; .*write "2"'),
+        (
+            lambda pod: pod.with_program("main", "a/B", []),
+            "Pod small would not run as it was varied: container main has no image",
+        ),
+        (lambda pod: pod.without("main").without("side"), "spec.containers is missing: a pod has at least one"),
+    ],
+)
+def test_a_variant_that_would_not_run_is_refused(pod: StaticPod, vary: Callable[[StaticPod], StaticPod], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        vary(pod)
+
+
 def test_milestones_are_init_containers_done_in_order_and_then_the_others_running(pod: StaticPod) -> None:
     milestones = milestones_of(pod)
     assert [milestone.name for milestone in milestones] == ["small/first", "small/second", "small/main", "small/side"]
