@@ -187,7 +187,7 @@ def answer_of(said: dict[str, Any]) -> Answer:
 
 
 def _located(root: YamlNode, fault: Fault) -> _Place:
-    told = _ELSEWHERE.get(fault.path, fault.path)
+    told = _ELSEWHERE.get(fault.path, fault.path).replace("spec.overhead.limits[", "spec.overhead[")
     if _OTHER_VERSION in fault.detail:
         told = told.removesuffix("fieldPath") + "apiVersion"
     steps = [index or name for index, name in _STEP.findall(told)]
@@ -211,6 +211,9 @@ def _located(root: YamlNode, fault: Fault) -> _Place:
             break
         node, path = child, f"{path}.{shown(name)}".lstrip(".")
         del left[: names.get(name, 0)]
+    if len(left) == 1 and isinstance(fault.value, str) and (inner := _inner(node, path, fault)):
+        # The validator names the operator of a toleration whose value is at fault.
+        return inner
     if left:
         whole = path + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in left)
         return _Place(whole.lstrip("."), node, False, _mentioned(node, fault.detail) or node.line)

@@ -94,6 +94,9 @@ spec:
     - {name: a, mountPath: /a}
     - {name: a, mountPath: /b, subPath: ../c}
   hostPID: true
+  tolerations:
+  - {key: a, value: A b}
+  overhead: {a: 1}
 """
 
 
@@ -113,6 +116,12 @@ spec:
         (Fault("spec.containers[7].image", "Required value", ""), 5, r"spec\.containers\[7\]\.image is missing: add it"),
         (Fault("spec.volumes", "Required value", "", "as containers ask for them"), 5, "spec.volumes is missing: as"),
         (Fault("spec.HostPID", "Forbidden", "", "when `hostUsers` is false"), 11, "spec.hostPID cannot stand here: when"),
+        (
+            Fault("spec.tolerations[0].operator", "Invalid value", "A b", "a valid label must"),
+            13,
+            r"spec\.tolerations\[0\]\.value is 'A b': a valid label must",
+        ),
+        (Fault("spec.overhead.limits[a]", "Invalid value", "a", "must be"), 14, r"spec\.overhead\.a: must be"),
         (Fault("", "Internal error", None, "something"), 1, ": something"),
     ],
 )
