@@ -51,6 +51,7 @@ _INSTEAD = {
 # The kubelet accepts these, but looks them up nowhere.
 _CLASSES = {("PodSpec", "priorityClassName"): "a PriorityClass"}
 _MAKE_PODS = ["CronJob", "DaemonSet", "Deployment", "Job", "PodTemplate", "ReplicaSet", "ReplicationController", "StatefulSet"]
+_OF_A_POD = {"apiVersion", "kind", "metadata", "spec"}
 _BUILT_IN_CLASSES = ("system-node-critical", "system-cluster-critical")
 
 # From k8s.io/apimachinery/pkg/util/validation; the first two are those of RFC 1123.
@@ -88,6 +89,9 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         words = f"{shown(written)} is read as {field} by the kubelet only, and by no tool: write {field}."
         yield Finding(root.value[written].line, words, Severity.HINT)
     root = _typed(root)
+    if not _OF_A_POD & root.fields().keys():
+        yield Finding(root.line, _no_pod(root))
+        return
     kind = root.get("kind")
     if kind is not None and isinstance(kind.value, str) and kind.value not in ("", "Pod"):
         yield Finding(kind.line, _other_kind(kind.value))
@@ -106,6 +110,14 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _containers(spec)
         yield from _volumes(spec)
         yield from _network(spec)
+
+
+def _no_pod(root: YamlNode) -> str:
+    if "containers" in root.fields():
+        return (
+            "is the spec of a pod alone: write it below spec:, and apiVersion: v1, kind: Pod and metadata with a name above it."
+        )
+    return "has none of a pod's fields: a static pod begins with apiVersion: v1 and kind: Pod."
 
 
 def _typed_otherwise(root: YamlNode) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,13 @@ def test_the_pod_of_these_tests_is_one() -> None:
         (changed("apiVersion: v1", "apiVersion: 1"), 1, "apiVersion is the number 1"),
         ("- kind: Pod\n", 1, "holds no fields: a static pod begins with apiVersion: v1 and kind: Pod"),
         ("Pod\n", 1, "holds no fields"),
+        ("hostNetwork: true\ncontainers:\n- {name: a, image: i}\n", 1, "is the spec of a pod alone: write it below spec:"),
+        (
+            "version: '3'\nservices: {}\n",
+            1,
+            "has none of a pod's fields: a static pod begins with apiVersion: v1 and kind: Pod",
+        ),
+        ("{}\n", 1, "has none of a pod's fields"),
         (changed("  name: small", "  namespace: kube-system"), 3, "metadata.name is missing"),
         (changed("  name: small", "  generateName: small-"), 3, "metadata.name is missing"),
         (changed("metadata:\n  name: small\n", ""), 1, "metadata.name is missing"),
