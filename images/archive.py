@@ -13,6 +13,7 @@ import shlex
 import sys
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +124,9 @@ class Archive:
             names.append(self._name(descriptor))
         if not found:
             raise self._other_platform(", ".join(dict.fromkeys(others)) or "none")
+        named = Counter(name for _, names in found.values() for name in set(names))
+        if twice := [name for name, count in named.items() if count > 1]:
+            raise ArchiveError(f"{self.path} holds different images named {twice[0]}.", "Leave one of them out.")
         return [self._image(described, list(dict.fromkeys(names))) for described, names in found.values()]
 
     def read(self, blob: Blob) -> bytes:

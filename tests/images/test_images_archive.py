@@ -124,6 +124,13 @@ def test_what_lies_beside_an_image_is_left_out(tmp_path: Path) -> None:
     assert tree_of(read(layout, tmp_path).root) == {"a": b""}
 
 
+def test_two_images_of_one_name_in_one_archive_are_refused(tmp_path: Path) -> None:
+    layout = layout_of([file("a")])
+    layout.name(layout.add_image([tar_of([file("b")])]), **{REF_NAME: NAME})
+    with pytest.raises(ArchiveError, match=f"image.tar holds different images named {NAME}"):
+        read(layout, tmp_path)
+
+
 def test_what_holds_no_image_says_so(tmp_path: Path) -> None:
     layout = Layout()
     layout.name(_chart(layout), **{REF_NAME: NAME})
