@@ -86,7 +86,9 @@ def _mounts(container: YamlNode, who: str) -> Iterator[Finding]:
         path, expression = mount.get("mountPath"), mount.get("subPathExpr")
         if path and path.value and posixpath.normpath(f"/{path.value}") in ("/", "//"):
             yield Finding(path.line, f"{who} mounts a volume at /, where its image is: mount it below.")
-        for found in _VARIABLE.finditer(str(expression.value)) if expression else ():
+        made_of = str(expression.value) if expression else ""
+        # Behind the last bracket no name ends, and each attempt to find one would read on to the end.
+        for found in _VARIABLE.finditer(made_of, 0, made_of.rfind(")") + 1):
             if found["name"] and found["name"] not in known:
                 yield Finding(
                     mount.fields()["subPathExpr"].line,

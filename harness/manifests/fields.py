@@ -31,7 +31,8 @@ _SCALARS = {
     "int-or-string": "a number or a name",
     "time": "a time such as 2026-01-31T12:00:00Z",
 }
-_QUANTITY = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?[0-9]+)", re.ASCII)
+# The kubelet writes powers of ten out: at an exponent of nine digits it hangs, for ever.
+_QUANTITY = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]?|[eE][-+]?0*[0-9]{1,3})", re.ASCII)
 # Units of quantities as people write them elsewhere.
 _UNIT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)", re.ASCII)
 _UNITS = {

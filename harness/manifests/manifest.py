@@ -110,14 +110,9 @@ def _clashes(reading: Reading, others: Sequence[Reading]) -> Iterator[Finding]:
         if (uid := _uid(reading)) and (same := _uid(other)) and same.value == uid.value
     )
     taken = (
-        Finding(
-            port.line,
-            f"takes port {port} of the node, as does {other.file}:{same.line}; the kubelet admits one of them: change one.",
-        )
+        Finding(own.line, f"takes port {own} of the node, as does {other.file}:{it.line}; the kubelet admits one: change one.")
         for other in others
-        for port in _ports(reading)
-        for same in _ports(other)
-        if port.is_that_of(same)
+        for own, it in ports.shared(_ports(reading), _ports(other))
     )
     of_pod = list(islice(pods, 1))
     yield from (*islice(names, 1), *of_pod, *islice(uids, 1))

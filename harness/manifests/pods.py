@@ -126,7 +126,7 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
     files: dict[str, StaticPod] = {}
     names: dict[tuple[str, str], StaticPod] = {}
     uids: dict[str, StaticPod] = {}
-    taken: list[tuple[HostPort, StaticPod]] = []
+    taken: list[tuple[StaticPod, list[HostPort]]] = []
     for pod in pods:
         if files.setdefault(pod.file, pod) is not pod:
             raise InputError(f"Two manifests are named {pod.file}: on the node one would replace the other. Rename one.")
@@ -140,14 +140,13 @@ def refuse_clashes(pods: Iterable[StaticPod]) -> None:
             raise InputError(
                 f"{other.file} and {pod.file} both have the uid {uid}: the kubelet runs one of them. Take it out of one."
             )
-        for port in _ports(pod):
-            for held, other in taken:
-                if other is not pod and port.is_that_of(held):
-                    raise InputError(
-                        f"{other.file} and {pod.file} both take port {port} of the node: the kubelet admits one of them. "
-                        "Change one."
-                    )
-            taken.append((port, pod))
+        own = _ports(pod)
+        for other, theirs in taken:
+            for port, _ in ports.shared(own, theirs if other is not pod else ()):
+                raise InputError(
+                    f"{other.file} and {pod.file} both take port {port} of the node: the kubelet admits one. Change one."
+                )
+        taken.append((pod, own))
 
 
 def warn_of_short_names(pods: Iterable[StaticPod]) -> None:

@@ -4,7 +4,7 @@ Sources: Kubernetes 1.34, pkg/scheduler/util (GetHostPorts), kube-scheduler's fr
 pkg/apis/core/v1, by which a pod in the host's network takes all ports of its containers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.manifests.yaml_reader import YamlNode
@@ -20,11 +20,6 @@ class HostPort:
     protocol: str
     address: str
     line: int
-
-    def is_that_of(self, other: "HostPort") -> bool:
-        """Whether only one pod can have them."""
-        same = (self.number, self.protocol) == (other.number, other.protocol)
-        return same and (self.address == other.address or _ANY in (self.address, other.address))
 
     def __str__(self) -> str:
         return f"{self.number}/{self.protocol}"
@@ -43,3 +38,14 @@ def of(root: YamlNode) -> Iterator[HostPort]:
             taken = port.get(field)
             if taken and isinstance(taken.value, int) and taken.value > 0:
                 yield HostPort(taken.value, port.word("protocol") or "TCP", port.word("hostIP") or _ANY, taken.line)
+
+
+def shared(own: Iterable[HostPort], others: Iterable[HostPort]) -> Iterator[tuple[HostPort, HostPort]]:
+    """Yields each of a pod's own ports that another pod takes too, with that pod's."""
+    known: dict[tuple[int, str], list[HostPort]] = {}
+    for port in others:
+        known.setdefault((port.number, port.protocol), []).append(port)
+    for port in own:
+        for other in known.get((port.number, port.protocol), ()):
+            if port.address == other.address or _ANY in (port.address, other.address):
+                yield port, other

@@ -1,6 +1,7 @@
 """What no container can be made of is refused, though the kubelet takes it: each was seen pending for ever on a node."""
 
 import re
+import time
 
 import pytest
 
@@ -110,6 +111,12 @@ def test_what_no_container_can_be_made_of_is_named_with_its_line(text: str, line
 def test_only_what_is_missing_is_named_of_an_expression() -> None:
     found = findings_of(mount("mountPath: /a\n      subPathExpr: $(A)/$$(B)/$(C)"))
     assert [re.search("variable (.)", each)[1] for each in found] == ["A", "C"]  # type: ignore[index]
+
+
+def test_an_expression_without_an_end_takes_no_time() -> None:
+    begun = time.monotonic()
+    assert findings_of(mount(f"mountPath: /a\n      subPathExpr: {'$(' * 100_000}")) == []
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,11 @@ _SECURITY_FIELDS = ", ".join(list(fields.types()["SecurityContext"])[:8])
             12,
             f'{_MAIN}.env[A].value is the truth value yes; {_TEXT}: write "yes".',
         ),
+        (
+            in_container("resources: {limits: {memory: 1e999999999}}"),
+            12,
+            f"{_MAIN}.resources.limits.memory is the text 1e999999999; a quantity such as 64Mi or 0.5 belongs there.",
+        ),
         (in_container("tty: enabled"), 12, f"{_MAIN}.tty is the text enabled; true or false belongs there."),
         (
             in_container("securityContext: {runAsUser: root}"),

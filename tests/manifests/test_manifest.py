@@ -131,7 +131,7 @@ def test_two_pods_cannot_take_one_port_of_the_node(tmp_path: Path, first: str, s
     readings = read_all(files)
     assert [len(reading.errors) for reading in readings] == [0, 1]
     assert readings[1].errors[0].line == 12
-    words = f"takes port 80/TCP of the node, as does {files[0]}:12; the kubelet admits one of them: change one."
+    words = f"takes port 80/TCP of the node, as does {files[0]}:12; the kubelet admits one: change one."
     assert readings[1].errors[0].words == words
     with pytest.raises(InputError, match=r"a\.yaml and b\.yaml both take port 80/TCP of the node: .*Change one"):
         refuse_clashes([load(file) for file in files])
