@@ -56,6 +56,7 @@ def findings(root: YamlNode) -> Iterator[Finding]:
     yield from _sandbox(spec, containers)
     for volume in spec.entries("volumes"):
         yield from _medium(volume)
+        yield from _host_path(volume)
 
 
 def _image(container: YamlNode, who: str) -> Iterator[Finding]:
@@ -192,3 +193,14 @@ def _medium(volume: YamlNode) -> Iterator[Finding]:
         name = shown(volume.word("name"))
         words = f"the volume {name} has the medium {shown(medium.value)}: it is Memory, or left out for the disk."
         yield Finding(medium.line, words)
+
+
+def _host_path(volume: YamlNode) -> Iterator[Finding]:
+    """Nobody expands ~ or a variable: the node gets a folder of that name."""
+    held = volume.get("hostPath")
+    path = held.get("path") if held else None
+    if path and isinstance(path.value, str) and path.value and not path.value.startswith("/"):
+        words = (
+            f"the volume {shown(volume.word('name'))} is at {shown(path.value)} on the node: write a path that begins with /."
+        )
+        yield Finding(path.line, words, Severity.HINT)

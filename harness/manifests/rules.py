@@ -104,6 +104,8 @@ def findings(root: YamlNode) -> Iterator[Finding]:
         yield from _references(place)
         yield from _names(place)
     spec = root.get("spec")
+    if spec is not None and not isinstance(spec.value, dict):
+        return
     if _is_missing(spec, "containers"):
         yield Finding((spec or root).line, "spec.containers is missing: a pod has at least one container.")
     if spec is not None:
@@ -156,7 +158,7 @@ def _identity(root: YamlNode) -> Iterator[Finding]:
     elif isinstance(version.value, str) and version.value != "v1":
         yield Finding(version.line, f"apiVersion is {shown(version.value)}; a Pod's is v1.")
     metadata = root.get("metadata")
-    if _is_missing(metadata, "name"):
+    if _is_missing(metadata, "name") and (metadata is None or isinstance(metadata.value, dict)):
         yield Finding((metadata or root).line, "metadata.name is missing: a static pod needs one, the kubelet makes none up.")
 
 

@@ -98,6 +98,12 @@ def limited(*sizes: str) -> str:
             f"{_MAIN} is limited to 100m of memory, thousandths of a byte: did you mean 100Mi?",
         ),
         (
+            as_volume("hostPath: {path: ~/a}"),
+            20,
+            "hint: the volume data is at '~/a' on the node: write a path that begins with /.",
+        ),
+        (as_volume("hostPath: {path: a}"), 20, "hint: the volume data is at a on the node: write a path"),
+        (
             as_volume("emptyDir: {medium: memory}"),
             20,
             "the volume data has the medium memory: it is Memory, or left out for the disk.",

@@ -58,6 +58,12 @@ def test_the_pod_of_these_tests_is_one() -> None:
             "has none of a pod's fields: a static pod begins with apiVersion: v1 and kind: Pod",
         ),
         ("{}\n", 1, "has none of a pod's fields"),
+        (
+            changed("metadata:\n  name: small\n", "metadata: [{name: small}]\n"),
+            3,
+            "metadata is a list; a mapping belongs there",
+        ),
+        (POD.split("spec:")[0] + "spec: [{containers: []}]\n", 5, "spec is a list; a mapping belongs there"),
         (changed("  name: small", "  namespace: kube-system"), 3, "metadata.name is missing"),
         (changed("  name: small", "  generateName: small-"), 3, "metadata.name is missing"),
         (changed("metadata:\n  name: small\n", ""), 1, "metadata.name is missing"),
