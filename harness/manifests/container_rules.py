@@ -101,9 +101,11 @@ def _capabilities(container: YamlNode, who: str) -> Iterator[Finding]:
     context = container.get("securityContext")
     of = context.get("capabilities") if context else None
     for capability in (*of.entries("add"), *of.entries("drop")) if of else ():
-        name = str(capability.value).upper()
+        if not isinstance(capability.value, str):
+            continue
+        name = capability.value.upper()
         if name != _ALL and name.removeprefix("CAP_") not in _CAPABILITIES.split():
-            words = f"{who} has the capability {shown(str(capability.value))} added or dropped, which Linux has not."
+            words = f"{who} has the capability {shown(capability.value)} added or dropped, which Linux has not."
             yield Finding(capability.line, words)
 
 

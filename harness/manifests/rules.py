@@ -181,6 +181,9 @@ def _references(place: FieldPlace) -> Iterator[Finding]:
     if of == ("EnvVarSource", "fileKeyRef"):
         words = f"{place.path} does nothing unless the kubelet has the feature gate EnvFiles on."
         yield Finding(node.line, words, Severity.HINT)
+    if of == ("PodSpec", "schedulingGates") and node.items():
+        words = f"{place.path}: without a cluster nobody clears them, and the kubelet refuses the pod: take them out."
+        yield Finding(node.line, words)
     if of == ("PodSpec", "readinessGates") and node.items():
         words = f"{place.path}: without a cluster nobody sets such a condition, and the pod is never ready: take it out."
         yield Finding(node.line, words, Severity.HINT)
@@ -215,6 +218,12 @@ def _volumes(spec: YamlNode) -> Iterator[Finding]:
         sources = [field for field in fields.types()["Volume"] if field != "name" and volume.get(field)]
         if len(sources) > 1:
             yield Finding(line, f"the volume {shown(name)} is {' and '.join(sources)} at once: take all but one out.")
+        empty = [
+            field for field, source in volume.fields().items() if source.value is None and field in fields.types()["Volume"]
+        ]
+        if not sources and empty and "emptyDir" not in empty:
+            words = f"the volume {shown(name)} has an empty {empty[0]}, and so is an emptyDir: write what belongs below it."
+            yield Finding(volume.fields()[empty[0]].line, words, Severity.HINT)
     for container in _all_containers(spec):
         yield from _mounts(container, lines)
 

@@ -306,6 +306,11 @@ def _affine(expression: str) -> str:
         (_affine("{key: kubernetes.io/arch, operator: In, values: [arm64]}"), 7, "spec.affinity.nodeAffinity"),
         (_affine("{key: a, operator: In, values: [amd64]}"), 7, "spec.affinity.nodeAffinity"),
         (_affine("{key: kubernetes.io/os, operator: NotIn, values: [linux]}"), 7, "spec.affinity.nodeAffinity"),
+        (
+            as_volume("hostPath:"),
+            20,
+            "the volume data has an empty hostPath, and so is an emptyDir: write what",
+        ),
         (in_spec("readinessGates: [{conditionType: a.b/c}]"), 7, "spec.readinessGates: without a cluster nobody sets such"),
         (
             in_container("env: [{name: A, valueFrom: {fileKeyRef: {volumeName: data, path: a, key: b}}}]"),
@@ -335,6 +340,7 @@ def test_a_hint_is_said_and_refuses_nothing(text: str, line: int, says: str) -> 
         _affine("{key: kubernetes.io/arch, operator: In, values: [arm64, amd64]}"),
         _affine("{key: kubernetes.io/os, operator: NotIn, values: [windows]}"),
         _affine("{key: kubernetes.io/os, operator: Exists}"),
+        as_volume("emptyDir:"),
         changed("  name: small\n", "  name: small\n  uid: 3f9c2c51-6c6e-4f4a-9d7a-0a1b2c3d4e5f\n"),
     ],
 )
@@ -345,6 +351,8 @@ def test_what_each_node_has_is_no_hint(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
+        (in_spec("schedulingGates: [{name: a.b/c}]"), 7, "spec.schedulingGates: without a cluster nobody clears them"),
+        (in_container("securityContext: {capabilities: {add: [5]}}"), 12, ".* is the number 5; a text belongs there"),
         (in_spec("nodeSelector: {kubernetes.io/arch: arm64}"), 7, "spec.nodeSelector.*; the node's is amd64: take it out"),
         (changed("  name: small\n", "  name: small\n  uid: my_pod\n"), 5, "metadata.uid is my_pod: at a uid with _ or / the"),
         (changed("  name: small\n", "  name: small\n  uid: ../a\n"), 5, "metadata.uid is ../a: at a uid with _ or / the"),
