@@ -39,6 +39,7 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--kios-efi", "no.img", "--kios-modules", "."], "no.img is no EFI binary", id="a kernel that is none"),
         pytest.param(["--container", "missing.tar"], "There is no file missing.tar.", id="an archive that is missing"),
         pytest.param(["--container", "."], ". is no regular file: give an OCI archive", id="a folder for an archive"),
+        pytest.param(["--container", "layout"], "layout is an OCI layout: pack it, tar -C layout -cf FILE .", id="a layout"),
         pytest.param(["--page", "missing.md"], "There is no file missing.md.", id="a page that is missing"),
         pytest.param(["--page", "."], ". is no regular file.", id="a folder for a page"),
         pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
@@ -54,6 +55,7 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
 def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options: list[str], why: str) -> None:
     run.makepyfile("print('it was collected')")
     run.makefile(".img", no="nothing of the kind")
+    (run.mkdir("layout") / "index.json").write_text("{}")
     ended = run.runpytest(*options)
     assert ended.ret is pytest.ExitCode.USAGE_ERROR
     assert why in ended.stderr.str()

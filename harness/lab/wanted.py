@@ -1,6 +1,7 @@
 """What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,10 @@ class Wanted:
         for named in self.containers:
             if not named.exists():
                 raise InputError(f"There is no file {named}.")
+            if (named / "index.json").exists():
+                raise InputError(
+                    f"{named} is an OCI layout: pack it, tar -C {shlex.quote(str(named))} -cf FILE . and give that."
+                )
             if not named.is_file():
                 raise InputError(f"{named} is no regular file: give an OCI archive (skopeo copy ... oci-archive:FILE).")
         Machine(size_in_bytes(self.disk_size or "1G"), memory=size_in_bytes(self.memory), cpus=self.cpus)
