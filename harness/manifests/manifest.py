@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.manifests import admission, container_rules, kubelet_rules, ports, rules, yaml_reader
-from harness.manifests.finding import Finding, Severity, shown
+from harness.manifests.finding import Finding, Severity, named, shown
 from harness.manifests.ports import HostPort
 from harness.manifests.yaml_reader import YamlNode
 
@@ -92,27 +92,28 @@ def read_all(files: Iterable[Path]) -> list[Reading]:
 
 def _clashes(reading: Reading, others: Sequence[Reading]) -> Iterator[Finding]:
     """What a manifest has in common with an earlier one, though a node has it once: of each kind the first."""
+    known = [(named(other.file), other) for other in others]
     names = (
-        Finding(1, f"is named as {other.file} is; on a node one would replace the other: rename one.")
-        for other in others
+        Finding(1, f"is named as {place} is; on a node one would replace the other: rename one.")
+        for place, other in known
         if other.file.name == reading.file.name
     )
     pods = (
-        Finding(line, f"is the pod {pod}, as is {other.file}:{place}; the kubelet runs one of them: rename one.")
-        for other in others
+        Finding(line, f"is the pod {pod}, as is {place}:{same}; the kubelet runs one of them: rename one.")
+        for place, other in known
         for pod, line in pods_in(reading)
-        for same, place in pods_in(other)
-        if same == pod
+        for its, same in pods_in(other)
+        if its == pod
     )
     uids = (
-        Finding(uid.line, f"has the uid {shown(uid.text)}, as has {other.file}; the kubelet runs one of them: take it out.")
-        for other in others
-        if (uid := _uid(reading)) and (same := _uid(other)) and same.value == uid.value
+        Finding(uid.line, f"has the uid {shown(uid.text)}, as has {place}; the kubelet runs one of them: take it out.")
+        for place, other in known
+        if (uid := _uid(reading)) and (its := _uid(other)) and its.value == uid.value
     )
     taken = (
-        Finding(own.line, f"takes port {own} of the node, as does {other.file}:{it.line}; the kubelet admits one: change one.")
-        for other in others
-        for own, it in ports.shared(_ports(reading), _ports(other))
+        Finding(port.line, f"takes port {port} of the node, as does {place}:{its.line}; the kubelet admits one: change one.")
+        for place, other in known
+        for port, its in ports.shared(_ports(reading), _ports(other))
     )
     of_pod = list(islice(pods, 1))
     yield from (*islice(names, 1), *of_pod, *islice(uids, 1))
