@@ -40,10 +40,10 @@ _CAUSES = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
         (r"(?P<it><{7}|={7}|>{7}|\|{7})(?: |$)", "{it} is the mark of a merge conflict: settle it."),
-        (r"[^'\"]*?(?P<it>\{\{|\{%|\{#|<%)", "{it} is a template's: render it first."),
+        (r"[^'\"#]*?(?P<it>\{\{|\{%|\{#|<%)", "{it} is a template's: render it first."),
         (r"[ -]*\t", "it is indented with a tab; write spaces."),
         (
-            "[^'\"]*?(?P<it>[\u00a0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff])",
+            "[^'\"#]*?(?P<it>[\u00a0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff])",
             "it has the invisible character U+{code:04X}: write a space, or nothing.",
         ),
         ("[ -]*(?P<it>[\u2010-\u2015\u2022])", "it begins with {it}; an entry of a list begins with the dash -."),

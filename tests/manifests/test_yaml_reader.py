@@ -166,6 +166,7 @@ def test_a_merge_key_works_in_the_order_of_the_file(text: str, value: object) ->
         ("a:\n{% for c in cs %}\n- b\n{% endfor %}\n", 2, "{% is a template's"),
         ("{# words #}\na: 1\nb: 2\n", 1, "{# is a template's"),
         ("<% if x %>\na: 1\n", 1, "<% is a template's"),
+        ("a: 1 # as {{ .a }}\nb: @c\n", 2, "no word begins with @"),
         ("a: ['{{.Names}}']\nb: @c\n", 2, "no word begins with @"),
         ("a:\n-\tb: 1\n", 2, "is indented with a tab; write spaces"),
         ("a:\n\u00a0 b: 1\n  c: 2\n", 2, r"has the invisible character U\+00A0: write a space, or nothing"),
