@@ -101,7 +101,7 @@ class Scribe:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Begins the journal, with the tests that are to run."""
         has_nodes = self._is_part or any(map(_has_nodes, session.items))
-        if session.config.getoption("collectonly") or not has_nodes:
+        if _runs_no_test(session.config) or not has_nodes:
             return
         self._begin_journal()
         if self._process in ("main", "gw0"):
@@ -263,6 +263,12 @@ def _source(function: object) -> str:
 
 def _has_nodes(item: pytest.Item) -> bool:
     return _WITH_ARTIFACTS in getattr(item, "fixturenames", ())
+
+
+def _runs_no_test(config: pytest.Config) -> bool:
+    """Whether pytest only shows what it would do: then no test passes, and what an earlier run left stays."""
+    # --setup-plan implies --setup-only.
+    return bool(config.getoption("collectonly") or config.getoption("setuponly", False))
 
 
 def _is_controller(config: pytest.Config) -> bool:

@@ -163,6 +163,18 @@ def test_a_run_without_nodes_writes_nothing(run: pytest.Pytester) -> None:
     assert not (run.path / "artifacts").exists()
 
 
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only"])
+def test_a_run_that_runs_no_test_proves_nothing_and_keeps_the_earlier_ones_journal(
+    run: pytest.Pytester, option: str
+) -> None:
+    run.makepyfile("def test_it(artifacts): assert False")
+    run.runpytest()
+    [earlier] = journal.found_in(run.path / "artifacts")
+    run.runpytest(option)
+    assert journal.found_in(run.path / "artifacts") == [earlier]
+    assert [entry.verdict for entry in entries(run.path, Ended)] == ["failed"]
+
+
 def test_a_worker_that_dies_is_an_error_of_the_hosts(run: pytest.Pytester) -> None:
     run.makepyfile("import os\ndef test_it(artifacts): os._exit(9)")
     run.runpytest("-n", "1", "--max-worker-restart", "0")
