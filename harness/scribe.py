@@ -159,23 +159,20 @@ class Scribe:
         if getattr(node, "workeroutput", {}).get(_RUN):
             self._begin_journal()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tells a worker's controller that there is a journal."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+        """Tells a worker's controller that there is a journal; ends the journal of a run that was not cut off."""
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_RUN] = self._journal is not None
+        yield
+        if not hasattr(session.config, "workerinput"):
+            self.note(Finished(time.time(), int(exitstatus)))
 
     @pytest.hookimpl
     def pytest_unconfigure(self) -> None:
         """Releases the folder of artifacts."""
         self._open.close()
         self._journal = None
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, exitstatus: int) -> None:
-        """Ends the journal of a run that was not cut off."""
-        if not hasattr(self._config, "workerinput"):
-            self.note(Finished(time.time(), int(exitstatus)))
 
     def _begin_journal(self) -> None:
         if self._journal is None:

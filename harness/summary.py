@@ -89,7 +89,7 @@ def pytest_runtest_makereport(
     """Says who is at fault; a HarnessError is shown without its traceback, which would help nobody."""
     if call.excinfo and (VOID in item.stash or party_of(call.excinfo.value) is Party.NODE):
         _escape(call.excinfo.value)
-    if call.excinfo and not item.config.getoption("fulltrace"):
+    if call.excinfo and not item.config.getoption("fulltrace", False):
         _hide_harness(call.excinfo, item)
     report = yield
     if not (report.failed and call.excinfo):

@@ -164,9 +164,7 @@ def test_a_run_without_nodes_writes_nothing(run: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only"])
-def test_a_run_that_runs_no_test_proves_nothing_and_keeps_the_earlier_ones_journal(
-    run: pytest.Pytester, option: str
-) -> None:
+def test_a_run_that_runs_no_test_proves_nothing_and_keeps_the_earlier_ones_journal(run: pytest.Pytester, option: str) -> None:
     run.makepyfile("def test_it(artifacts): assert False")
     run.runpytest()
     [earlier] = journal.found_in(run.path / "artifacts")
@@ -197,6 +195,13 @@ def test_a_run_that_is_ended_leaves_what_was_done(run: pytest.Pytester, how: sig
     assert [entry.verdict for entry in entries(run.path, Ended)] == ["passed"]
     assert [entry.test for entry in entries(run.path, Started)][1].endswith("test_two")
     assert bool(entries(run.path, Finished)) == (how is signal.SIGINT)
+
+
+def test_a_run_without_a_terminal_has_an_end_too(run: pytest.Pytester) -> None:
+    run.makepyfile("def test_it(artifacts): assert False")
+    assert run.runpytest("-p", "no:terminal").ret == 1
+    [finished] = entries(run.path, Finished)
+    assert finished.status == 1
 
 
 def test_a_boots_budgets_are_those_of_its_waits() -> None:
