@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import space
+from harness import named, space
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.escape import shown
 
@@ -62,9 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         help="check static pod manifests",
         description="Checks the manifests of one node. Exit status 1 if one of them would not run as it is written.",
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a manifest; - is stdin")
+    check.add_argument("files", nargs="+", type=named.path, metavar="FILE", help="a manifest; - is stdin")
     check.add_argument("--no-build", action="store_true", help="never build the program that has the kubelet's own rules")
-    check.add_argument("--image-cache", type=Path, metavar="DIR", help="where that program is kept")
+    check.add_argument("--image-cache", type=named.path, metavar="DIR", help="where that program is kept")
     check.add_argument("--memory", metavar="SIZE", help="the node's memory: checks whether the pods' requests fit into it")
     check.add_argument("--cpus", type=int, metavar="N", help="the node's CPUs: checks the same of them")
     check.set_defaults(run=_check)
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     boot.add_argument(
         "--manifest",
-        type=Path,
+        type=named.path,
         action="append",
         metavar="FILE",
         help="a static pod; may be given more than once (default: none)",
@@ -100,22 +100,29 @@ def _parser() -> argparse.ArgumentParser:
         description="Resumes a failed node where it failed (docs/bundles.md), with a Python prompt that knows `node`, `wire` "
         "and `disk`. If stdin is not a terminal, what it contains is run instead. Ctrl-D ends the node.",
     )
-    enter.add_argument("bundle", type=Path, metavar="FAIL.tar.zst", help="one of a failed test's artifacts")
-    enter.add_argument("--kios-image", type=Path, metavar="FILE", help="the node's image (default: where it was, if unchanged)")
+    enter.add_argument("bundle", type=named.path, metavar="FAIL.tar.zst", help="one of a failed test's artifacts")
+    enter.add_argument(
+        "--kios-image", type=named.path, metavar="FILE", help="the node's image (default: where it was, if unchanged)"
+    )
     enter.add_argument(
         "--at", default="", metavar="MILESTONE", help="instead, clone the last template that has not passed this milestone"
     )
     enter.add_argument("--leave-clock", action="store_true", help="leave the node's clock at the time of the failure")
-    enter.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)")
+    enter.add_argument(
+        "--qemu", type=named.word, metavar="PROGRAM", help="QEMU (default: the one in the cache, else the system's)"
+    )
     enter.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="default: the failed node's")
     enter.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether the node may reach out")
-    enter.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    enter.add_argument("--image-cache", type=named.path, metavar="DIR", help="where the reference image's parts are kept")
     enter.set_defaults(run=_enter)
 
     compared = argparse.ArgumentParser(add_help=False)
-    compared.add_argument("--against", type=Path, metavar="REPORT", help="an earlier report, to compare boots with")
+    compared.add_argument("--against", type=named.path, metavar="REPORT", help="an earlier report, to compare boots with")
     compared.add_argument(
-        "--history", type=Path, metavar="PLACE", help="where `kios-e2e history add` keeps the nights: a folder or git:BRANCH"
+        "--history",
+        type=named.path,
+        metavar="PLACE",
+        help="where `kios-e2e history add` keeps the nights: a folder or git:BRANCH",
     )
     compared.add_argument(
         "--excuse", type=_pattern, action="append", default=[], metavar="TEST", help="a test that need not be proven"
@@ -129,14 +136,16 @@ def _parser() -> argparse.ArgumentParser:
         "one answer and a report. Exit status 0 if the image is qualified, 1 if it is not, 2 if that could not be told.",
         epilog="What follows -- is passed to every run of pytest: -- --container FILE --page FILE",
     )
-    qualify.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the runs' artifacts and the report")
+    qualify.add_argument(
+        "--out", type=named.path, required=True, metavar="DIR", help="folder for the runs' artifacts and the report"
+    )
     qualify.add_argument("--tier", choices=("presubmit", "nightly", "release"), default="release", help="how much is run")
-    qualify.add_argument("--matrix", type=Path, metavar="FILE", help="machines and canaries (default: the harness's own)")
+    qualify.add_argument("--matrix", type=named.path, metavar="FILE", help="machines and canaries (default: the harness's own)")
     qualify.add_argument(
         "--budget", type=_minutes, metavar="MINUTES", help="steps that would take longer are left out or ended, and named"
     )
-    qualify.add_argument("--scenarios", type=Path, metavar="DIR", help="other scenarios than the harness's own")
-    qualify.add_argument("--shard", default="", metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
+    qualify.add_argument("--scenarios", type=named.path, metavar="DIR", help="other scenarios than the harness's own")
+    qualify.add_argument("--shard", type=named.word, metavar="K/N", help="run a part; `kios-e2e report` joins the parts")
     qualify.add_argument("--resume", action="store_true", help="continue the qualification in the folder")
     qualify.add_argument("options", nargs="*", metavar="-- OPTION", help="for every run of pytest")
     qualify.set_defaults(run=_qualify, could_not=_COULD_NOT_TELL)
@@ -148,16 +157,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Puts the runs in some folders of artifacts together: one HTML page, and the same as JSON. Exit status 0 "
         "if what was tested is qualified, 1 if it is not, 2 if that could not be told.",
     )
-    report.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="artifacts of one run or of many")
-    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report is written")
+    report.add_argument("folders", nargs="+", type=named.path, metavar="DIR", help="artifacts of one run or of many")
+    report.add_argument("--out", type=named.path, required=True, metavar="DIR", help="where the report is written")
     report.set_defaults(run=_report, could_not=_COULD_NOT_TELL)
 
     history = commands.add_parser("history", help="keep a line per night", description="Keeps the result of each night.")
     history_commands = history.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add = history_commands.add_parser("add", help="add a report to the nights, once")
-    add.add_argument("report", type=Path, metavar="REPORT", help="a report's folder, or its JSON")
+    add.add_argument("report", type=named.path, metavar="REPORT", help="a report's folder, or its JSON")
     add.add_argument(
-        "--to", type=Path, required=True, metavar="PLACE", help="a folder, or git:BRANCH, to which the night is committed"
+        "--to", type=named.path, required=True, metavar="PLACE", help="a folder, or git:BRANCH, to which the night is committed"
     )
     add.set_defaults(run=_history_add)
     return parser
@@ -179,22 +188,31 @@ def _pattern(text: str) -> str:
 
 def _under_test_options() -> argparse.ArgumentParser:
     """Those that name the kiOS under test."""
-    named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("--kios-image", type=Path, metavar="FILE", help="raw or qcow2 image (default: the reference image)")
-    named.add_argument("--kios-efi", type=Path, metavar="FILE", help="instead of an image, kiOS's EFI binary")
-    named.add_argument("--kios-modules", type=Path, metavar="DIR", help="with it, kiOS's lib/modules")
-    named.add_argument("--kios-initrd", type=Path, metavar="FILE", help="with both, for generation B, the user's initramfs")
-    named.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
-    return named
+    under_test = argparse.ArgumentParser(add_help=False)
+    under_test.add_argument(
+        "--kios-image", type=named.path, metavar="FILE", help="raw or qcow2 image (default: the reference image)"
+    )
+    under_test.add_argument("--kios-efi", type=named.path, metavar="FILE", help="instead of an image, kiOS's EFI binary")
+    under_test.add_argument("--kios-modules", type=named.path, metavar="DIR", help="with it, kiOS's lib/modules")
+    under_test.add_argument(
+        "--kios-initrd", type=named.path, metavar="FILE", help="with both, for generation B, the user's initramfs"
+    )
+    under_test.add_argument("--generation", choices=("a", "b"), help="the generation of that kiOS")
+    return under_test
 
 
 def _node_options(under_test: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Those that pytest has too (see `options.add`)."""
     node = argparse.ArgumentParser(add_help=False, parents=[under_test])
     node.add_argument(
-        "--container", type=Path, action="append", default=[], metavar="FILE", help="OCI archive of an image that it lacks"
+        "--container",
+        type=named.path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="OCI archive of an image that it lacks",
     )
-    node.add_argument("--disk-size", metavar="SIZE", help="size of the node's disk (default: twice the image)")
+    node.add_argument("--disk-size", type=named.word, metavar="SIZE", help="size of the node's disk (default: twice the image)")
     node.add_argument("--memory", default="1G", metavar="SIZE", help="memory of the node (default: %(default)s)")
     node.add_argument(
         "--sector-size", type=int, choices=(512, 4096), help="bytes in a block of its disk (default: the image's)"
@@ -204,8 +222,10 @@ def _node_options(under_test: argparse.ArgumentParser) -> argparse.ArgumentParse
     node.add_argument("--firmware", choices=("newest", "system"), default="newest", help="as for pytest (default: %(default)s)")
     node.add_argument("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="what runs the guest")
     node.add_argument("--network", choices=("restricted", "open"), default="restricted", help="whether it may reach out")
-    node.add_argument("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
-    node.add_argument("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    node.add_argument(
+        "--qemu", type=named.word, metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)"
+    )
+    node.add_argument("--image-cache", type=named.path, metavar="DIR", help="where the reference image's parts are kept")
     return node
 
 
@@ -314,7 +334,7 @@ def _qualify(options: argparse.Namespace) -> int:
 
     if options.shard:
         Shard.parse(options.shard)
-    named = {option: getattr(options, option.lstrip("-").replace("-", "_")) for option in OUTPUTS}
+    outputs = {option: getattr(options, option.lstrip("-").replace("-", "_")) for option in OUTPUTS}
     wish = Wish(
         image=options.kios_image,
         out=options.out,
@@ -325,9 +345,9 @@ def _qualify(options: argparse.Namespace) -> int:
         minutes=options.budget,
         excused=options.excuse,
         options=options.options,
-        shard=options.shard,
+        shard=options.shard or "",
         goes_on=options.resume,
-        outputs={option: path for option, path in named.items() if path},
+        outputs={option: path for option, path in outputs.items() if path},
         command=options.command,
         generation=Generation(options.generation) if options.generation else None,
         **({"scenarios": options.scenarios.absolute()} if options.scenarios else {}),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import tools
+from harness import named, tools
 from harness.errors import HarnessError, InputError
 from harness.lab import builder, bundle, cache, capacity, digest
 from harness.lab.generation import THE_REFERENCE, Belief, Generation
@@ -27,15 +27,19 @@ def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("kios", "kiOS end-to-end harness")
     group.addoption(
         "--kios-image",
-        type=Path,
+        type=named.path,
         metavar="FILE",
         help="disk image to test: raw, qcow2, or raw and compressed with gzip, xz or zstd; it is only read "
         "(default: the reference image, built if missing)",
     )
-    group.addoption("--kios-efi", type=Path, metavar="FILE", help="instead of an image, kiOS's EFI binary, with --kios-modules")
-    group.addoption("--kios-modules", type=Path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made from both")
     group.addoption(
-        "--kios-initrd", type=Path, metavar="FILE", help="with those two, for kiOS of generation B, the user's initramfs"
+        "--kios-efi", type=named.path, metavar="FILE", help="instead of an image, kiOS's EFI binary, with --kios-modules"
+    )
+    group.addoption(
+        "--kios-modules", type=named.path, metavar="DIR", help="kiOS's lib/modules, for the disk that is made from both"
+    )
+    group.addoption(
+        "--kios-initrd", type=named.path, metavar="FILE", help="with those two, for kiOS of generation B, the user's initramfs"
     )
     group.addoption(
         "--generation",
@@ -52,15 +56,16 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--container",
-        type=Path,
+        type=named.path,
         action="append",
         default=[],
         metavar="FILE",
         help="OCI archive of a container image that manifests name and the image lacks; may be given more than once",
     )
-    group.addoption("--image-cache", type=Path, metavar="DIR", help="where the reference image's parts are kept")
+    group.addoption("--image-cache", type=named.path, metavar="DIR", help="where the reference image's parts are kept")
     group.addoption(
         "--disk-size",
+        type=named.word,
         metavar="SIZE",
         help="size of a node's disk if the scenario names none, as 2G (default: twice the image)",
     )
@@ -91,7 +96,9 @@ def add(parser: pytest.Parser) -> None:
         default="restricted",
         help="`restricted` denies a node TCP connections to this host and beyond; `open` denies nothing",
     )
-    group.addoption("--qemu", metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)")
+    group.addoption(
+        "--qemu", type=named.word, metavar="PROGRAM", help="QEMU 10 or newer (default: the one in the cache, else the system's)"
+    )
     group.addoption(
         "--boot-anyway",
         action="store_true",
@@ -105,16 +112,21 @@ def add(parser: pytest.Parser) -> None:
         default=TIERS[-1],
         help="`presubmit` runs only the tests marked so, if any is; the others run all tests (default: %(default)s)",
     )
-    group.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests; the parts together are all of them")
+    group.addoption(
+        "--shard",
+        type=named.word,
+        metavar="K/N",
+        help="run the K-th of N parts of the tests; the parts together are all of them",
+    )
     group.addoption(
         "--artifacts",
-        type=Path,
+        type=named.path,
         default=Path("artifacts"),
         metavar="DIR",
         help="logs of every node, by test (default: %(default)s)",
     )
     group.addoption(
-        "--page", type=Path, metavar="FILE", help="kiOS's documentation page on static pods, to be run as it is written"
+        "--page", type=named.path, metavar="FILE", help="kiOS's documentation page on static pods, to be run as it is written"
     )
     group.addoption(
         "--keep-on-failure",
@@ -166,12 +178,12 @@ def _refuse_less_than_the_image(config: pytest.Config) -> None:
     if config.getoption("kios_efi"):
         return
     try:
-        named = config.getoption("kios_image") or Path(builder.ask("find", "--cache", cache_of(config))) / "kios.img"
+        image = config.getoption("kios_image") or Path(builder.ask("find", "--cache", cache_of(config))) / "kios.img"
     except HarnessError:
         return
-    size = json.loads(tools.run("qemu-img", "info", "--output=json", named.absolute()).stdout)["virtual-size"]
+    size = json.loads(tools.run("qemu-img", "info", "--output=json", image.absolute()).stdout)["virtual-size"]
     if (asked := config.getoption("disk_size")) and size_in_bytes(asked) < size:
-        raise InputError(f"--disk-size {asked} cannot hold {named}, which has {size >> 20} MiB.")
+        raise InputError(f"--disk-size {asked} cannot hold {image}, which has {size >> 20} MiB.")
 
 
 def wanted(config: pytest.Config) -> Wanted:

@@ -43,6 +43,18 @@ def test_check_says_of_good_manifests_that_they_are(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.splitlines() == [f"{file}: ok" for file in files]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["boot", "--image-cache="], ["check", ""], ["doctor", "--qemu="], ["qualify", "--out="], ["report", "a", "--out", ""]],
+    ids=" ".join,
+)
+def test_nothing_is_no_name(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "it is empty: name something, or leave the option out" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_check_says_all_that_is_wrong_with_all_files(capsys: pytest.CaptureFixture[str]) -> None:
     Path("good.yaml").write_text(_POD)
     Path("bad.yaml").write_text(_POD.replace("name: small", "nam: small, name: Small").replace("image: i", "images: i"))

@@ -50,6 +50,12 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--memory", "575M"], "boots from 576 MiB on", id="too little memory"),
         pytest.param(["--memory", "64T"], "never fits here: nodes may take", id="more memory than there is"),
         pytest.param(["--accelerator", "abacus"], "abacus", id="an accelerator that is none"),
+        pytest.param(["--image-cache="], "--image-cache: it is empty", id="a cache from a variable that is not set"),
+        pytest.param(["--artifacts="], "--artifacts: it is empty", id="artifacts from a variable that is not set"),
+        pytest.param(["--shard="], "--shard: it is empty", id="a shard from a variable that is not set"),
+        pytest.param(["--disk-size="], "--disk-size: it is empty", id="a disk size from a variable that is not set"),
+        pytest.param(["--disk-size", "9" * 5000], "is no size", id="a disk size of many digits"),
+        pytest.param(["--disk-size", "9999999T"], "of a disk are too many", id="a disk larger than any"),
     ],
 )
 def test_options_are_refused_before_anything_runs(run: pytest.Pytester, options: list[str], why: str) -> None:

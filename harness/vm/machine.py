@@ -13,6 +13,8 @@ SECTOR_SIZES = (512, 4096)
 EARLY_CONSOLE = ("earlyprintk=serial,ttyS0,115200,keep", "loglevel=7")
 # Measured with the reference image in steps of 32 MiB: with 544, its kernel panics as it unpacks the initramfs.
 _LEAST_MEMORY = 576 * MIB
+# What QEMU's tables can map of a qcow2 file with clusters of 64 KiB (QCOW_MAX_L1_SIZE).
+_MOST_DISK = 1 << 51
 _MOST_CPUS = 64  # Linux' CONFIG_NR_CPUS on x86-64, where it is not set otherwise
 KUBELET_PORT = 10250
 SSH_PORT = 22
@@ -63,6 +65,10 @@ class Machine:
             raise InputError(f"Logical blocks of {self.sector_size} bytes do not exist on NVMe: use 512 or 4096.")
         if self.disk_size <= 0 or self.disk_size % self.sector_size:
             raise InputError(f"A disk of {self.disk_size} bytes is no whole number of {self.sector_size}-byte blocks.")
+        if self.disk_size > _MOST_DISK:
+            raise InputError(
+                f"The {self.disk_size >> 40} TiB of a disk are too many: QEMU makes one of {_MOST_DISK >> 40} at most."
+            )
         if self.nic not in NICS:
             raise InputError(f"The kernel has no driver for the NIC {self.nic}: use one of {', '.join(NICS)}.")
         if self.network not in NETWORKS:

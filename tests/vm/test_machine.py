@@ -131,6 +131,7 @@ def test_the_firmware_is_shared_read_only() -> None:
         ({"disk_size": 1024 * MIB + 512, "sector_size": 4096}, "whole number of 4096-byte blocks"),
         ({"nic": "rtl8139"}, "rtl8139: use one of virtio-net-pci, e1000e, e1000"),
         ({"cpus": 0}, "0 CPUs"),
+        ({"disk_size": (1 << 51) + 512}, "2048 TiB of a disk are too many"),
         ({"cpus": 65}, "65 CPUs are too many: .* 64 at most"),
     ],
 )
