@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from harness import space, told
 from harness.errors import HarnessError, InputError
 
 _LOOK_AGAIN_SECONDS = 0.2
@@ -61,7 +62,7 @@ class Admission:
 
         A node is always let in if all others belong to this process, because none of them could end while it waits.
 
-        Raises HarnessError if there is no room within so many seconds, and InputError if there can never be.
+        Raises HarnessError if there is no room within so many seconds, or the disk is full; InputError if there can never be.
         """
         if not self.can_ever(need):
             raise InputError(
@@ -144,8 +145,9 @@ class Admission:
         needs = []
         for file in self._folder.glob("*.need"):
             if _is_locked(file):
-                with contextlib.suppress(FileNotFoundError):
-                    needs.append(_Reserved(**json.loads(file.read_text())))
+                # What another version of the harness wrote may tell nothing here.
+                with contextlib.suppress(FileNotFoundError, ValueError):
+                    needs.append(told.value(_Reserved, json.loads(file.read_text())))
         return needs
 
 
@@ -167,13 +169,19 @@ def _is_locked(file: Path) -> bool:
 def _write_locked(mine: Path, need: Need) -> IO[str]:
     """Makes a locked file with a need. The caller must hold the gate."""
     file = mine.open("x")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    _write(file, need)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with space.named(mine.parent):
+            _write(file, need)
+    except BaseException:
+        mine.unlink()
+        file.close()
+        raise
     return file
 
 
 def _write(file: IO[str], need: Need) -> None:
-    file.seek(0)
-    file.truncate()
-    json.dump(asdict(_Reserved(need.memory, need.cpus, os.getpid())), file)
-    file.flush()
+    """Writes a need; a full disk leaves the one before."""
+    content = json.dumps(asdict(_Reserved(need.memory, need.cpus, os.getpid()))).encode()
+    os.pwrite(file.fileno(), content, 0)
+    os.ftruncate(file.fileno(), len(content))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness.errors import InputError
+from harness import space
+from harness.errors import HarnessError, InputError
 
 # A name has at most 255 bytes (limits.h, NAME_MAX); a digest and a number may follow.
 _NAME_BYTES = 200
@@ -37,7 +38,8 @@ class OneTest:
 def taken(wanted: Path, run: str) -> Iterator[Path]:
     """Yields the folder for a run's artifacts: `wanted`, or `wanted-2` and so on while other runs write to those before it.
 
-    All processes that give the same `run` get the same folder. Raises InputError if the folder cannot be written.
+    All processes that give the same `run` get the same folder. Raises InputError if the folder cannot be written,
+    HarnessError if its disk is full.
     """
     for number in range(1, _MOST_RUNS):
         root = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
@@ -47,7 +49,11 @@ def taken(wanted: Path, run: str) -> Iterator[Path]:
         except OSError as refused:
             raise _refused(root, refused) from refused
         with lock:
-            if _is_ours(lock, run):
+            try:
+                ours = _is_ours(lock, run)
+            except OSError as refused:
+                raise _refused(root, refused) from refused
+            if ours:
                 yield root
                 return
     raise InputError(f"{_MOST_RUNS} runs write their artifacts beside {wanted}: name another with --artifacts DIR.")
@@ -68,7 +74,7 @@ def is_free(root: Path) -> bool:
 def emptied(root: Path, test: OneTest, all_tests: Sequence[OneTest]) -> Path:
     """The folder of one of the run's tests, emptied of what an earlier run left in it.
 
-    Raises InputError if it cannot be written.
+    Raises as `taken`.
     """
     place = test.place
     if Counter(other.place for other in set(all_tests))[place] > 1:
@@ -87,9 +93,9 @@ def _is_ours(lock: IO[str], run: str) -> bool:
     """Whether the folder of the lock is this run's; then the lock is held, shared with the run's other processes."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lock.truncate(0)
-        lock.write(run)
-        lock.flush()
+        os.ftruncate(lock.fileno(), 0)
+        # Nothing is left to be written when it is closed, which would fail again on a full disk.
+        os.write(lock.fileno(), run.encode())
     except BlockingIOError:
         pass
     # Whoever holds it exclusively is about to write its run's name.
@@ -106,5 +112,6 @@ def _safe(words: str) -> str:
     return os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore") + "-" + hashlib.sha256(os.fsencode(words)).hexdigest()[:8]
 
 
-def _refused(folder: Path, refused: OSError) -> InputError:
-    return InputError(f"Artifacts cannot be written to {folder} ({refused.strerror}): name another with --artifacts DIR.")
+def _refused(folder: Path, refused: OSError) -> HarnessError:
+    words = f"Artifacts cannot be written to {folder} ({refused.strerror}): name another with --artifacts DIR."
+    return HarnessError(words) if space.is_lacking(refused) else InputError(words)

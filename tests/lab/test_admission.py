@@ -1,3 +1,4 @@
+import fcntl
 import subprocess
 import sys
 import time
@@ -190,3 +191,40 @@ def test_the_turn_of_a_killed_process_is_nobodys(tmp_path: Path) -> None:
         pass
     assert list(tmp_path.glob("*.turn")) == []
     other.communicate(b"")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"memory": 600, "cpus"', '{"bytes": 600}'], ids=["empty", "a list", "torn", "other"]
+)
+def test_a_need_that_tells_nothing_hinders_nobody(tmp_path: Path, text: str) -> None:
+    with (tmp_path / "other.need").open("w") as other:
+        other.write(text)
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with Admission(tmp_path, _LIMIT).reserve(Need(900, 2.0), 5):
+            pass
+
+
+def test_a_need_with_more_than_is_known_here_counts(tmp_path: Path) -> None:
+    with (tmp_path / "other.need").open("w") as other:
+        other.write('{"memory": 600, "cpus": 1.0, "pid": 1, "disk": 1}')
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with (
+            pytest.raises(HarnessError, match="no room for one more"),
+            Admission(tmp_path, _LIMIT).reserve(Need(900, 1.0), 0.3),
+        ):
+            pass
+
+
+def test_a_full_disk_ends_only_the_run_that_finds_it_so(small_disk: Path) -> None:
+    gate = Admission(small_disk, _LIMIT)
+    with gate.reserve(Need(100, 1.0), 5) as keep:
+        with pytest.raises(OSError, match="No space left"):
+            (small_disk / "filler").write_bytes(bytes(5 << 20))
+        keep(0.5)
+        with pytest.raises(HarnessError, match=f"No space is left in {small_disk}"), gate.reserve(Need(100, 1.0), 5):
+            pass
+        assert len(list(small_disk.glob("*.need"))) == 1
+        with pytest.raises(HarnessError, match="No space is left"), Admission(small_disk, _LIMIT).reserve(Need(1, 0.1), 5):
+            pass

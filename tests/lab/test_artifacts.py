@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
+from harness.errors import HarnessError, InputError, Party
 from harness.lab.artifacts import OneTest, emptied, is_free, taken
 
 PROJECT = Path(__file__).parents[2]
@@ -105,3 +105,12 @@ def test_a_folder_is_free_once_nobody_writes_to_it(tmp_path: Path) -> None:
     assert not is_free(tmp_path / "artifacts")
     run.kill()
     assert is_free(tmp_path / "artifacts")
+
+
+def test_a_full_disk_is_no_mistake_of_its_users(small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filler").write_bytes(bytes(5 << 20))
+    full = pytest.raises(HarnessError, match=r"cannot be written to .*/artifacts \(No space left")
+    with full as refused, taken(small_disk / "artifacts", "a"):
+        pass
+    assert refused.value.party is Party.HOST
