@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import named, space
-from harness.errors import HarnessError, InputError, NodeFailure
+from harness import named
+from harness.errors import HarnessError, InputError, NodeFailure, is_shortage, words_of
 from harness.escape import shown
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _INTERRUPTED
         words = "it was interrupted"
     except Exception as failed:
-        if space.is_lacking(failed):
-            words = str(failed)
+        if is_shortage(failed):
+            words = words_of(failed)
         elif not answers:
             raise
         else:

@@ -1,5 +1,6 @@
 """The ways in which a run can go wrong, told apart by who is at fault: the node, the host, or the test itself."""
 
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,23 @@ class NodeFailure(AssertionError):  # noqa: N818 - a verdict on the node, not an
     """The node did not do what a kiOS user may expect of it."""
 
     party = Party.NODE
+
+
+# A disk, a user's share of it, the size of a file, memory, and open files of a process and of the host.
+_SHORTAGES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_NO_THREAD = "can't start new thread"  # CPython has no class for it.
+
+
+def is_shortage(failure: BaseException) -> bool:
+    """Whether an error of Python's own says that this host, or what it allows this user, has run out."""
+    if isinstance(failure, OSError):
+        return failure.errno in _SHORTAGES
+    return isinstance(failure, MemoryError) or (isinstance(failure, RuntimeError) and _NO_THREAD in str(failure))
+
+
+def words_of(failure: BaseException) -> str:
+    """What an error says; its name if it says nothing, as a MemoryError."""
+    return str(failure) or type(failure).__name__
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness import options
-from harness.errors import HarnessError, Party
+from harness.errors import HarnessError, Party, words_of
 from harness.journal.entry import Began, Booted, Ended, Entry, Finished, LeftOut, Planned, Stage, Started
 from harness.journal.journal import Journal
 from harness.lab.artifacts import taken
@@ -275,7 +275,7 @@ def _is_controller(config: pytest.Config) -> bool:
 def _words(raised: pytest.ExceptionInfo[BaseException] | None) -> str:
     if raised is None:
         return ""
-    return str(raised.value) if party_of(raised.value) else raised.exconly()
+    return words_of(raised.value) if party_of(raised.value) else raised.exconly()
 
 
 def _booted(test: str, node: Node, number: int, boot: Boot, artifacts: str) -> Booted:

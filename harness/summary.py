@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from _pytest.junitxml import xml_key
 
-from harness import options, space
-from harness.errors import EXIT_STATUS, HarnessError, NodeFailure, Party
+from harness import options
+from harness.errors import EXIT_STATUS, HarnessError, NodeFailure, Party, is_shortage, words_of
 from harness.escape import shown
 from harness.lab.failed_boots import Blocked
 
@@ -29,7 +29,7 @@ VOID = pytest.StashKey[Callable[[], str]]()
 
 def party_of(failure: BaseException) -> Party | None:
     """Who an exception of the harness's says is at fault; None for any other exception."""
-    if space.is_lacking(failure):
+    if is_shortage(failure):
         return Party.HOST
     return failure.party if isinstance(failure, HarnessError | NodeFailure) else None
 
@@ -99,15 +99,15 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), item.location[1] or 0, f"{_BLOCKED}: {shown(str(call.excinfo.value))}")
         tell(item.config, f"tests were blocked: {shown(str(call.excinfo.value))}")
         return report
-    party, full = party_of(call.excinfo.value), space.is_lacking(call.excinfo.value)
+    party, is_short = party_of(call.excinfo.value), is_shortage(call.excinfo.value)
     if party is None and VOID in item.stash:
         party = blamed(call.excinfo.value, report.when)
-    if (full or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
+    if (is_short or party is not Party.HOST) and (reason := item.stash.get(VOID, str)()):
         party = Party.HOST
         report.sections.insert(0, (NO_PROOF, reason))
     if party:
-        if isinstance(call.excinfo.value, HarnessError) or full:
-            report.longrepr = f"{shown(str(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
+        if isinstance(call.excinfo.value, HarnessError) or is_short:
+            report.longrepr = f"{shown(words_of(call.excinfo.value))}{_asked_at(call.excinfo, item)}"
         report.sections.insert(0, (AT_FAULT, _WORDS[party]))
         item.user_properties.append((AT_FAULT, party.value))
         report.user_properties = list(item.user_properties)

@@ -11,7 +11,7 @@ import paramiko
 import pexpect
 import pytest
 
-from harness.errors import Party
+from harness.errors import EXIT_STATUS, Party
 from harness.summary import blamed
 
 _TEST = """
@@ -228,6 +228,24 @@ def test_a_full_disk_is_the_hosts_wherever_it_was_found(run: pytest.Pytester, fi
     ended.stdout.fnmatch_lines([words])
     ended.stdout.fnmatch_lines(["*the host: the harness could not tell*"])
     assert [entry.get("value") for entry in case_in(run.path).iter("property") if entry.get("name") == "at fault"] == ["host"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        ("OSError(24, 'Too many open files')", "*Too many open files"),
+        ("OSError(12, 'Cannot allocate memory')", "*Cannot allocate memory"),
+        ("OSError(27, 'File too large')", "*File too large"),
+        ("MemoryError()", "MemoryError"),
+        ('RuntimeError("can\'t start new thread")', "can't start new thread"),
+    ],
+)
+def test_what_the_host_has_run_out_of_is_the_hosts(run: pytest.Pytester, raised: str, words: str) -> None:
+    run.makepyfile(_TEST.format(raised=raised, fixture=""))
+    ended = run.runpytest()
+    ended.assert_outcomes(errors=1)
+    ended.stdout.fnmatch_lines([words, "*the host: the harness could not tell*"])
+    assert ended.ret == EXIT_STATUS[Party.HOST]
 
 
 def test_the_same_under_xdist(run: pytest.Pytester) -> None:

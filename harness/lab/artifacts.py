@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness import space
-from harness.errors import HarnessError, InputError
+from harness.errors import HarnessError, InputError, is_shortage
 
 # A name has at most 255 bytes (limits.h, NAME_MAX); a digest and a number may follow.
 _NAME_BYTES = 200
@@ -114,4 +113,4 @@ def _safe(words: str) -> str:
 
 def _refused(folder: Path, refused: OSError) -> HarnessError:
     words = f"Artifacts cannot be written to {folder} ({refused.strerror}): name another with --artifacts DIR."
-    return HarnessError(words) if space.is_lacking(refused) else InputError(words)
+    return HarnessError(words) if is_shortage(refused) else InputError(words)
