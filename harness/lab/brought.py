@@ -15,7 +15,7 @@ from harness.lab.built_in import BuiltIn
 from harness.lab.cache import hold
 from harness.lab.generation import Belief, Generation, believed, refuse_alphas
 from harness.lab.initramfs import Initramfs
-from harness.storage import disk, esp, gpt, modules
+from harness.storage import disk, esp, gpt, modules, overlay
 from harness.storage.disk import MODULES_SINCE_B, Disk
 from harness.storage.gpt import GptError
 
@@ -31,6 +31,9 @@ _OTHERS = {
     b"BZh": "bzip2",
     b"\x04\x22\x4d\x18": "lz4",
     b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"<<< ": "VDI",
+    b"# Disk D": "the description of a VMDK",
 }
 
 
@@ -87,6 +90,8 @@ def _check(file: Path, fits: Callable[[Path], object]) -> None:
     described = _told_of(file, "info")
     if "backing-filename" in described or "data-file" in described.get("format-specific", {}).get("data", {}):
         raise InputError(f"{file} is not whole: the rest of it is in another file. Make one: qemu-img convert -O qcow2 ...")
+    if described.get("encrypted"):
+        raise InputError(f"{file} is encrypted: have `qemu-img convert` make one that is not, with its key.")
     _told_of(file, "check")
 
 
@@ -152,7 +157,7 @@ def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
         if packed:
             compression.unpack(file, raw)
         else:
-            tools.run("qemu-img", "convert", "-q", "-f", "qcow2", "-O", "raw", file.absolute(), raw, timeout=600)
+            overlay.flatten(file, raw)
         try:
             fits(raw)
         except InputError as unfit:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import DamagedImageError, InputError
 from harness.storage import gpt
 from harness.storage.gpt import GptError
 
@@ -18,11 +18,16 @@ class Partition:
 
 
 def partition_of(disk: Path) -> Partition:
-    """Finds the only partition beside the EFI System Partition; raises InputError if there is none, or more than one."""
+    """Finds the only partition beside the EFI System Partition.
+
+    Raises InputError if there is none, or more than one; it is a DamagedImageError if the disk itself is at fault.
+    """
     try:
         table = gpt.read(disk, gpt.sector_size_of(disk))
     except GptError as unfit:
-        raise InputError(f"{disk} is no disk that a node could have: {unfit}.") from unfit
+        raise DamagedImageError(f"{disk} is no disk that a node could have: {unfit}.") from unfit
+    if problems := gpt.problems(disk, table):
+        raise DamagedImageError(f"{disk} is damaged: {'; '.join(problems)}.")
     theirs = [each for each in table.partitions if each.type_guid != gpt.ESP]
     if len(theirs) != 1:
         raise InputError(

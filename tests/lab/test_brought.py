@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from harness import tools
-from harness.errors import HarnessError, InputError
+from harness.errors import DamagedImageError, HarnessError, InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder
 from harness.lab.wanted import Wanted
@@ -76,6 +76,22 @@ def test_a_qcow2_image_that_is_not_whole_is_refused(raw: Path, tmp_path: Path, o
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_encrypted_qcow2_image_is_not_damaged(qcow2: Path, tmp_path: Path) -> None:
+    with qcow2.open("r+b") as file:
+        file.seek(32)
+        file.write((1).to_bytes(4))  # QEMU's docs/interop/qcow2.rst: crypt_method, AES
+    with pytest.raises(InputError, match=r"kios\.qcow2 is encrypted: ") as refused:
+        brought_image.of_file(qcow2, tmp_path / "cache")
+    assert not isinstance(refused.value, DamagedImageError)
+
+
+def test_a_qcow2_image_for_which_the_cache_has_no_room_leaves_nothing(qcow2: Path, small_disk: Path) -> None:
+    tools.run("qemu-io", "-f", "qcow2", "-c", "write -q -P 7 7864320 262144", "-c", "write -q -P 7 0 5242880", qcow2)
+    with pytest.raises(HarnessError, match=f"No space is left in {small_disk}/images"):
+        brought_image._raw(qcow2, small_disk, lambda _: None)
+    assert [file.suffix for file in (small_disk / "images").iterdir()] == [".lock"]
+
+
 @pytest.mark.parametrize(
     ("head", "name"),
     [
@@ -85,6 +101,9 @@ def test_a_qcow2_image_that_is_not_whole_is_refused(raw: Path, tmp_path: Path, o
         (b"BZh91AY", "bzip2"),
         (b"\x04\x22\x4d\x18", "lz4"),
         (b"PK\x03\x04", "zip"),
+        (b"7z\xbc\xaf\x27\x1c", "7z"),
+        (b"<<< Oracle VM VirtualBox Disk Image >>>", "VDI"),
+        (b"# Disk DescriptorFile", "the description of a VMDK"),
     ],
 )
 def test_another_format_is_refused_by_its_name(tmp_path: Path, head: bytes, name: str) -> None:

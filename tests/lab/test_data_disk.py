@@ -1,12 +1,13 @@
 """A disk of a user's own beside the three files of generation B: its partition, and no other, is a node's."""
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import tools
-from harness.errors import InputError
+from harness.errors import DamagedImageError, InputError
 from harness.lab import brought as brought_image
 from harness.lab import builder, data_disk
 from harness.lab.data_disk import Partition
@@ -61,6 +62,27 @@ def test_a_disk_without_a_partition_or_with_more_than_one_is_refused(tmp_path: P
         data_disk.partition_of(own)
     own.write_bytes(bytes(ESP_START))
     with pytest.raises(InputError, match=r"own\.img is no disk that a node could have: "):
+        data_disk.partition_of(own)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(300, 200), (0, 2**64 - 1), (200, 99_999_999), (105, 300)],
+    ids=["ends first", "huge", "beyond", "overlaps"],
+)
+def test_a_disk_whose_partition_cannot_be_is_damaged(tmp_path: Path, first: int, last: int) -> None:
+    theirs = replace(partition(2, LINUX), first=first, last=last)
+    own = small_disks.write(tmp_path / "own.img", 512, (partition(1, gpt.ESP), theirs))
+    with pytest.raises(DamagedImageError, match=r"own\.img is damaged: partition"):
+        data_disk.partition_of(own)
+
+
+def test_a_truncated_disk_is_damaged(tmp_path: Path) -> None:
+    own = small_disks.write(tmp_path / "own.img", 512, tuple(map(partition, (1, 2), (gpt.ESP, LINUX))))
+    small_disks.resize(own, 205 * 512)
+    with pytest.raises(
+        DamagedImageError, match=r"own\.img is damaged: it is truncated: its table is of a disk of 2048 sectors"
+    ):
         data_disk.partition_of(own)
 
 
