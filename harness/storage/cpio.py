@@ -6,7 +6,7 @@ The file is not trusted: everything that is read has bounds, and the result is f
 import io
 import lzma
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,9 +15,9 @@ from harness.errors import InputError
 from harness.storage.overlay import Entry, File, Folder, Link, Tree
 
 MOST_UNPACKED = 4 << 30
-"""The most bytes to which one LZMA stream may unpack: no node has the memory for more."""
-MOST_OF_A_FILE = 4 << 20
-"""The most bytes of a wanted file."""
+"""The most bytes to which all LZMA streams of a file may unpack: no node has the memory for more."""
+MOST_OF_A_FILE, MOST_WANTED = 4 << 20, 256 << 20
+"""The most bytes of a wanted file, and of all of them."""
 
 _LONGEST_NAME = 4096  # with its NUL: the kernel's PATH_MAX
 _HEADER = 110
@@ -40,7 +40,7 @@ def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixP
     """
     try:
         with file.open("rb") as raw:
-            return dict(_files(raw, wanted))
+            return _all_of(_files(raw, wanted, _Room(MOST_UNPACKED)))
     except OSError as unreadable:
         raise InputError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
     except UnfitError as unfit:
@@ -50,7 +50,7 @@ def read(file: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixP
 def first(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixPath, bytes]:
     """As `read`, for the one plain archive at the beginning of a stream, whatever follows it; raises UnfitError."""
     stream.read(len(_MAGICS[0]))
-    return dict(_entries(stream, wanted))
+    return _all_of(_entries(stream, wanted))
 
 
 def archive(files: Tree) -> bytes:
@@ -69,6 +69,18 @@ class UnfitError(Exception):
 
 
 @dataclass
+class _Room:
+    """How many more bytes may be unpacked."""
+
+    left: int
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise UnfitError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+
+
+@dataclass
 class _File:
     """The wanted names of a file and its content. Of hard links, only one has the content (kernel, init/initramfs.c,
     maybe_link).
@@ -81,10 +93,9 @@ class _File:
 class _Decoded(io.RawIOBase):
     """The unpacked content of an LZMA stream; `source` is left at the stream's end."""
 
-    def __init__(self, source: io.BufferedReader) -> None:
-        self._source = source
+    def __init__(self, source: io.BufferedReader, room: _Room) -> None:
+        self._source, self._room = source, room
         self._decoder = lzma.LZMADecompressor(format=lzma.FORMAT_ALONE, memlimit=_DECODER_MEMORY)
-        self._total = 0
 
     def readable(self) -> bool:
         return True
@@ -100,24 +111,34 @@ class _Decoded(io.RawIOBase):
                 raise UnfitError(f"its LZMA stream is damaged ({damaged})") from damaged
             # There is no unused data before the stream's end.
             self._source.seek(-len(self._decoder.unused_data), io.SEEK_CUR)
-            self._total += len(more)
-            if self._total > MOST_UNPACKED:
-                raise UnfitError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+            self._room.take(len(more))
             if more:
                 buffer[: len(more)] = more
                 return len(more)
         return 0
 
 
+def _all_of(files: Iterable[tuple[PurePosixPath, bytes]]) -> dict[PurePosixPath, bytes]:
+    """The files by path, the later one of two; each counts with its header, since there may be many that are empty."""
+    found: dict[PurePosixPath, bytes] = {}
+    size = 0
+    for path, content in files:
+        found[path] = content
+        size += len(content) + _HEADER
+        if size > MOST_WANTED:
+            raise UnfitError(f"it has more than {MOST_WANTED >> 20} MiB of configuration and of lists")
+    return found
+
+
 def _files(
-    stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool], *, inside: bool = False
+    stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool], room: _Room, *, inside: bool = False
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
     while head := _next_head(stream):
         if head in _MAGICS:
             yield from _entries(stream, wanted)
         elif head.startswith(_LZMA) and not inside:
             stream.seek(-len(head), io.SEEK_CUR)
-            yield from _files(io.BufferedReader(_Decoded(stream), _CHUNK), wanted, inside=True)
+            yield from _files(io.BufferedReader(_Decoded(stream, room), _CHUNK), wanted, room, inside=True)
         else:
             other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
             raise UnfitError(f"it is {other}, not LZMA (xz --format=lzma)" if other else f"a part of it begins with {head!r}")
@@ -141,7 +162,7 @@ def _entries(stream: io.BufferedReader, wanted: Callable[[PurePosixPath], bool])
         mode, size, name, inode = _header(stream)
         if name == _TRAILER:
             return
-        path = PurePosixPath("/", *(part for part in PurePosixPath(name.decode(errors="surrogateescape")).parts if part != "/"))
+        path = PurePosixPath("/" + name.decode(errors="surrogateescape").lstrip("/"))
         file = linked.get(inode) or _File()
         if stat.S_ISREG(mode) and wanted(path):
             file.paths.append(path)

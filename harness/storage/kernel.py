@@ -33,6 +33,8 @@ _WITHIN = 120.0
 # The file is not trusted; kiOS's kernel has 180 MiB. LZ4's old format has blocks of 8 MiB (lz4's lz4_Frame_format.md).
 _MOST = 1 << 30
 _LZ4_BLOCK = 8 << 20
+# Of what cannot be packed (lz4.h, LZ4_COMPRESSBOUND).
+_LARGEST_LZ4_BLOCK = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16
 _DAMAGE = (lzma.LZMAError, zlib.error, zstd.ZstdError, struct.error, OSError, EOFError, ValueError, MemoryError, HarnessError)
 
 
@@ -100,11 +102,12 @@ def _bzip2(payload: bytes) -> bytes:
 
 def _lz4(payload: bytes) -> bytes:
     at, blocks = 4, 0
-    while at < len(payload):
-        at, blocks = at + 4 + int(struct.unpack_from("<I", payload, at)[0]), blocks + 1
+    # What no block is begins another frame, which may unpack to anything.
+    while at + 4 <= len(payload) and (size := int(struct.unpack_from("<I", payload, at)[0])) <= _LARGEST_LZ4_BLOCK:
+        at, blocks = at + 4 + size, blocks + 1
     if blocks * _LZ4_BLOCK > _MOST:
         raise KernelError(f"it unpacks to more than {_MOST >> 30} GiB")
-    return tools.run("lz4", "-d", "-c", input=payload, timeout=_WITHIN).stdout
+    return tools.run("lz4", "-d", "-c", input=payload[:at], timeout=_WITHIN).stdout
 
 
 _PACKERS: Mapping[bytes, Callable[[bytes], bytes]] = {

@@ -101,6 +101,39 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         cpio.read(tmp_path / "bomb", lambda _: False)
 
 
+def test_streams_that_are_a_bomb_together_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpio, "MOST_UNPACKED", 5 << 20)
+    (tmp_path / "bomb").write_bytes(packed({CONFIG: bytes(1 << 20)}) * 4)
+    assert cpio.read(tmp_path / "bomb", lambda _: False) == {}
+    (tmp_path / "bomb").write_bytes(packed({CONFIG: bytes(1 << 20)}) * 5)
+    with pytest.raises(InputError, match="it unpacks to more than"):
+        cpio.read(tmp_path / "bomb", lambda _: False)
+
+
+def test_files_that_are_too_much_together_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpio, "MOST_WANTED", 3 << 20)
+    (tmp_path / "bomb").write_bytes(packed({PurePosixPath(f"/etc/{number}"): bytes(1 << 20) for number in range(3)}))
+    with pytest.raises(InputError, match="more than 3 MiB of configuration"):
+        cpio.read(tmp_path / "bomb", everything)
+    assert len(cpio.read(tmp_path / "bomb", lambda path: path.name != "2")) == 2
+
+
+def test_one_file_of_very_many_names_is_not_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpio, "MOST_WANTED", 1 << 20)
+    # The fifth field is the number of links.
+    one = bytearray(cpio._newc(1, 0o100644, b"etc/0", b""))
+    one[6 + 4 * 8 : 6 + 5 * 8] = b"%08x" % 1000
+    (tmp_path / "links").write_bytes(bytes(one) * 1000 + cpio.archive({}))
+    with pytest.raises(InputError, match="MiB of configuration"):
+        cpio.read(tmp_path / "links", everything)
+
+
+@pytest.mark.parametrize("slashes", ["/", "//", "///"])
+def test_a_name_that_begins_with_slashes_is_below_the_root(tmp_path: Path, slashes: str) -> None:
+    (tmp_path / "one").write_bytes(cpio._newc(1, 0o100644, f"{slashes}etc/key".encode(), b"x") + cpio.archive({}))
+    assert cpio.read(tmp_path / "one", everything) == {PurePosixPath("/etc/key"): b"x"}
+
+
 def test_damage_of_any_kind_ends_in_words(tmp_path: Path) -> None:
     chance = random.Random(10)
     for sound in (packed(TREE), cpio.archive(TREE)):

@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,20 @@ def test_its_files_are_found_however_it_is_packed(pack: Callable[[bytes], bytes]
 def test_what_cannot_be_read_is_told(binary: bytes, words: str) -> None:
     with pytest.raises(KernelError, match=words):
         read(binary)
+
+
+def test_another_frame_behind_lz4s_blocks_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+    run, whole = tools.run, lz4(_VMLINUX)
+    bomb = tools.run("lz4", "-9", "-c", input=bytes(8 << 20)).stdout
+
+    def note(*args: str, **how: Any) -> object:
+        given.append(how["input"])
+        return run(*args, **how)
+
+    monkeypatch.setattr(tools, "run", note)
+    assert read(efi(whole + bomb)) == {_CONFIG: _FILES[_CONFIG]}
+    assert given == [whole]
 
 
 @pytest.mark.parametrize("seed", range(20))
