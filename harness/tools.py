@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -102,9 +103,16 @@ def _environment() -> Mapping[str, str]:
 
 def _check(name: str, done: subprocess.CompletedProcess[bytes], ok: Container[int]) -> None:
     if done.returncode not in ok:
-        raise HarnessError(
-            f"{name} failed with status {done.returncode}: {words(done) or 'without a word'}; run it by hand: {done.args}"
-        )
+        raise HarnessError(f"{name} {ended(done.returncode)}: {words(done) or 'without a word'}; run it by hand: {done.args}")
+
+
+def ended(status: int) -> str:
+    """How a program failed, in words; a negative status is a signal, as in Python."""
+    if status >= 0:
+        return f"failed with status {status}"
+    # The kernel kills so what takes the most memory where there is no more.
+    why = ", perhaps because this host has no memory left" if -status == signal.SIGKILL else ""
+    return f"was killed by signal {-status}{why}"
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -24,3 +24,10 @@ def test_one_that_writes_nothing_ends_in_time() -> None:
     with pytest.raises(HarnessError, match=r"sleep did not end in 0\.1 s"):
         tools.head(100, "sleep", "60", timeout=0.1)
     assert time.monotonic() - began < 30
+
+
+def test_one_that_was_killed_is_told_so() -> None:
+    with pytest.raises(HarnessError, match=r"sh was killed by signal 9, perhaps because this host has no memory left: without"):
+        tools.run("sh", "-c", "kill -9 $$")
+    with pytest.raises(HarnessError, match=r"sh was killed by signal 15: ended early; run it by hand"):
+        tools.head(100, "sh", "-c", "echo ended early >&2; kill -15 $$")

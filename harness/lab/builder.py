@@ -28,11 +28,16 @@ def build_kubelet_rules(cache: Path) -> None:
 def contents_of(image: Path) -> tuple[dict[str, str], dict[str, str]]:
     """What the reference image says it contains: the SHA-256 digests of its files, and the versions of its parts.
 
-    The parts are named as a node names them (`guest.versions`).
+    The parts are named as a node names them (`guest.versions`). Raises HarnessError for an image that is not whole.
     """
-    manifest = json.loads((image / "manifest.json").read_text())
-    parts = {"kernel": manifest["kernel"], "kubelet": manifest["kubelet"], "CRI-O": manifest["crio"].removeprefix("v")}
-    return manifest["sha256"], parts
+    try:
+        manifest = json.loads((image / "manifest.json").read_text())
+        parts = {"kernel": manifest["kernel"], "kubelet": manifest["kubelet"], "CRI-O": manifest["crio"].removeprefix("v")}
+        return manifest["sha256"], parts
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as damaged:
+        raise HarnessError(
+            f"The reference image {image} is damaged ({damaged}): remove this folder; it is built again, from what is kept."
+        ) from damaged
 
 
 def _build(command: str, cache: Path) -> str:
@@ -60,6 +65,7 @@ def ask(command: str, *arguments: str | Path) -> str:
     if done.returncode == os.EX_DATAERR and done.stderr:
         raise InputError(done.stderr.strip().removeprefix("images: "))
     if done.returncode:
-        why = "it says why above" if streams else done.stderr.strip() or "without a word"
-        raise HarnessError(f"`python -m images {command}` failed: {why}")
+        killed = tools.ended(done.returncode) if done.returncode < 0 else ""
+        why = "it says why above" if streams and not killed else (done.stderr or "").strip() or "without a word"
+        raise HarnessError(f"`python -m images {command}` {killed or 'failed'}: {why}")
     return done.stdout.strip()

@@ -10,13 +10,12 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import whole_file
+from harness import told, whole_file
 from harness.errors import HarnessError
 from harness.serial.console import Console
 from harness.verdict.feed import ConsoleLine, Feed, Happening
@@ -25,6 +24,7 @@ from harness.verdict.outcome import Met, Outcome, QemuDied
 from harness.vm.firmware import Firmware
 from harness.vm.machine import Accelerator, Channels, option_value
 from harness.vm.process import QemuProcess
+from harness.vm.qemu import version_of
 from harness.vm.qmp import Qmp
 
 WISHES = ("auto", "kvm", "tcg")
@@ -154,12 +154,11 @@ def _fault(name: str, outcome: Outcome) -> str:
 
 
 def _host_key(wish: str, qemu: Path, firmware: Firmware) -> str:
-    version = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=False).stdout
     code = firmware.code.stat()
     facts: Sequence[object] = (
         wish,
         _TCG_CPU,
-        version,
+        version_of(qemu),
         firmware.code,
         (code.st_size, code.st_mtime_ns),
         platform.node(),
@@ -172,9 +171,11 @@ def _host_key(wish: str, qemu: Path, firmware: Firmware) -> str:
 
 def _remembered(memory_file: Path) -> dict[str, Accelerator]:
     try:
-        return {key: Accelerator(**entry) for key, entry in json.loads(memory_file.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        entries = {key: told.value(Accelerator, entry) for key, entry in json.loads(memory_file.read_text()).items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
+    # No host is infinitely fast, nor runs backwards.
+    return {key: entry for key, entry in entries.items() if entry.slowness > 0}
 
 
 def _remember(memory_file: Path, key: str, accelerator: Accelerator) -> None:

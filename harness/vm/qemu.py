@@ -2,14 +2,15 @@
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import tools
 from harness.errors import HarnessError
 
 # Measured: 7.2 crashes guest kernels; 10.0 never did.
 _OLDEST = (10, 0)
+_WITHIN = 30.0
 # Older versions refuse: "non-migratable device nvme".
 _MIGRATES_NVME = (11, 1)
 
@@ -43,15 +44,18 @@ def find(program: str | None, unpacked: Path) -> Qemu:
         raise HarnessError(
             f"There is no {program or 'qemu-system-x86_64'}. Bring it: setup/debian.sh run, or name one with --qemu."
         )
-    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
-    match = re.search(r"QEMU emulator version (\d+)\.(\d+)", said.stdout)
+    said = version_of(Path(found))
+    match = re.search(r"QEMU emulator version (\d+)\.(\d+).*", said)
     if match is None:
-        words = (said.stdout or said.stderr).strip()[:200]
-        raise HarnessError(f"{found} is no QEMU: asked for its version, it says {words!r}.")
+        raise HarnessError(f"{found} is no QEMU: asked for its version, it says {said[:200]!r}.")
     version = (int(match[1]), int(match[2]))
     if version < _OLDEST:
         raise HarnessError(
-            f"{said.stdout.splitlines()[0]} is too old: below {_OLDEST[0]}, QEMU crashes guest kernels. "
-            "Bring a newer one: setup/debian.sh run"
+            f"{match[0]} is too old: below {_OLDEST[0]}, QEMU crashes guest kernels. Bring a newer one: setup/debian.sh run"
         )
     return Qemu(Path(found), version)
+
+
+def version_of(program: Path) -> str:
+    """What a QEMU says when it is asked for its version; raises HarnessError if it cannot be run, or does not answer."""
+    return tools.words(tools.run(str(program), "--version", timeout=_WITHIN, ok=range(256)))

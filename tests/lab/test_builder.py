@@ -48,6 +48,26 @@ def test_what_images_says_is_returned(tmp_path: Path, monkeypatch: pytest.Monkey
         builder.ask("boil")
 
 
+@pytest.mark.parametrize("command", ["build", "find"])
+def test_one_that_was_killed_is_told_so(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(
+        HarnessError, match=rf"`python -m images {command}` was killed by signal 9, .*memory left: without a word"
+    ):
+        builder.ask(command)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"kernel": 6}'])
+def test_a_reference_image_that_is_not_whole_is_to_be_built_again(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(HarnessError, match=f"The reference image {tmp_path} is damaged .*: remove this folder"):
+        builder.contents_of(tmp_path)
+
+
 def wait_for(true: object) -> None:
     assert callable(true)
     deadline = time.monotonic() + 5

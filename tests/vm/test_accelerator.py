@@ -98,6 +98,16 @@ def test_an_answer_is_remembered_and_starts_nothing_the_next_time(qemu: Qemu) ->
     assert not qemu.started()
 
 
+@pytest.mark.parametrize("slowness", ["-1", "0", "NaN", "1e999", '"2"', "null", "[" * 100_000])
+def test_an_answer_that_no_host_gives_is_not_remembered(qemu: Qemu, slowness: str) -> None:
+    qemu.become(_RUNS)
+    chosen = qemu.choose()
+    assert qemu.started()
+    qemu.memory.write_text(qemu.memory.read_text().replace(f'"slowness": {chosen.slowness}', f'"slowness": {slowness}'))
+    assert qemu.choose() == chosen
+    assert qemu.started()
+
+
 @pytest.mark.parametrize("fact", ["version", "content", "path", "wish"])
 def test_an_answer_is_remembered_for_this_very_host_only(qemu: Qemu, fact: str) -> None:
     qemu.become(_RUNS)
