@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A command that ends with an answer has one for whatever hinders it: it could not tell.
     """
+    _open_what_the_shell_closed()
     options = _parser().parse_args(arguments)
     options.command = shlex.join(["kios-e2e", *(sys.argv[1:] if arguments is None else arguments)])
     answers = options.could_not == _COULD_NOT_TELL
@@ -50,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = "the harness itself failed, as is said above"
     print(f"kios-e2e: {'could not tell: ' if answers else ''}{shown(words)}", file=sys.stderr)
     return int(options.could_not)
+
+
+def _open_what_the_shell_closed() -> None:
+    """Python has no stdin, stdout or stderr that its shell has closed, and what is opened next would have its number."""
+    for name, how in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(how))  # noqa: SIM115 - for as long as the process runs
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -385,9 +393,6 @@ def _history_add(options: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     """Prints a line; escapes what a terminal would act on or cannot show, such as a file name that is not UTF-8."""
-    # Python has no stdout if the shell has closed it.
-    if sys.stdout is None:
-        return
     encoding = sys.stdout.encoding or "ascii"
     try:
         print(shown(line).encode(encoding, "backslashreplace").decode(encoding), flush=True)

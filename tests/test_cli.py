@@ -177,6 +177,18 @@ def test_it_is_a_program() -> None:
     assert ended.stdout.startswith("pod.yaml:2: is a Deployment")
 
 
+@pytest.mark.parametrize(
+    ("closed", "words"),
+    [("- <&-", "-:1: is empty; a static pod begins with apiVersion: v1, kind: Pod.\n"), ("pod.yaml 2>&-", "pod.yaml: ok\n")],
+    ids=["stdin", "stderr"],
+)
+def test_what_its_shell_has_closed_is_empty(closed: str, words: str) -> None:
+    Path("pod.yaml").write_text(_POD)
+    check = f"'{sys.executable}' -m harness check --no-build --image-cache cache {closed}"
+    ended = subprocess.run(["bash", "-c", check], env={"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=False)
+    assert (ended.stdout, "Traceback" in ended.stderr) == (words, False)
+
+
 def _failing(error: BaseException) -> Callable[..., int]:
     def boot(*_: object) -> int:
         raise error
