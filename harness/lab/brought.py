@@ -216,8 +216,17 @@ def of_outputs(
 def _handed_over(opened: Disk, entry: loader.Entry, kept: Path) -> Initramfs:
     """The initramfs that a boot loader on a disk passes to the kernel, joined in the file `kept`."""
 
+    _, most = opened.extent(opened.esp)
+
     def join(place: Path) -> None:
-        place.write_bytes(b"".join(loader.file_of(opened, name) for name in entry.initramfs))
+        with place.open("wb") as whole:
+            for name in entry.initramfs:
+                whole.write(loader.file_of(opened, name))
+                if whole.tell() > most:
+                    raise InputError(
+                        f"{opened.path} has a boot loader that joins more for one initramfs than there is on its EFI System "
+                        "Partition: name each file once."
+                    )
 
     built_in = BuiltIn(opened.path, lambda: esp.read(opened, entry.kernel), kept)
     return Initramfs.read(hold(kept, Path.exists, join), built_in, entry.initramfs[-1])

@@ -84,9 +84,21 @@ class Keeper:
 
 @contextlib.contextmanager
 def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
-    """A folder for temporary files, which is removed with the block, or with this process if that is killed."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
-    with contextlib.closing(Keeper.start(folder)):
+    """A folder for temporary files, which is removed with the block, or with this process if that is killed.
+
+    Raises HarnessError if it cannot be made, or if no keeper can be started for it.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=where))
+    except OSError as refused:
+        place = where or tempfile.gettempdir()
+        raise HarnessError(f"{place} takes no folder ({refused.strerror}): name another with TMPDIR.") from refused
+    try:
+        keeper = Keeper.start(folder)
+    except OSError as refused:
+        folder.rmdir()
+        raise HarnessError(f"No process can be started that cleans up after this one: {refused}") from refused
+    with contextlib.closing(keeper):
         yield folder
 
 

@@ -9,6 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import HarnessError
+
 # For a frozen node and the disks of some clones.
 _ROOM = 4 << 30
 _IN_MEMORY = {"tmpfs", "ramfs"}
@@ -23,8 +25,15 @@ class Place:
 
 
 def for_run() -> Place:
-    """Where this process makes the folder of its run: see `choose`. With TMPDIR, its user has named the place."""
-    return choose(Path(tempfile.gettempdir()), "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
+    """Where this process makes the folder of its run: see `choose`. With TMPDIR, its user has named the place.
+
+    Raises HarnessError if nothing can be written to any folder for temporary files.
+    """
+    try:
+        wanted = Path(tempfile.gettempdir())
+    except FileNotFoundError as none:
+        raise HarnessError(f"{none.strerror}: make room, or name a folder on another disk with TMPDIR.") from none
+    return choose(wanted, "TMPDIR" in os.environ, Path("/proc/self/mountinfo").read_text())
 
 
 def choose(wanted: Path, named: bool, mounts: str, disk: Path = Path("/var/tmp")) -> Place:

@@ -1,5 +1,6 @@
 """The keeper cleans up after a run, whichever way that ends, and after nobody else."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -171,6 +172,24 @@ def test_a_worker_ends_at_once_with_the_process_that_started_it(tmp_path: Path) 
 def test_a_folder_that_is_no_runs_is_refused(folder: str) -> None:
     with pytest.raises(HarnessError, match="no run's folder"):
         Keeper.start(Path(folder))
+
+
+def test_a_keeper_that_cannot_be_started_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    refused = pytest.raises(HarnessError, match=r"No process can be started .*temporarily unavailable")
+    with refused, keeping.scratch("kios-e2e-", tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+    assert TOKEN not in os.environ
+
+
+def test_a_place_that_takes_no_folder_is_named(tmp_path: Path) -> None:
+    refused = pytest.raises(HarnessError, match=f"{tmp_path}/none takes no folder .No such file.*TMPDIR")
+    with refused, keeping.scratch("kios-e2e-", tmp_path / "none"):
+        pass
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:

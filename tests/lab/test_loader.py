@@ -71,6 +71,13 @@ def test_an_initramfs_of_too_many_files_is_refused(tmp_path: Path) -> None:
         entry_on(Disk.read(raw, 512))
 
 
+def test_an_initramfs_larger_than_all_that_is_there_is_refused(tmp_path: Path) -> None:
+    large = cpio.archive({PurePosixPath("/etc/large"): bytes(ESP_SIZE // 3)})
+    raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd" + b" /user.img" * 4 + b"\n", "user.img": large})
+    with pytest.raises(InputError, match=r"b\.img has a boot loader that joins more for one initramfs than there is"):
+        brought(tmp_path, raw)
+
+
 def test_what_a_loader_names_elsewhere_is_its_users_to_bring(tmp_path: Path) -> None:
     raw = image(tmp_path, {"a.conf": b"linux /kernel\ninitrd /boot/initrd.img\n"})
     with pytest.raises(InputError, match=r"starts a node with boot/initrd\.img, and that cannot be read on its EFI System"):

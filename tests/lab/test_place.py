@@ -1,12 +1,15 @@
 """The run's folder is on a disk where there is one, unless its user wants another."""
 
+import errno
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from harness.lab.place import choose, filesystem_of
+from harness.errors import HarnessError
+from harness.lab.place import choose, filesystem_of, for_run
 
 _MOUNTS = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -62,3 +65,12 @@ def test_a_disk_without_room_or_that_cannot_be_written_is_left(free: SimpleNames
     assert choose(Path("/tmp"), False, _MOUNTS, Path("/tmp/x")).folder == Path("/tmp")
     free.free = 1 << 30
     assert choose(Path("/tmp"), False, _MOUNTS).folder == Path("/tmp")
+
+
+def test_where_nothing_can_be_written_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
+    with pytest.raises(HarnessError, match=r"No usable temporary directory found in .*: make room, or name a folder"):
+        for_run()
