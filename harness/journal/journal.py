@@ -30,7 +30,7 @@ class Journal:
             for other in folder.glob(_NAME.format("*")):
                 if other != self.file:
                     other.unlink(missing_ok=True)
-            self._descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as refused:
             raise HarnessError(f"{self.file} cannot be written: {refused.strerror}") from refused
 
@@ -39,7 +39,12 @@ class Journal:
         line = json.dumps({_WHAT: type(entry).__name__, **asdict(entry)}, ensure_ascii=False)
         # A full disk ends no test: what it has to tell is in pytest's own report too.
         with contextlib.suppress(OSError):
-            os.write(self._descriptor, f"{line}\n".encode(errors="backslashreplace"))
+            os.write(self._descriptor, self._break() + f"{line}\n".encode(errors="backslashreplace"))
+
+    def _break(self) -> bytes:
+        """What a line lacks that a full disk tore: the next one would be lost with it."""
+        size = os.fstat(self._descriptor).st_size
+        return b"" if not size or os.pread(self._descriptor, 1, size - 1) == b"\n" else b"\n"
 
     def relative(self, path: Path) -> str:
         """A path below the journal's folder, as the entries have it."""

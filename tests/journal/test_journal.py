@@ -113,3 +113,15 @@ def test_a_folder_without_a_journal_is_the_users_fault(tmp_path: Path) -> None:
 def test_a_full_disk_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "journal-r.jsonl").symlink_to("/dev/full")
     Journal(tmp_path, "r").write(_ENTRIES[1])
+
+
+def test_what_comes_behind_a_line_that_a_full_disk_tore_is_kept(small_disk: Path) -> None:
+    written = Journal(small_disk, "r")
+    written.write(_ENTRIES[1])
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "filler").write_bytes(bytes(5 << 20))
+    written.write(Started("t" * 10_000, 1.0, "main"))
+    assert not written.file.read_bytes().endswith(b"\n"), "it is torn"
+    (small_disk / "filler").unlink()
+    Journal(small_disk, "r").write(_ENTRIES[4])
+    assert list(journal.read(written.file)) == [_ENTRIES[1], _ENTRIES[4]]
