@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from harness import by_hand
+from harness import by_hand, user_file
 from harness.errors import HarnessError, InputError, NodeFailure
 from harness.escape import shown
 from harness.guest import clock
@@ -164,12 +164,21 @@ def _image(entered: Bundle, wanted: Wanted, cache: Path) -> Disk:
             )
         return brought.disk
     for file in _candidates(entered, cache):
-        if file.is_file() and digest.of(file) == entered.image_sha256:
+        if _has_digest(file, entered.image_sha256):
             return disk.open_image(file)
     raise InputError(
         f"The image of the failed node ({shown(entered.image.name)}, SHA-256 {entered.image_sha256}) is not at hand: "
         "name it with --kios-image FILE."
     )
+
+
+def _has_digest(file: Path, sha256: str) -> bool:
+    """Whether a file has this SHA-256; one that is not there, or that this user may not read, has none."""
+    try:
+        user_file.head(file)
+        return digest.of(file) == sha256
+    except (InputError, OSError):
+        return False
 
 
 def _candidates(entered: Bundle, cache: Path) -> Iterator[Path]:

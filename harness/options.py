@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import named, tools
+from harness import named, tools, user_file
 from harness.errors import HarnessError, InputError
 from harness.lab import builder, bundle, cache, capacity, digest
 from harness.lab.generation import THE_REFERENCE, Belief, Generation
@@ -150,9 +150,8 @@ def check(config: pytest.Config) -> None:
     """Refuses options that no node could be made from: raises pytest.UsageError."""
     try:
         wanted(config).check()
-        page = config.getoption("page")
-        if page and not page.is_file():
-            raise InputError(f"{page} is no regular file." if page.exists() else f"There is no file {page}.")
+        if page := config.getoption("page"):
+            user_file.head(page)
         if config.getoption("repeat") < 1:
             raise InputError("--repeat takes 1 or more.")
         if config.getoption("shard"):

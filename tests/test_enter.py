@@ -67,6 +67,12 @@ def test_an_image_that_changed_since_is_not_taken(bundle: Bundle, tmp_path: Path
         enter._image(bundle, Wanted(), tmp_path)
 
 
+def test_an_image_at_a_place_that_cannot_be_looked_at_is_not_at_hand(bundle: Bundle, tmp_path: Path) -> None:
+    elsewhere = replace(bundle, image=tmp_path / ("x" * 300))
+    with pytest.raises(InputError, match="is not at hand: name it with --kios-image FILE"):
+        enter._image(elsewhere, Wanted(), tmp_path)
+
+
 def test_the_wrong_image_is_told(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.img"
     other.write_bytes(b"another")

@@ -38,10 +38,14 @@ def run(pytester: pytest.Pytester) -> pytest.Pytester:
         pytest.param(["--kios-image", "no.img"], "no.img is not a GPT disk image", id="an image that is none"),
         pytest.param(["--kios-efi", "no.img", "--kios-modules", "."], "no.img is no EFI binary", id="a kernel that is none"),
         pytest.param(["--container", "missing.tar"], "There is no file missing.tar.", id="an archive that is missing"),
-        pytest.param(["--container", "."], ". is no regular file: give an OCI archive", id="a folder for an archive"),
+        pytest.param(
+            ["--container", "."], ". is no regular file: it is a folder. Give an OCI archive", id="a folder for an archive"
+        ),
         pytest.param(["--container", "layout"], "layout is an OCI layout: pack it, tar -C layout -cf FILE .", id="a layout"),
         pytest.param(["--page", "missing.md"], "There is no file missing.md.", id="a page that is missing"),
-        pytest.param(["--page", "."], ". is no regular file.", id="a folder for a page"),
+        pytest.param(["--page", "."], ". is no regular file: it is a folder.", id="a folder for a page"),
+        pytest.param(["--page", "p" * 300], "cannot be read: File name too long.", id="a page that cannot be read"),
+        pytest.param(["--container", "c" * 300], "cannot be read: File name too long.", id="an archive that cannot be read"),
         pytest.param(["--shard", "5/4"], "no shard", id="a shard that is none"),
         pytest.param(["--disk-size", "2X"], "'2X' is no size", id="a disk size that is none"),
         pytest.param(["--disk-size", "1000"], "no whole number of 512-byte blocks", id="half a block"),

@@ -293,6 +293,17 @@ def test_a_crash_leaves_a_report_that_says_so(place: Path, monkeypatch: pytest.M
     assert content_of(place)["answer"]["why"].startswith("the harness itself failed (ZeroDivisionError: a mistake)")
 
 
+@pytest.mark.parametrize("option", ["--against", "--scenarios", "--matrix", "--history"])
+def test_what_cannot_be_looked_at_is_named_and_no_fault_of_the_harness(
+    place: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(place, option, "x" * 300)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("kios-e2e: could not tell: ")
+    assert "xxx" in said.partition(": ")[2]
+    assert "the harness itself failed" not in said
+
+
 @pytest.mark.parametrize("text", ['{"format": 2, "spreads": []}', '{"format": 2, "spreads": [{}], "runs": []}', "[" * 100_000])
 def test_what_it_is_held_against_and_beside_is_read_before_anything_runs(
     place: Path, text: str, capsys: pytest.CaptureFixture[str]

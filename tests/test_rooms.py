@@ -10,7 +10,7 @@ import pytest
 HARNESS = Path(__file__).parent.parent / "harness"
 ROOMS = sorted(folder.name for folder in HARNESS.iterdir() if (folder / "__init__.py").exists())
 # What every room may use: no room, and below all of them.
-COMMON = {"errors", "escape", "loopback", "space", "told", "tools", "whole_file"}
+COMMON = {"errors", "escape", "loopback", "space", "told", "tools", "user_file", "whole_file"}
 
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:

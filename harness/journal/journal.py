@@ -57,7 +57,10 @@ class Journal:
 
 def found_in(folder: Path) -> list[Path]:
     """The journals in a folder and below it; raises InputError if there is none."""
-    files = sorted(folder.rglob(_NAME.format("*")))
+    try:
+        files = sorted(folder.rglob(_NAME.format("*")))
+    except OSError as refused:
+        raise InputError(f"{folder} cannot be read ({refused.strerror}): name a run's folder of artifacts.") from refused
     if not files:
         raise InputError(f"{folder} has no journal of a run ({_NAME.format('*')}): name a run's folder of artifacts.")
     return files

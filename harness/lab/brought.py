@@ -1,14 +1,13 @@
 """A kiOS image that a user brings: raw, qcow2 or compressed, or the outputs of kiOS's build. It is only read."""
 
 import json
-import stat
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness import tools
+from harness import tools, user_file
 from harness.errors import DamagedImageError, InputError
 from harness.lab import builder, compression, data_disk, digest, loader, unified
 from harness.lab.built_in import BuiltIn
@@ -34,14 +33,6 @@ _OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"<<< ": "VDI",
     b"# Disk D": "the description of a VMDK",
-}
-
-
-_KINDS = {
-    stat.S_IFDIR: "folder",
-    stat.S_IFIFO: "FIFO",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "character device",
 }
 
 
@@ -77,7 +68,7 @@ def check_data_disk(file: Path) -> None:
 
 
 def _check(file: Path, fits: Callable[[Path], object]) -> None:
-    head = _head_of(file)
+    head = user_file.head(file)
     if compression.is_compressed(head):
         _check_compressed(file)
         return
@@ -100,10 +91,13 @@ def check_outputs(efi: Path, folder: Path, initrd: Path | None = None, overruled
 
     Raises InputError for outputs from which no node could be made.
     """
-    if _head_of(efi)[:2] != b"MZ":
+    if user_file.head(efi)[:2] != b"MZ":
         raise InputError(f"{efi} is no EFI binary: it does not begin with MZ (UEFI 2.10, 2.1.1). kiOS's is Bootx64.efi.")
-    if not list(folder.glob("*/modules.dep")):
+    lists = list(folder.glob("*/modules.dep"))
+    if not lists:
         raise InputError(f"{folder} holds no modules: wanted is kiOS's lib/modules, with VERSION/modules.dep in it.")
+    for file in lists:
+        user_file.head(file)
     belief = believed(modules.in_folder(folder), overruled)
     refuse_alphas(belief, efi)
     if unified.is_one(efi):
@@ -113,7 +107,7 @@ def check_outputs(efi: Path, folder: Path, initrd: Path | None = None, overruled
     if belief.generation is not Generation.B and initrd is not None:
         raise InputError(f"--kios-initrd is for generation B, and {efi} is of {belief.words()}.")
     if initrd is not None:
-        _head_of(initrd)
+        user_file.head(initrd)
     return belief
 
 
@@ -148,7 +142,7 @@ def of_file(file: Path, cache: Path, overruled: Generation | None = None) -> Bro
 
 def _raw(file: Path, cache: Path, fits: Callable[[Path], object]) -> Path:
     """The raw disk of an image: the image itself, or unpacked in the cache. `fits` raises InputError for an unusable one."""
-    head = _head_of(file)
+    head = user_file.head(file)
     packed = compression.is_compressed(head)
     if not packed and not head.startswith(_QCOW2):
         return file
@@ -284,21 +278,6 @@ def _of_generation_a(file: Path) -> None:
             "with its configuration in a second initramfs: give --kios-efi, --kios-initrd and --kios-modules in its place."
         )
     disk.open_image(file)
-
-
-def _head_of(file: Path) -> bytes:
-    try:
-        mode = file.stat().st_mode
-        if stat.S_ISBLK(mode):
-            raise InputError(f"{file} is a block device, no regular file. Copy it to one: dd bs=1M if={file} of=kios.img")
-        if not stat.S_ISREG(mode):
-            raise InputError(f"{file} is no regular file: it is a {_KINDS.get(stat.S_IFMT(mode), 'special file')}.")
-        with file.open("rb") as content:
-            return content.read(8)
-    except (FileNotFoundError, NotADirectoryError) as missing:
-        raise InputError(f"There is no file {file}.") from missing
-    except OSError as unreadable:
-        raise InputError(f"{file} cannot be read: {unreadable.strerror}.") from unreadable
 
 
 def _kept(cache: Path, key: str, make: Callable[[Path], None]) -> Path:

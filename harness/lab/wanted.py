@@ -1,11 +1,13 @@
 """What a command line wants of a node: what is under test, its machine, and what runs it; the same for all commands."""
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness import user_file
 from harness.errors import InputError
 from harness.lab import brought
 from harness.lab.brought import Brought
@@ -76,15 +78,15 @@ class Wanted:
         if self.initrd and not self.efi:
             raise InputError("--kios-initrd goes with --kios-efi and --kios-modules.")
         self.belief()
-        for named in self.containers:
-            if not named.exists():
-                raise InputError(f"There is no file {named}.")
-            if (named / "index.json").exists():
-                raise InputError(
-                    f"{named} is an OCI layout: pack it, tar -C {shlex.quote(str(named))} -cf FILE . and give that."
-                )
-            if not named.is_file():
-                raise InputError(f"{named} is no regular file: give an OCI archive (skopeo copy ... oci-archive:FILE).")
+        for archive in self.containers:
+            try:
+                user_file.head(archive)
+            except InputError as unfit:
+                # Path.exists raises for what this user may not look at.
+                if os.path.exists(archive / "index.json"):  # noqa: PTH110
+                    words = f"{archive} is an OCI layout: pack it, tar -C {shlex.quote(str(archive))} -cf FILE . and give that."
+                    raise InputError(words) from unfit
+                raise InputError(f"{unfit} Give an OCI archive (skopeo copy ... oci-archive:FILE).") from unfit
         Machine(size_in_bytes(self.disk_size or "1G"), memory=size_in_bytes(self.memory), cpus=self.cpus)
 
     def bring(self, cache: Path) -> Brought | None:

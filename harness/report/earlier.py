@@ -118,8 +118,9 @@ def of(named: Path) -> Earlier:
 
 
 def _read(named: Path) -> tuple[dict[str, Any], Earlier]:
-    file = named / NAME if named.is_dir() else named
+    file = named
     try:
+        file = named / NAME if named.is_dir() else named
         report = json.loads(file.read_text())
         if report["format"] == FORMAT:
             return report, told.value(Earlier, report)

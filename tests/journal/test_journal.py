@@ -107,6 +107,8 @@ def test_a_runs_journal_replaces_those_of_earlier_runs_in_its_folder(tmp_path: P
 def test_a_folder_without_a_journal_is_the_users_fault(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no journal"):
         journal.found_in(tmp_path)
+    with pytest.raises(InputError, match=r"xxx cannot be read \(File name too long"):
+        journal.found_in(tmp_path / ("x" * 300))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110

@@ -284,6 +284,14 @@ def test_a_folder_without_modules_is_refused(images: Images, efi: Path, tmp_path
     assert not images.asked
 
 
+def test_a_list_of_modules_that_cannot_be_read_is_named(images: Images, efi: Path, tmp_path: Path) -> None:
+    make_modules(tmp_path / "modules")
+    (tmp_path / "modules/6.2.0/modules.dep").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"6\.2\.0/modules\.dep is no regular file: it is a folder"):
+        brought_image.of_outputs(efi, tmp_path / "modules", tmp_path / "cache")
+    assert not images.asked
+
+
 @pytest.mark.parametrize(
     ("name", "there"),
     [
