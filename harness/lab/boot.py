@@ -33,6 +33,7 @@ from harness.storage.disk import Disk
 from harness.verdict.feed import Feed, Happening, Restored, ShellAnswer
 from harness.verdict.lost_time import LostTime
 from harness.verdict.situation import tells
+from harness.verdict.standstill import Standstill
 from harness.verdict.timeline import SHELL, Milestone, Passed
 from harness.vm import migration
 from harness.vm.machine import SSH_PORT, Channels
@@ -94,7 +95,11 @@ class Boot:
         self._closing = admitted
         self.started = time.monotonic()
         self._takes_commands = self._is_closed = False
-        self._lost = LostTime(lambda: self.process.waited_for_cpu() if hasattr(self, "process") else 0.0)
+        standstill = Standstill()
+        self._closing.callback(standstill.close)
+        self._lost = LostTime(
+            lambda: standstill.seconds() + (self.process.waited_for_cpu() if hasattr(self, "process") else 0.0)
+        )
         self._disks = DiskWatch([artifacts, *written], self.feed)
         self._waits = Waits(
             self.feed,

@@ -1,4 +1,4 @@
-"""The time that this host took from a node: the seconds for which QEMU could have run, but others had its CPUs."""
+"""The time that this host took from a node: in which others had QEMU's CPUs, or the harness itself stood still."""
 
 import time
 from collections.abc import Callable

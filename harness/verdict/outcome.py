@@ -171,7 +171,9 @@ def _starved(seconds: float, lost: float) -> bool:
 
 
 def _busy(seconds: float, lost: float) -> str:
-    return f", and the host was too busy: QEMU waited {lost:.0f} s more for a CPU" if _starved(seconds, lost) else ""
+    if not _starved(seconds, lost):
+        return ""
+    return f", and the host was too busy: QEMU waited {lost:.0f} s more for a CPU, or the run was stopped"
 
 
 def _slow(disk: float) -> str:

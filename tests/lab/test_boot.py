@@ -23,6 +23,7 @@ from harness.manifests.pods import StaticPod
 from harness.serial.result import Result
 from harness.verdict.feed import ConsoleLine, ConsolePodOpen, ContainerState, Happening, KubeletRefusal, PodState, QmpEvent
 from harness.verdict.lost_time import Moment
+from harness.verdict.standstill import Standstill
 from harness.verdict.timeline import API, FIRMWARE, INIT, KERNEL, SHELL, Milestone, Passed
 from harness.vm import qmp
 from harness.vm.machine import Channels
@@ -123,6 +124,12 @@ def test_what_the_host_took_from_an_earlier_wait_is_given_back(boot: Boot, monke
     """The budget of a milestone runs from the node's start, and so does what the host has kept from it."""
     monkeypatch.setattr(boot.process, "waited_for_cpu", lambda: 100.0)
     with pytest.raises(HarnessError, match=r"milestone init: it did not happen within 0 s, and the host was too busy"):
+        boot.wait(replace(INIT, within=0.01))
+
+
+def test_while_the_harness_is_stopped_no_time_of_the_nodes_passes(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Standstill, "seconds", lambda _: 100.0)
+    with pytest.raises(HarnessError, match=r"milestone init: .* QEMU waited 0 s more for a CPU, or the run was stopped"):
         boot.wait(replace(INIT, within=0.01))
 
 
