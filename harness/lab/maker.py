@@ -95,7 +95,9 @@ class NodeMaker:
         self._templates: list[Template] = []
 
     def order(self, image: Disk, pods: Pods, files: Files | None = None, wishes: Wishes | None = None) -> Order:
-        """The complete order for a node: see `NewNode` for the arguments."""
+        """The complete order for a node: see `NewNode` for the arguments. Raises InputError if the image has changed."""
+        if image.change:
+            raise InputError(f"{image.change} in the middle of the run, which would tell of two images: run it again.")
         machine = (wishes or Wishes()).applied_to(self._machine(image, None))
         if isinstance(pods, str | Path | StaticPod):
             raise InputError(f"pods={pods!r:.100} is one manifest: give a list.")

@@ -247,8 +247,9 @@ class Node(Questions):
 
     @property
     def why_void(self) -> str:
-        """See `Boot.why_void`, of any of its runs."""
-        return next(filter(None, (boot.why_void for boot in self._boots)), "")
+        """See `Boot.why_void`, of any of its runs; the image beneath its disk may also be another by now."""
+        changed = f"{self.order.image.change} beneath the node's disk" if self.order.image.change else ""
+        return next(filter(None, (boot.why_void for boot in self._boots)), changed)
 
     @property
     def was_started(self) -> bool:

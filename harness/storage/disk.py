@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from harness.errors import DamagedImageError, InputError, NodeFailure
@@ -19,15 +19,26 @@ _VERSION = re.compile(r"[\w.+~-]+")
 
 @dataclass(frozen=True)
 class Disk:
-    """A raw disk image and what its partition table says."""
+    """A raw disk image and what its partition table says; `looks` are its size and modification time when it was read."""
 
     path: Path
     table: Table
+    looks: tuple[int, int] | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, path: Path, sector_size: int) -> "Disk":
         """Reads a raw image; raises GptError if its primary partition table is not valid."""
-        return cls(path, gpt.read(path, sector_size))
+        looks = _looks_of(path)
+        return cls(path, gpt.read(path, sector_size), looks)
+
+    @property
+    def change(self) -> str:
+        """That the file is not the one that was read any more, in words; empty if it is."""
+        try:
+            now = _looks_of(self.path)
+        except OSError:
+            return f"{self.path} is gone"
+        return f"{self.path} was changed" if self.looks and now != self.looks else ""
 
     @property
     def size(self) -> int:
@@ -103,6 +114,11 @@ class Disk:
     @property
     def _data_offset(self) -> int:
         return self.extent(self.data)[0]
+
+
+def _looks_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def open_image(path: Path) -> Disk:

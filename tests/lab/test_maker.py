@@ -1,5 +1,6 @@
 """The nodes of a test end with it, all of them, whichever of them fails to."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from harness.lab.own_files import OwnPods
 from harness.lab.stock import Supplies
 from harness.lab.template import Template
 from harness.manifests.pods import StaticPod
+from harness.storage import disk
 from harness.vm.machine import Machine
 
 
@@ -140,7 +142,19 @@ def test_pods_that_want_more_memory_than_their_machine_has_are_refused_before_an
     asked: Any = SimpleNamespace(supply=never)
     made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="request 1200 MiB of memory"):
-        made.order(SimpleNamespace(), [hungry("one"), hungry("two")])  # type: ignore[arg-type]
+        made.order(SimpleNamespace(change=""), [hungry("one"), hungry("two")])  # type: ignore[arg-type]
+
+
+def test_an_image_that_was_changed_in_the_middle_of_a_run_is_not_gone_on_with(raw: Path, tmp_path: Path) -> None:
+    image = disk.open_image(raw)
+    nothing: Any = None
+    maker = NodeMaker(nothing, tmp_path, tmp_path, lambda *_: nothing, nothing)
+    os.utime(raw, (1, 1))
+    with pytest.raises(InputError, match=r"kios\.img was changed in the middle of the run, which would tell of two images"):
+        maker.order(image, [])
+    raw.unlink()
+    with pytest.raises(InputError, match=r"kios\.img is gone in the middle of the run"):
+        maker.order(image, [])
 
 
 @pytest.mark.parametrize(("is_served", "has_pods"), [(True, False), (True, True), (False, False)])
@@ -149,7 +163,7 @@ def test_a_node_that_can_never_have_the_harnesss_container_is_refused(tmp_path: 
     supplies = Supplies({}, 5000, images=[own], served=[own] if is_served else [])
     asked: Any = SimpleNamespace(supply=lambda *_: supplies)
     made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked)  # type: ignore[arg-type]
-    image: Any = SimpleNamespace(path=Path("kios.img"))
+    image: Any = SimpleNamespace(path=Path("kios.img"), change="")
     if is_served and not has_pods:
         with pytest.raises(InputError, match=r"data partition of kios\.img has no room for the harness's own container"):
             made.order(image, [])
@@ -161,7 +175,7 @@ def test_a_node_that_can_never_have_the_harnesss_container_is_refused(tmp_path: 
 def test_what_becomes_of_an_images_own_pods_is_as_the_run_has_it(tmp_path: Path, own_pods: OwnPods) -> None:
     asked: Any = SimpleNamespace(supply=lambda *_: Supplies({}))
     made = NodeMaker(None, tmp_path, tmp_path, lambda *_: Machine(1 << 31), asked, own_pods=own_pods)  # type: ignore[arg-type]
-    image: Any = SimpleNamespace(path=Path("kios.img"))
+    image: Any = SimpleNamespace(path=Path("kios.img"), change="")
     assert made.order(image, []).own_pods is own_pods
 
 
@@ -172,7 +186,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     config = b"kind: KubeletConfiguration\nstaticPodPath: /etc/pods\n"
     own = {"config.yaml": config, "own.yaml": b"kind: Pod\nmetadata: {name: own}\n"}
     there = {"folder": lambda _: ["own.yaml"], "file_if_there": lambda path: own.get(path.name)}
-    image: Any = SimpleNamespace(path=Path("kios.img"), **there)
+    image: Any = SimpleNamespace(path=Path("kios.img"), change="", **there)
     monkeypatch.setattr(preload, "missing", lambda _, names: [name for name in names if name != "localhost/a:v1"])
     console = StaticPod("c.yaml", {"metadata": {"name": "c"}, "spec": {"containers": []}})
     order = Order(image, Machine(1 << 31), [hungry("one")], console, {}, supplied=[at_hand])

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from harness.lab.admission import Need
 from harness.lab.node import Folders, Node
 from harness.lab.order import Order
 from harness.storage import overlay
+from harness.storage.disk import open_image
 from harness.vm.machine import Machine
 from tests.lab.small_images import START
 from tests.lab.stand_ins import witnesses
@@ -66,6 +68,17 @@ def test_a_disk_whose_filesystem_is_gone_is_read_for_what_else_is_on_it(raw: Pat
         assert [each.number for each in disk.table.partitions] == [1, 2]
         with pytest.raises(NodeFailure, match="has no ext4 file system"):
             disk.superblock()
+
+
+def test_what_is_found_on_a_changed_image_proves_nothing(raw: Path, tmp_path: Path) -> None:
+    made = node_on(raw, tmp_path)
+    nothing: Any = None
+    node = Node(replace(made.order, image=open_image(raw)), nothing, nothing, Folders(tmp_path / "other", tmp_path / "left"))
+    assert node.why_void == ""
+    raw.chmod(0o600)
+    with raw.open("ab") as file:
+        file.write(b"x")
+    assert node.why_void == f"{raw} was changed beneath the node's disk"
 
 
 def test_the_disk_of_a_node_that_runs_is_not_read(raw: Path, tmp_path: Path) -> None:
