@@ -62,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m images", description="Builds the kiOS-compatible reference node image.")
     commands = parser.add_subparsers(required=True)
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--cache", type=Path, default=cache.default_root(), help="where built parts are kept (%(default)s)")
+    root = _default_cache()
+    where.add_argument(
+        "--cache", type=Path, default=root, required=root is None, help="where built parts are kept (%(default)s)"
+    )
     build = commands.add_parser("build", parents=[where], help="build what is missing and print the image's folder")
     build.add_argument("--variant", choices=variant.VARIANTS, help="build this one, and print its disk image instead")
     build.add_argument("--output", type=Path, help="also copy the finished image to this folder")
@@ -95,6 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     made.set_defaults(run=_disk)
     commands.add_parser("cache", help="print the cache folder").set_defaults(run=lambda _: cache.default_root())
     return parser
+
+
+def _default_cache() -> Path | None:
+    """Where parts are kept if nobody names a place; None if somebody has to."""
+    try:
+        return cache.default_root()
+    except BuildError:
+        return None
 
 
 def _build(arguments: argparse.Namespace) -> Path:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.errors import BuildError
+
 _KEPT_OF_EACH_PART = 3
 # A run that goes on may use what was asked for so lately: nodes and templates lie on the image's own file.
 _IN_USE_SECONDS = 12 * 3600
@@ -37,8 +39,17 @@ class Part:
 
 
 def default_root() -> Path:
-    """The cache folder: under `$XDG_CACHE_HOME`, which is `~/.cache` if unset (XDG Base Directory Specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kios-e2e"
+    """The cache folder: under `$XDG_CACHE_HOME`, which is `~/.cache` if unset or relative (XDG Base Directory Specification).
+
+    Raises BuildError if there is no home folder either.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (base if base.is_absolute() else Path.home() / ".cache") / "kios-e2e"
+    except RuntimeError as homeless:
+        raise BuildError(
+            "There is no home folder for the cache.", "Name one with --cache, or set XDG_CACHE_HOME."
+        ) from homeless
 
 
 class Cache:

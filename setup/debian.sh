@@ -21,8 +21,10 @@ RUN=(e2fsprogs lz4 mtools ovmf util-linux)
 BROWSER=("${PYTHON[@]}" chromium)
 QEMU_PACKAGES=(qemu-system-x86 qemu-utils)
 
-HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kios-e2e
+HOME=${HOME:-$({ getent passwd "$(id -u)" || true; } | cut -d: -f6)}
+CACHE=${XDG_CACHE_HOME:-}
+[[ $CACHE == /* ]] || CACHE=$HOME/.cache # A relative path counts as none (XDG Base Directory).
+CACHE=$CACHE/kios-e2e
 STATE=$CACHE/apt
 LOG=$STATE/apt.log
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg

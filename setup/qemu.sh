@@ -10,8 +10,10 @@ umask 022
 PACKAGES=(qemu-system-x86 qemu-utils ovmf)
 PROGRAMS=(qemu-system-x86_64 qemu-img qemu-io)
 
-HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
-CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kios-e2e
+HOME=${HOME:-$({ getent passwd "$(id -u)" || true; } | cut -d: -f6)}
+CACHE=${XDG_CACHE_HOME:-}
+[[ $CACHE == /* ]] || CACHE=$HOME/.cache # A relative path counts as none (XDG Base Directory).
+CACHE=$CACHE/kios-e2e
 TARGET=$CACHE/qemu # A link to qemu-VERSION. To get a newer one, remove it.
 LOG=$CACHE/apt/qemu.log
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg

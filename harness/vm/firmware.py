@@ -10,12 +10,18 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
+
+def _of_user() -> tuple[Path, ...]:
+    """The folder of a user's own descriptors; none for one without a home."""
+    named = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    try:
+        return ((named if named.is_absolute() else Path.home() / ".config") / "qemu/firmware",)
+    except RuntimeError:
+        return ()
+
+
 # In the specification's order: a user's own descriptors come before those of the system.
-_FOLDERS = (
-    Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "qemu/firmware",
-    Path("/etc/qemu/firmware"),
-    Path("/usr/share/qemu/firmware"),
-)
+_FOLDERS = (*_of_user(), Path("/etc/qemu/firmware"), Path("/usr/share/qemu/firmware"))
 _UNWANTED = frozenset({"enrolled-keys", "requires-smm", "secure-boot"})
 
 

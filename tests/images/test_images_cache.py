@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from images import cache
+from images import __main__, cache
 from images.cache import Cache, Part, digest_of
+from images.errors import BuildError
 
 PROJECT = Path(__file__).parents[2]
 
@@ -142,8 +143,28 @@ def test_a_workspace_keeps_what_is_in_it(parts: Cache) -> None:
 def test_the_root_follows_the_xdg_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     assert cache.default_root() == Path("/elsewhere/kios-e2e")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache.default_root() == Path.home() / ".cache/kios-e2e"
+    for none in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", none)
+        assert cache.default_root() == Path.home() / ".cache/kios-e2e"
+
+
+def test_who_has_no_home_has_to_name_a_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(BuildError, match="There is no home folder for the cache"):
+        cache.default_root()
+    monkeypatch.setattr(sys, "argv", ["images", "find", "--cache", str(tmp_path)])
+    assert __main__.main() == 1
+    assert "No image was built" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["images", "find"])
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main()
+    assert "required: --cache" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.vm import firmware
 from harness.vm.firmware import Firmware, find
 
 
@@ -177,3 +178,16 @@ def test_firmware_of_anothers_closed_cache_is_passed_over(host: Host, monkeypatc
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and access(path, mode))
     assert host.find() == good
+
+
+def test_who_has_no_home_has_no_descriptors_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert firmware._of_user() == ()
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    assert firmware._of_user() == ()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert firmware._of_user() == (tmp_path / "qemu/firmware",)
