@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -51,7 +52,11 @@ def build(cache: Cache) -> Path:
         "recipe": digest_of(*_CODE),
     }
     built = cache.get(Part("node", inputs, make))
-    _pointer(cache).write_text(built.name)
+    pointer = _pointer(cache)
+    # At once: a run may look while this one builds.
+    making = pointer.with_name(f"{pointer.name}.{os.getpid()}")
+    making.write_text(built.name)
+    making.replace(pointer)
     return built
 
 
@@ -68,8 +73,10 @@ def built_initramfs(cache: Cache, generation: str) -> Path:
 def find(cache: Cache) -> Path:
     """Returns the image that was built last from these very recipes, without asking Debian for news; BuildError if none."""
     pointer = _pointer(cache)
-    built = cache.root / "parts" / pointer.read_text() if pointer.exists() else None
-    if built is None or not built.is_dir():
+    name = pointer.read_text(errors="replace") if pointer.exists() else ""
+    built = cache.root / "parts" / name
+    # One that was torn names no part.
+    if not name.startswith("node-") or not built.is_dir():
         raise BuildError("No image was built from these recipes yet.", "Build it: python -m images build")
     return built
 

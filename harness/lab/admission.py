@@ -52,7 +52,6 @@ class Admission:
     def __init__(self, folder: Path, limit: Need, say: Callable[[str], None] = _silently) -> None:
         """`say` is called if a wait takes more than some seconds. Raises OSError if the folder cannot be written."""
         self._folder, self._limit, self._say = folder, limit, say
-        folder.mkdir(parents=True, exist_ok=True)
         with self._gate():
             self._living()
 
@@ -120,6 +119,8 @@ class Admission:
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
         """Excludes all others from reading and changing the needs meanwhile."""
+        # Somebody may have emptied the cache in the middle of a run.
+        self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "gate").open("w") as gate:
             fcntl.flock(gate, fcntl.LOCK_EX)
             yield

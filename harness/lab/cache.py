@@ -23,7 +23,8 @@ _KEPT = ("templates", "stores", "images")
 _LOCK, _PARTIAL = ".lock", ".partial"
 # Between making and using an entry, another run may remove it to make room.
 _TRIES = 5
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+# Some file systems on a network have no locks.
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOLCK}
 _CURE = "make room, or name another with --image-cache"
 _LOOK_AGAIN_SECONDS = 0.1
 # A longer silent wait looks as if it hung.

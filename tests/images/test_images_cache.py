@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from images import __main__, cache
+from images import __main__, cache, node
 from images.cache import Cache, Part, digest_of
 from images.errors import BuildError
 
@@ -146,6 +146,16 @@ def test_the_root_follows_the_xdg_variable(monkeypatch: pytest.MonkeyPatch) -> N
     for none in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", none)
         assert cache.default_root() == Path.home() / ".cache/kios-e2e"
+
+
+@pytest.mark.parametrize("name", ["", "node-", "locks", "\0\0\0\0"], ids=["empty", "cut", "another", "zeros"])
+def test_an_image_whose_name_was_torn_is_to_be_built(parts: Cache, name: str) -> None:
+    (parts.root / "parts" / "node-1234").mkdir()
+    node._pointer(parts).write_text("node-1234")
+    assert node.find(parts) == parts.root / "parts/node-1234"
+    node._pointer(parts).write_text(name)
+    with pytest.raises(BuildError, match="No image was built from these recipes yet"):
+        node.find(parts)
 
 
 def test_who_has_no_home_has_to_name_a_root(

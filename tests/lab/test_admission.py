@@ -1,4 +1,5 @@
 import fcntl
+import shutil
 import subprocess
 import sys
 import time
@@ -228,3 +229,12 @@ def test_a_full_disk_ends_only_the_run_that_finds_it_so(small_disk: Path) -> Non
         assert len(list(small_disk.glob("*.need"))) == 1
         with pytest.raises(HarnessError, match="No space is left"), Admission(small_disk, _LIMIT).reserve(Need(1, 0.1), 5):
             pass
+
+
+def test_a_cache_that_was_emptied_in_the_middle_of_a_run_is_made_again(tmp_path: Path) -> None:
+    gate = Admission(tmp_path / "cache/admission", _LIMIT)
+    with gate.reserve(Need(100, 1.0), 5) as keep:
+        shutil.rmtree(tmp_path / "cache")
+        keep(0.5)
+        with gate.reserve(Need(100, 1.0), 5):
+            assert len(list((tmp_path / "cache/admission").glob("*.need"))) == 1

@@ -1,5 +1,7 @@
 """What the cache keeps is made once and whole, stays while it is used, and goes when it is old or half made."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -124,6 +126,16 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ExitStack() as used,
     ):
         used.enter_context(cache.kept(tmp_path / "stores/a", Path.exists, write()))
+
+
+def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refused = pytest.raises(cache.NotKept, match=r"takes nothing more \(No locks available\)")
+    with refused, cache.kept(tmp_path / "stores/a", Path.exists, write()):
+        pass
 
 
 def test_a_fault_while_it_is_used_is_not_the_caches(tmp_path: Path) -> None:
