@@ -34,6 +34,11 @@ class _Ahead:
         return _Ahead(least, most) if least <= most + _DRIFT_SECONDS else by
 
 
+def hosts_offset() -> float:
+    """This host's clock, in seconds of the epoch, less `time.monotonic`: it changes only if that clock is set."""
+    return time.time() - time.monotonic()
+
+
 def ahead(run: Run) -> float:
     """The seconds by which a node's clock is ahead of this host's, according to the console pod's program `clock`."""
     return _ahead(run, "clock").middle

@@ -93,7 +93,7 @@ class Boot:
         self._credentials, self._font, self._disk = credentials, font, disk
         self._frozen = frozen
         self._closing = admitted
-        self.started = time.monotonic()
+        self.started, self._clocks_offset = time.monotonic(), clock.hosts_offset()
         self._takes_commands = self._is_closed = False
         standstill = Standstill()
         self._closing.callback(standstill.close)
@@ -263,7 +263,7 @@ class Boot:
         is_first, self._takes_commands = not self._takes_commands, True
         self.feed.publish(ShellAnswer())
         if is_first and not self._frozen:
-            vitals.refuse_wrong_clock(self.run, self.artifacts)
+            vitals.refuse_wrong_clock(self.run, self.artifacts, self._clocks_offset)
 
     def _agent_greets(self) -> bool:
         """Waits for a greeting on either port; returns whether it was the agent's."""

@@ -159,9 +159,12 @@ def _room_of(device: str, *numbers: str) -> Room:
     return Room(device, free * size, total * size, free_files, files)
 
 
-def refuse_wrong_clock(run: clock.Run, artifacts: Path) -> None:
-    """Raises NodeFailure if a node's clock is an hour wrong: it would reject certificates and date its logs wrongly."""
-    if wrong := clock_words(clock.ahead(run)):
+def refuse_wrong_clock(run: clock.Run, artifacts: Path, offset: float) -> None:
+    """Raises NodeFailure if a node's clock is an hour wrong: it would reject certificates and date its logs wrongly.
+
+    `offset` is `clock.hosts_offset` when the node started: that this host's clock was set since is no fault of the node's.
+    """
+    if wrong := clock_words(clock.ahead(run) + clock.hosts_offset() - offset):
         raise NodeFailure(f"{wrong}; artifacts: {artifacts}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import NodeFailure
+from harness.guest import clock
 from harness.lab.boot import Boot
 from harness.serial.result import Result
 from harness.verdict.feed import Feed
@@ -15,8 +16,11 @@ from harness.verdict.feed import Feed
 _YEAR = 365.25 * 86400
 
 
-def ready(ahead: float, frozen: object = None, times: int = 1) -> list[str]:
-    """Has a node whose clock is so many seconds ahead take commands; the commands that were run."""
+def ready(ahead: float, frozen: object = None, times: int = 1, host_set_by: float = 0.0) -> list[str]:
+    """Has a node whose clock is so many seconds ahead take commands; the commands that were run.
+
+    This host's clock was set by so many seconds since the node's start.
+    """
     commands: list[str] = []
 
     def run(command: str) -> Result:
@@ -25,7 +29,13 @@ def ready(ahead: float, frozen: object = None, times: int = 1) -> list[str]:
 
     agent = SimpleNamespace(answers=True)
     boot: Any = SimpleNamespace(
-        agent=agent, feed=Feed(), run=run, artifacts=Path("artifacts"), _frozen=frozen, _takes_commands=False
+        agent=agent,
+        feed=Feed(),
+        run=run,
+        artifacts=Path("artifacts"),
+        _frozen=frozen,
+        _takes_commands=False,
+        _clocks_offset=clock.hosts_offset() - host_set_by,
     )
     for _ in range(times):
         Boot.wait_for_shell(boot)
@@ -39,6 +49,12 @@ def ready(ahead: float, frozen: object = None, times: int = 1) -> list[str]:
 def test_a_wrong_clock_is_the_nodes_failure(years: float, words: str) -> None:
     with pytest.raises(NodeFailure, match=f"^the node's clock is wrong: .*{words}"):
         ready(years * _YEAR)
+
+
+def test_a_clock_that_the_host_left_behind_is_not_wrong() -> None:
+    assert ready(-2 * 3600, host_set_by=2 * 3600) == ["clock"]
+    with pytest.raises(NodeFailure, match=r"the node's clock is wrong: .* 2 hours ahead"):
+        ready(0, host_set_by=2 * 3600)
 
 
 def test_a_right_clock_is_asked_for_once() -> None:
