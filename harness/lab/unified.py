@@ -25,8 +25,14 @@ class Parts:
 
 
 def is_one(efi: Path) -> bool:
-    """Whether an EFI binary is a unified kernel image. Raises InputError for one that cannot be taken apart."""
-    found = unified.sections(_head_of(efi))
+    """Whether an EFI binary is a unified kernel image.
+
+    Raises InputError for one that cannot be taken apart, DamagedImageError for a truncated binary of any kind.
+    """
+    head = _head_of(efi)
+    if unified.end(head) > efi.stat().st_size:
+        raise _truncated(efi)
+    found = unified.sections(head)
     if PROFILE in found:
         raise InputError(f"{efi} is a unified kernel image of more than one profile: make one that starts the node alone.")
     if found and INITRAMFS not in found:
@@ -58,8 +64,12 @@ def _content(efi: Path, part: Section) -> bytes:
         image.seek(part.offset)
         content = image.read(part.size)
     if len(content) < part.size:
-        raise DamagedImageError(f"{efi} is truncated: it ends before what its sections have. Copy it again.")
+        raise _truncated(efi)
     return content
+
+
+def _truncated(efi: Path) -> DamagedImageError:
+    return DamagedImageError(f"{efi} is truncated: it ends before what its sections have. Copy it again.")
 
 
 def _head_of(efi: Path) -> bytes:

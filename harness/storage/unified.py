@@ -1,10 +1,10 @@
-"""A unified kernel image: a kernel, its initramfs and its command line as sections of one EFI binary.
+"""The sections of an EFI binary, which of a unified kernel image are a kernel, its initramfs and its command line.
 
 Source: UAPI group, "Unified Kernel Image" (UKI), as systemd-stub(7) has it. The file is not trusted.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 KERNEL, INITRAMFS, COMMAND_LINE, PROFILE = ".linux", ".initrd", ".cmdline", ".profile"
@@ -32,15 +32,32 @@ def sections(head: bytes) -> Mapping[str, Section]:
     """
     found: dict[str, Section] = {}
     try:
-        (at,) = struct.unpack_from("<I", head, _PLACE)
-        if not head.startswith(b"MZ") or head[at : at + len(_MAGIC)] != _MAGIC:
-            return {}
-        count, optional = _FILE_HEADER.unpack_from(head, at + _NUMBER_OF_SECTIONS)
-        for number in range(count):
-            header = _SECTION.unpack_from(head, at + _OPTIONAL_HEADER + optional + number * _SECTION.size)
-            name, size, _, size_in_file, offset = header
+        for name, size, size_in_file, offset in _headers(head):
             # In the file, a section is padded to the file's alignment.
             found.setdefault(name.rstrip(b"\0").decode(errors="replace"), Section(offset, min(size, size_in_file)))
     except struct.error:
         return {}
     return found if KERNEL in found else {}
+
+
+def end(head: bytes) -> int:
+    """Where the last section of an EFI binary ends in its file, in bytes; 0 for any other file."""
+    try:
+        return max((offset + size for _, _, size, offset in _headers(head)), default=0)
+    except struct.error:
+        return 0
+
+
+def _headers(head: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """The name of each section of an EFI binary, its size in memory and in the file, and its offset there.
+
+    Raises struct.error if they are not all in the `head`.
+    """
+    (at,) = struct.unpack_from("<I", head, _PLACE)
+    if not head.startswith(b"MZ") or head[at : at + len(_MAGIC)] != _MAGIC:
+        return
+    count, optional = _FILE_HEADER.unpack_from(head, at + _NUMBER_OF_SECTIONS)
+    for number in range(count):
+        header = _SECTION.unpack_from(head, at + _OPTIONAL_HEADER + optional + number * _SECTION.size)
+        name, size, _, size_in_file, offset = header
+        yield name, size, size_in_file, offset

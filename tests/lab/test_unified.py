@@ -87,12 +87,18 @@ def test_one_that_is_no_node_of_generation_b_is_refused(
         named.check()
 
 
-def test_one_that_was_cut_off_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [PARTS, {".setup": b"kernel", ".data": b"packed"}], ids=["unified", "kernel"])
+def test_a_binary_that_was_cut_off_is_damaged(whole: dict[str, bytes], tmp_path: Path) -> None:
     efi = tmp_path / "kios.efi"
-    efi.write_bytes(unified_image(PARTS)[:1600])
-    assert unified.is_one(efi)
+    efi.write_bytes(unified_image(whole)[:-1])
     with pytest.raises(DamagedImageError, match=r"kios\.efi is truncated: it ends before what its sections have"):
-        unified.parts_of(efi, tmp_path / "cache")
+        Wanted(efi=efi, modules=make_modules(tmp_path / "modules")).check()
+
+
+def test_one_that_is_cut_off_in_a_part_is_not_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "kios.efi").write_bytes(unified_image(PARTS)[:1600])
+    with pytest.raises(DamagedImageError, match=r"kios\.efi is truncated: it ends before what its sections have"):
+        unified.parts_of(tmp_path / "kios.efi", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
