@@ -175,7 +175,7 @@ def _write_locked(mine: Path, need: Need) -> IO[str]:
         with space.named(mine.parent):
             _write(file, need)
     except BaseException:
-        mine.unlink()
+        mine.unlink(missing_ok=True)
         file.close()
         raise
     return file
