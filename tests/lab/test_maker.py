@@ -132,7 +132,7 @@ def hungry(name: str, image: str = "localhost/a:v1") -> StaticPod:
 def test_one_manifest_in_the_place_of_a_list_is_refused(tmp_path: Path, one: Any) -> None:
     made = NodeMaker(SimpleNamespace(), tmp_path, tmp_path, lambda *_: Machine(1 << 30), SimpleNamespace())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="is one manifest: give a list"):
-        made.order(SimpleNamespace(), one)  # type: ignore[arg-type]
+        made.order(SimpleNamespace(change=""), one)  # type: ignore[arg-type]
 
 
 def test_pods_that_want_more_memory_than_their_machine_has_are_refused_before_anything_is_made(tmp_path: Path) -> None:
