@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from harness.verdict.exit_status import in_words, signal_name
 
-# The beginning of a kernel line: printk's stamp, with the caller's id if the kernel adds it. A shell's echo has none.
-STAMP = r"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
+# The beginning of a kernel line: printk's stamp, with the caller's id if the kernel adds it. A shell's echo has none. The
+# kernel's first line after a prompt that waits for somebody to type stands behind it.
+STAMP = r"^(?:[\w.@~:/-]* ?(?:[#$>]|login:|[Pp]assword:) )?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,24 @@ def _kernel_end(word: str, pattern: str, cause: str) -> _Kind:
 _INIT_STATUS = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]{8})")
 # Reasons for which a mount is refused; other troubles with a filesystem may occur at any time.
 _UNMOUNTABLE = (
-    r"VFS: Can't find ext4 filesystem|unable to read superblock|couldn't mount.*|bad (?:geometry|block size).*|"
-    r".*root inode.*|no journal found|error loading journal|.*[Cc]hecksum.*(?:invalid|failed).*|.*corrupted.*"
+    r"VFS: Can't find ext4 filesystem|unable to read superblock|bad (?:geometry|block size).*|[Uu]nsupported .*|"
+    # That it is no ext3 is what a mount without a type finds out first.
+    r"[Cc](?:ouldn't mount(?! as ext[23])|an't mount with) .*|.*cannot be mounted.*|filesystem too large.*|Cannot load .*|"
+    r"write access unavailable.*|required journal recovery.*|.*journal (?:superblock|inode).*|no journal found|"
+    r"error loading journal|ext4_check_descriptors: .*|.*root inode.*|.*corrupted.*|"
+    r".*[Cc]hecksum.*(?:invalid|failed).*|.*invalid.*checksum.*"
 )
+_NIC_DRIVER = r"(?:virtio[\w-]*|e1000e?|igb|ena)"
+_MODULE = "module {who} does not fit: {why}"
+_SIGNATURE = "the kernel loads no module with such a signature: {why}"
 _OF_KERNEL = (
     replace(
-        _kernel_end("Kernel panic - not syncing", r"(?:.*: )?Kernel panic - not syncing: ?(?P<why>.*)", ""),
+        # Where its first words were lost, the last line of its report has them too.
+        _kernel_end(
+            "Kernel panic - not syncing",
+            r"(?:.*: )?(?:---\[ end )?Kernel panic - not syncing: ?(?P<why>.*?)(?: \]---)?$",
+            "",
+        ),
         cause=lambda panic: f"kernel panic: {panic['why']}{_how_init_ended(panic['why'])}",
     ),
     _kernel_end("Unable to mount root fs", r"(?P<why>.*Unable to mount root fs.*)", "the kernel finds no root: {why}"),
@@ -58,6 +71,7 @@ _OF_KERNEL = (
     # After any trap in the kernel: its name, the error code, and its number (x86, __die_header).
     _kernel_end(" [#1]", r"(?P<why>.*: [0-9a-f]+ \[#1\].*)", "kernel oops: {why}"),
     _kernel_end("kiOS: cannot mount the data partition", r"kiOS: (?P<why>cannot mount the data partition.*)", "init {why}"),
+    _kernel_end("System halted", r"reboot: (?:.*: )?System halted", "it was halted, and not switched off"),
     # These may also be caused by a host that is too busy.
     _kernel(
         "BUG: soft lockup - CPU#",
@@ -89,6 +103,11 @@ _OF_KERNEL = (
         "out of memory: the kernel killed {who}",
     ),
     _kernel(
+        ": page allocation failure: ",
+        r"(?:.*: )?(?P<who>.+): page allocation failure: ",
+        "out of memory: the kernel had none for {who}",
+    ),
+    _kernel(
         "EXT4-fs error (device ",
         r"(?:.*: )?EXT4-fs error \(device (?P<where>[^)]*)\):? (?P<why>.*)",
         "filesystem error on {where}: {why}",
@@ -101,8 +120,20 @@ _OF_KERNEL = (
     _kernel("EXT4-fs ", rf"EXT4-fs \((?P<where>[^)]*)\): (?P<why>{_UNMOUNTABLE})", "{where} cannot be mounted: {why}"),
     _kernel(
         "EXT4-fs ",
-        r"EXT4-fs(?: warning)? \((?:device )?(?P<where>[^)]*)\): (?P<why>.*(?:error|fail|lost|loss).*)",
+        # A mount's options may have such words too.
+        r"EXT4-fs(?: warning)? \((?:device )?(?P<where>[^)]*)\): "
+        r"(?P<why>(?!(?:re-)?mounted\b).*(?:error|fail|lost|loss|aborted|can't|Cannot).*)",
         "trouble with the filesystem on {where}: {why}",
+    ),
+    _kernel(
+        "Aborting journal on device ", r"Aborting journal on device (?P<where>\S+)\.", "the journal of {where} was given up"
+    ),
+    _kernel("JBD2: ", r"JBD2: (?P<why>.*(?:error|fail|corrupt|[Ii]nvalid|no valid).*)", "trouble with a journal: {why}"),
+    _kernel("Primary GPT is invalid", r"(?P<why>Primary GPT is invalid.*)", "the disk's partition table is damaged: {why}"),
+    _kernel(
+        "unable to read partition table",
+        r"(?P<where>\S+): unable to read partition table",
+        "the kernel cannot read the partition table of {where}",
     ),
     _kernel(
         "FAT-fs ",
@@ -129,6 +160,20 @@ _OF_KERNEL = (
         r"nvme (?P<where>\S+): (?P<why>.*(?:timeout(?! set)|is down|not ready|[Ff]ail|error|Disabling).*)",
         "{where}: {why}",
     ),
+    _kernel("transmit queue ", r"(?P<why>.*NETDEV WATCHDOG: .*transmit queue \d+ timed out.*)", "a NIC sends nothing: {why}"),
+    _kernel("TX timeout on queue", r"(?P<why>.* TX timeout on queue.*)", "a NIC sends nothing: {why}"),
+    _kernel("Detected Hardware Unit Hang", r"(?P<why>.*: Detected Hardware Unit Hang)", "a NIC sends nothing: {why}"),
+    _kernel("Reset adapter unexpectedly", r"(?P<why>.*: Reset adapter unexpectedly)", "a NIC was reset: {why}"),
+    _kernel(
+        " failed with error ",
+        rf"(?P<why>{_NIC_DRIVER}\b.*: probe .*failed with error .*)",
+        "a NIC has no driver: {why}",
+    ),
+    _kernel("version magic '", r"(?P<who>\S+): (?P<why>version magic '.*' should be '.*')", _MODULE),
+    _kernel("disagrees about version of symbol ", r"(?P<who>\S+): (?P<why>disagrees about version of symbol .*)", _MODULE),
+    _kernel("Unknown symbol ", r"(?P<who>\S+): (?P<why>Unknown symbol .*)", _MODULE),
+    _kernel("Loading of ", r"(?P<why>Loading of (?:unsigned )?module .*is rejected)", _SIGNATURE),
+    _kernel("module loading is restricted", r"(?P<why>.*: unsigned module loading is restricted)", _SIGNATURE),
 )
 # What the firmware (EDK II, BdsDxe) says about a disk's boot entry that it cannot load or start; the kernel never says it. An
 # entry that was started had been found, even if it ends with "Not Found".
@@ -139,7 +184,21 @@ _NO_SYSTEM = re.compile(r"^(?:UEFI Interactive Shell|Shell> ?$|BdsDxe: No bootab
 _CRASH = re.compile(r"^!!!! (?P<why>X64 Exception Type - .*?) *(?:CPU Apic ID|!!!!)")
 # The kernel's own loader, which the firmware starts; it may go on without an initramfs that it cannot load.
 _STUB = re.compile(r"^EFI stub: ERROR: (?P<why>.*)")
-_OF_FIRMWARE = ("UEFI Interactive Shell", "Shell>", "BdsDxe: ", "!!!! X64 Exception", "EFI stub: ERROR")
+# A compressed kernel unpacks itself, and stands still where it cannot (lib/decompress_*.c); it says so before its first stamp.
+_UNPACKING = re.compile(r"^(?P<why>(?:\S+ )?data (?:is corrupt|corrupted))$")
+# GRUB's words where it finds not even its own files, and where its configuration names a file that is not there.
+_RESCUE, _NO_FILE = "Entering rescue mode...", re.compile(r"^error: (?P<why>file .* not found)")
+_OF_FIRMWARE = (
+    "UEFI Interactive Shell",
+    "Shell>",
+    "BdsDxe: ",
+    "!!!! X64 Exception",
+    "EFI stub: ERROR",
+    "data is corrupt",
+    "data corrupted",
+    _RESCUE,
+    "error: file ",
+)
 
 WORDS = (*(kind.word for kind in _OF_KERNEL), *_OF_FIRMWARE)
 
@@ -164,6 +223,12 @@ def of_firmware(text: str, at: float) -> Trouble | None:
         return Trouble(f"the firmware, or the EFI binary that it started, crashed: {crash['why']}", at, is_end=True)
     if stub := _STUB.match(text):
         return Trouble(f"the kernel's EFI stub: {stub['why'].strip()}", at, is_end=False)
+    if unpacking := _UNPACKING.match(text):
+        return Trouble(f"the kernel could not unpack itself: {unpacking['why']}", at, is_end=True)
+    if text.startswith(_RESCUE):
+        return Trouble("the boot loader GRUB found nothing to start: it entered its rescue mode", at, is_end=True)
+    if no_file := _NO_FILE.match(text):
+        return Trouble(f"the boot loader: {no_file['why']}", at, is_end=False)
     return None
 
 

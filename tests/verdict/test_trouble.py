@@ -31,6 +31,18 @@ _ENDS = {
         "kernel oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP"
     ),
     "Oops: divide error: 0000 [#1] SMP": "kernel oops: Oops: divide error: 0000 [#1] SMP",
+    # The report's last line, where its first stood behind a shell's half-typed command.
+    "---[ end Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b ]---": (
+        "kernel panic: Attempted to kill init! exitcode=0x0000000b, by SIGSEGV"
+    ),
+    'Kernel panic - not syncing: VFS: Unable to mount root fs on "" or unknown-block(0,0)': (
+        'kernel panic: VFS: Unable to mount root fs on "" or unknown-block(0,0)'
+    ),
+    "double fault: 0000 [#1] PREEMPT SMP NOPTI": "kernel oops: double fault: 0000 [#1] PREEMPT SMP NOPTI",
+    "Oops: int3: 0000 [#1] SMP": "kernel oops: Oops: int3: 0000 [#1] SMP",
+    "reboot: System halted": "it was halted, and not switched off",
+    # Since Linux 6.5, of a machine without a way to switch itself off.
+    "reboot: Power off not available: System halted instead": "it was halted, and not switched off",
     "kiOS: cannot mount the data partition /dev/nvme0n1p2: Invalid argument": (
         "init cannot mount the data partition /dev/nvme0n1p2: Invalid argument"
     ),
@@ -98,6 +110,85 @@ _SURVIVED = {
     ),
     "rootfs image is not initramfs (write error); looks like an initrd": "the kernel cannot unpack an initramfs: write error",
     "critical medium error, dev nvme0n1, sector 2048 op 0x0:(READ)": "input/output error on nvme0n1",
+    "kubelet: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)": (
+        "out of memory: the kernel had none for kubelet"
+    ),
+    "EXT4-fs (nvme0n1p2): Couldn't mount because of unsupported optional features (20000)": (
+        "nvme0n1p2 cannot be mounted: Couldn't mount because of unsupported optional features (20000)"
+    ),
+    "EXT4-fs (nvme0n1p2): unsupported inode size: 1024": "nvme0n1p2 cannot be mounted: unsupported inode size: 1024",
+    "EXT4-fs (nvme0n1p2): journal inode is deleted": "nvme0n1p2 cannot be mounted: journal inode is deleted",
+    "EXT4-fs (nvme0n1p2): Cannot load crc32c driver.": "nvme0n1p2 cannot be mounted: Cannot load crc32c driver.",
+    "EXT4-fs (nvme0n1p2): filesystem too large to mount safely on this system": (
+        "nvme0n1p2 cannot be mounted: filesystem too large to mount safely on this system"
+    ),
+    "EXT4-fs (nvme0n1p2): write access unavailable, cannot proceed (try mounting with noload)": (
+        "nvme0n1p2 cannot be mounted: write access unavailable, cannot proceed (try mounting with noload)"
+    ),
+    "EXT4-fs (nvme0n1p2): required journal recovery suppressed and not mounted read-only": (
+        "nvme0n1p2 cannot be mounted: required journal recovery suppressed and not mounted read-only"
+    ),
+    "EXT4-fs (nvme0n1p2): ext4_check_descriptors: Block bitmap for group 0 overlaps superblock": (
+        "nvme0n1p2 cannot be mounted: ext4_check_descriptors: Block bitmap for group 0 overlaps superblock"
+    ),
+    "EXT4-fs (nvme0n1p2): VFS: Found ext4 filesystem with invalid superblock checksum.  Run e2fsck?": (
+        "nvme0n1p2 cannot be mounted: VFS: Found ext4 filesystem with invalid superblock checksum.  Run e2fsck?"
+    ),
+    "EXT4-fs (nvme0n1p2): Filesystem with casefold feature cannot be mounted without CONFIG_UNICODE": (
+        "nvme0n1p2 cannot be mounted: Filesystem with casefold feature cannot be mounted without CONFIG_UNICODE"
+    ),
+    "EXT4-fs warning (device nvme0n1p2): ext4_resize_fs:2050: can't shrink FS - resize aborted": (
+        "trouble with the filesystem on nvme0n1p2: ext4_resize_fs:2050: can't shrink FS - resize aborted"
+    ),
+    "EXT4-fs warning (device nvme0n1p2): verify_group_input:175: Cannot add at group 3 (only 2 groups)": (
+        "trouble with the filesystem on nvme0n1p2: verify_group_input:175: Cannot add at group 3 (only 2 groups)"
+    ),
+    "Aborting journal on device nvme0n1p2-8.": "the journal of nvme0n1p2-8 was given up",
+    "JBD2: recovery failed": "trouble with a journal: recovery failed",
+    "JBD2: Detected IO errors while flushing file data on nvme0n1p2-8": (
+        "trouble with a journal: Detected IO errors while flushing file data on nvme0n1p2-8"
+    ),
+    "Primary GPT is invalid, using alternate GPT.": (
+        "the disk's partition table is damaged: Primary GPT is invalid, using alternate GPT."
+    ),
+    "nvme0n1: unable to read partition table": "the kernel cannot read the partition table of nvme0n1",
+    "NETDEV WATCHDOG: eth0 (e1000e): transmit queue 0 timed out": (
+        "a NIC sends nothing: NETDEV WATCHDOG: eth0 (e1000e): transmit queue 0 timed out"
+    ),
+    "virtio_net virtio0 eth0: NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5568 ms": (
+        "a NIC sends nothing: virtio_net virtio0 eth0: NETDEV WATCHDOG: CPU: 0: transmit queue 0 timed out 5568 ms"
+    ),
+    "virtio_net virtio0 eth0: TX timeout on queue: 0, sq: output.0, vq: 0x1": (
+        "a NIC sends nothing: virtio_net virtio0 eth0: TX timeout on queue: 0, sq: output.0, vq: 0x1"
+    ),
+    "e1000e 0000:00:02.0 eth0: Detected Hardware Unit Hang:": (
+        "a NIC sends nothing: e1000e 0000:00:02.0 eth0: Detected Hardware Unit Hang"
+    ),
+    "e1000e 0000:00:02.0 eth0: Reset adapter unexpectedly": (
+        "a NIC was reset: e1000e 0000:00:02.0 eth0: Reset adapter unexpectedly"
+    ),
+    "e1000e: probe of 0000:00:02.0 failed with error -2": (
+        "a NIC has no driver: e1000e: probe of 0000:00:02.0 failed with error -2"
+    ),
+    # Since Linux 6.11.
+    "virtio_net virtio0: probe with driver virtio_net failed with error -22": (
+        "a NIC has no driver: virtio_net virtio0: probe with driver virtio_net failed with error -22"
+    ),
+    "tiny_power_button: version magic '6.12.1 SMP mod_unload ' should be '6.12.2 SMP mod_unload '": (
+        "module tiny_power_button does not fit: version magic '6.12.1 SMP mod_unload ' should be '6.12.2 SMP mod_unload '"
+    ),
+    "virtio_net: disagrees about version of symbol module_layout": (
+        "module virtio_net does not fit: disagrees about version of symbol module_layout"
+    ),
+    "virtio_net: Unknown symbol net_failover_create (err -2)": (
+        "module virtio_net does not fit: Unknown symbol net_failover_create (err -2)"
+    ),
+    "Loading of module with unavailable key is rejected": (
+        "the kernel loads no module with such a signature: Loading of module with unavailable key is rejected"
+    ),
+    "Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7": (
+        "the kernel loads no module with such a signature: Lockdown: modprobe: unsigned module loading is restricted"
+    ),
     "nvme nvme0: I/O tag 12 (100c) QID 1 timeout, aborting req_op:READ(0) size:4096": (
         "nvme0: I/O tag 12 (100c) QID 1 timeout, aborting req_op:READ(0) size:4096"
     ),
@@ -111,6 +202,23 @@ _FINE = [
     "operation not supported error, dev nvme0n1, sector 8 op 0x9:(WRITE_ZEROES) flags 0x800",
     "EXT4-fs (nvme0n1p2): resizing filesystem from 9000 to 800000 blocks",
     "EXT4-fs (nvme0n1p2): recovery complete",
+    # Until Linux 5.17 a mount tells its options.
+    "EXT4-fs (nvme0n1p2): mounted filesystem with ordered data mode. Opts: errors=remount-ro. Quota mode: none.",
+    "EXT4-fs (nvme0n1p2): re-mounted. Opts: errors=remount-ro. Quota mode: none.",
+    "EXT4-fs (nvme0n1p2): couldn't mount as ext3 due to feature incompatibilities",
+    "EXT4-fs (nvme0n1p2): write access will be enabled during recovery",
+    "EXT4-fs (nvme0n1p2): unmounting filesystem 0d3fe0c8-1a61-5ffd-9279-347dc45c358e.",
+    "GPT:Primary header thinks Alt. header is not at the end of the disk.",
+    "GPT: Use GNU Parted to correct GPT errors.",
+    "nvme nvme0: Ignoring bogus Namespace Identifiers",
+    "nvme nvme0: missing or invalid SUBNQN field.",
+    "i8042: probe of i8042 failed with error -5",
+    "e1000e 0000:00:02.0 eth0: NIC Link is Up 1000 Mbps Full Duplex, Flow Control: Rx/Tx",
+    "virtio_net: module verification failed: signature and/or required key missing - tainting kernel",
+    "clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as unstable because the skew is too large:",
+    "hrtimer: interrupt took 12345678 ns",
+    "INFO: task kubelet:312 blocked on a mutex likely owned by task crio:22.",
+    "reboot: Power down",
     "traps: app[123] general protection fault ip:7f sp:7f error:0 in libc.so.6[7f+1]",
     "app[123]: segfault at 0 ip 0 sp 0 error 4 in app[400000+1000]",
 ]
@@ -126,6 +234,9 @@ _FIRMWARE = {
         "refused the EFI binary (Not Found)"
     ),
     "UEFI Interactive Shell v2.2": "found nothing to boot",
+    'BdsDxe: failed to start Boot0000 "kiOS" from HD(1,GPT,A,0x800)/EFI\\Boot\\Bootx64.efi: Security Violation': (
+        "refused the EFI binary (Security Violation)"
+    ),
     "!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!": (
         ", or the EFI binary that it started, crashed: X64 Exception Type - 0E(#PF - Page-Fault)"
     ),
@@ -140,6 +251,35 @@ _FIRMWARE_FINE = [
     'BdsDxe: failed to load Boot0002 "UEFI PXEv4" from PciRoot(0x0)/Pci(0x3,0x0)/MAC(525400123456,0x1)/IPv4(0.0.0.0): Time out',
     "EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path",
 ]
+
+
+_BEFORE_THE_KERNEL = {
+    "LZMA data is corrupt": "the kernel could not unpack itself: LZMA data is corrupt",
+    "data corrupted": "the kernel could not unpack itself: data corrupted",
+    "Entering rescue mode...": "the boot loader GRUB found nothing to start: it entered its rescue mode",
+}
+
+
+@pytest.mark.parametrize(("text", "cause"), _BEFORE_THE_KERNEL.items())
+def test_what_ends_a_boot_between_firmware_and_kernel_is_told(text: str, cause: str) -> None:
+    assert trouble.of_firmware(text, 1.0) == trouble.Trouble(cause, 1.0, is_end=True)
+    assert tells(text)
+    assert trouble.of_kernel(f"[    3.100000] {text}", 1.0) is None, "an archive that the node unpacks is not its kernel"
+
+
+def test_a_file_that_grub_does_not_find_is_told() -> None:
+    found = trouble.of_firmware("error: file `/vmlinuz' not found.", 1.0)
+    assert found == trouble.Trouble("the boot loader: file `/vmlinuz' not found", 1.0, is_end=False)
+    assert tells("error: file `/vmlinuz' not found.")
+
+
+@pytest.mark.parametrize("prompt", ["kios# ", "/ # ", "root@kios-node:~# ", "$ ", "kios-node login: ", "Password: "])
+def test_the_kernels_line_behind_a_prompt_is_the_kernels(prompt: str) -> None:
+    panic = "[   33.100000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b"
+    found = trouble.of_kernel(prompt + panic, 1.0)
+    assert found
+    assert found.is_end
+    assert trouble.of_kernel(f"{prompt}echo '{panic}'", 1.0) is None, "somebody only typed it"
 
 
 @pytest.mark.parametrize(("text", "cause"), [*_ENDS.items(), *_SURVIVED.items()])
