@@ -54,6 +54,42 @@ def test_memory_is_read_piece_by_piece_and_the_newest_of_all_counts(tmp_path: Pa
     assert found("kubelet", NEW.ljust(256, b"\0") + OLD.ljust(300, b"\0"), tmp_path).startswith("failed to load")
 
 
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (b"Failed to start ContainerManager", "system validation failed - Following Cgroup subsystem not mounted: [memory]"),
+        (b"Failed to start cAdvisor", "inotify_init: too many open files"),
+        (b"Failed to initialize internal modules", "mkdir /var/log/containers: read-only file system"),
+        (b"Failed to listen and serve", "listen tcp 0.0.0.0:10250: bind: address already in use"),
+        (b"Kubelet failed to get node info", 'node "kios-node" not found'),
+    ],
+)
+def test_a_kubelet_may_give_up_after_its_start(tmp_path: Path, message: bytes, words: str) -> None:
+    err = words.replace('"', '\\"').encode()
+    line = b'E1126 10:00:00.000001     312 kubelet.go:1703] "' + message + b'" err="' + err + b'"'
+    assert found("kubelet", b"\0" + line + b"\n\0" + OLD, tmp_path) == words
+    assert found("crio", line, tmp_path) == ""
+
+
+GO = b"panic: runtime error: invalid memory address or nil pointer dereference\n"
+SIGNAL = b"[signal SIGSEGV: segmentation violation code=0x1 addr=0x8 pc=0x1e2b0a4]\n"
+MAIN = b"\ngoroutine 1 [running]:\nmain.main()\n"
+
+
+@pytest.mark.parametrize("daemon", ["kubelet", "crio"])
+def test_what_gos_runtime_ends_a_daemon_with_is_its_reason(tmp_path: Path, daemon: str) -> None:
+    words = GO.decode().strip()
+    assert found(daemon, b"\0" + GO + SIGNAL + MAIN, tmp_path) == words
+    assert found(daemon, b"\0" + GO + MAIN, tmp_path) == words
+    assert found(daemon, b"fatal error: runtime: out of memory\n" + MAIN, tmp_path) == "fatal error: runtime: out of memory"
+    assert found(daemon, GO + b"panic: \0goroutine 1", tmp_path) == "", "a program's own texts"
+
+
+def test_a_daemons_own_words_count_before_what_may_be_another_programs(tmp_path: Path) -> None:
+    assert found("crio", GO + MAIN + b"\0" + CRIO, tmp_path) == "validating runtime config: no conmon"
+    assert found("kubelet", OLD + b"\0" + GO + MAIN, tmp_path) == "the old reason"
+
+
 PANIC = (
     b'E1125 23:47:59.849645      51 panic.go:336] "Observed a panic" panic="runtime error: invalid memory address or nil '
     b'pointer dereference" panicGoValue="\\"invalid memory address or nil pointer dereference\\"" stacktrace=<\n'
