@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.verdict.feed import Feed, QemuContinued, QemuExit, QemuStopped
 
+_STAT = Path("/proc/stat")
 _TAIL_BYTES = 4096
 _KILL_SECONDS = 10.0
 
@@ -34,6 +36,7 @@ class QemuProcess:
         self._feed = feed
         self._hear_out = hear_out
         self._status: int | None = None
+        self._began, self._stolen_before = time.monotonic(), _stolen()
         self._ended = threading.Event()
         threading.Thread(target=self._reap, name=f"reap-{process.pid}", daemon=True).start()
 
@@ -86,16 +89,20 @@ class QemuProcess:
         return self._status
 
     def waited_for_cpu(self) -> float:
-        """The seconds for which its busiest thread could have run, but the host gave its CPUs to others.
+        """The seconds for which its busiest thread could have run, but the host gave its CPUs to others, or had none itself.
 
-        Source: the second figure of /proc/PID/task/TID/schedstat (kernel, Documentation/scheduler/sched-stats.rst).
+        Source: the second figure of /proc/PID/task/TID/schedstat (kernel, Documentation/scheduler/sched-stats.rst), and what a
+        hypervisor beneath this host took meanwhile, of which a thread that runs knows nothing.
         """
+        if not self.running():
+            return 0.0
         delays = [0.0]
         for figures in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
             # A thread may end meanwhile, and not every kernel has these statistics.
             with contextlib.suppress(OSError, IndexError, ValueError):
                 delays.append(int(figures.read_text().split()[1]) / 1e9)
-        return max(delays)
+        # A thread may wait for a CPU that was taken itself.
+        return min(max(delays) + max(0.0, _stolen() - self._stolen_before), time.monotonic() - self._began)
 
     def cpu_seconds(self) -> float:
         """The CPU time that QEMU has used, 0 once it has ended; source: proc_pid_stat(5), fields 14 and 15."""
@@ -142,3 +149,12 @@ class QemuProcess:
                 return output.read().decode(errors="replace")
         except OSError as error:
             return f"(what QEMU wrote is not readable: {error})"
+
+
+def _stolen() -> float:
+    """The seconds that a hypervisor took from each CPU of this host since it booted, on average (proc_stat(5), steal)."""
+    try:
+        steal = int(_STAT.read_text().split()[8])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return steal / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)

@@ -137,3 +137,27 @@ def test_one_that_somebody_else_reaps_is_known_to_have_ended(tmp_path: Path, mon
         assert process._process.wait(10) == 3
         reaped.set()
         assert process.wait(10) == 3
+
+
+def test_what_a_hypervisor_takes_from_this_host_is_lost_to_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr("harness.vm.process._STAT", stat)
+
+    def steal(seconds: float) -> None:
+        ticks = round(seconds * os.sysconf("SC_CLK_TCK") * (os.cpu_count() or 1))
+        stat.write_text(f"cpu  1286122 209177 151473 793728 9488 0 6689 {ticks} 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
+
+    steal(100)
+    with started(["sleep", "60"], tmp_path) as (process, _):
+        began = time.monotonic()
+        time.sleep(0.5)
+        before = process.waited_for_cpu()
+        steal(100.2)
+        assert before + 0.19 <= process.waited_for_cpu()
+        steal(1000)
+        assert process.waited_for_cpu() <= time.monotonic() - began + 1, "no more than has passed is lost"
+        stat.unlink()
+        assert process.waited_for_cpu() < time.monotonic() - began, "a host may not tell"
+        process.kill()
+        steal(1000)
+        assert process.waited_for_cpu() == 0, "one that has ended waits for nothing"
