@@ -26,8 +26,10 @@ def test_mirror_is_complete_and_in_order(ready_node: NewNode, image: Disk, daemo
     node = ready_node(image, [NODE_POD])
     write_marks(node, daemon)
     node.until(lambda: marks_in(node.logs("node", daemon)) == [*LINES], f"the lines written to {daemon}.log in {daemon}'s log")
-    on_disk = node.logs("node", daemon)
-    assert node.boot.kubelet.logs("kube-system", "node", daemon).startswith(on_disk), "the endpoint reads otherwise"
+    # The endpoint has the container's last run, which is the only one where its daemon has not been started again.
+    told = node.boot.kubelet.logs("kube-system", "node", daemon)
+    assert marks_in(told) == [*LINES], "the endpoint lacks some of them"
+    assert told in node.logs("node", daemon), "the endpoint reads otherwise"
 
 
 def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk) -> None:
@@ -43,9 +45,11 @@ def test_lines_from_before_the_reader_are_there(ready_node: NewNode, image: Disk
 def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image: Disk) -> None:
     """The mirror goes on after a restart of the kubelet; if not, the reason for the restart is lost."""
     node = ready_node(image, [NODE_POD])
-    node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 1, "the kubelet's first words")
+    node.until(lambda: GREETING in node.logs("node", "kubelet"), "the kubelet's first words")
+    # On its way up a node may start its kubelet more than once.
+    before = node.logs("node", "kubelet").count(GREETING)
     node.succeed("kill $(pidof kubelet)")
-    node.until(lambda: node.logs("node", "kubelet").count(GREETING) == 2, "the first words of another kubelet")
+    node.until(lambda: node.logs("node", "kubelet").count(GREETING) > before, "the first words of another kubelet")
 
 
 @pytest.mark.presubmit

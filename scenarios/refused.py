@@ -28,8 +28,8 @@ def pod(spec: dict[str, object], labels: dict[str, str] | None = None) -> Static
 
 PORTS = pod({"containers": [{**MAIN, "ports": [{"containerPort": 80, "hostPort": 8080}]}]})
 REFUSED = {
-    "ports": (NODE_POD, PORTS, "rejected pod odd: .*must match `containerPort` when `hostNetwork` is true"),
-    "unmirrored": (UNMIRRORED, PORTS, "rejected pod odd: .*must match `containerPort` when `hostNetwork` is true"),
+    "ports": (NODE_POD, PORTS, "rejected pod odd: .*must match .containerPort. when .hostNetwork. is true"),
+    "unmirrored": (UNMIRRORED, PORTS, "rejected pod odd: .*must match .containerPort. when .hostNetwork. is true"),
     "label": (NODE_POD, pod({}, {"note": "two words"}), "rejected pod odd: .*a valid label must be"),
     "sysctl": (
         NODE_POD,
@@ -49,7 +49,7 @@ def test_refusal_is_known_without_a_network(ready_node: NewNode, image: Disk) ->
     node = ready_node(image, [NODE_POD])
     node.wire.unplug()
     node.add(PORTS)
-    with fails_with("rejected pod odd: .*must match `containerPort`"):
+    with fails_with("rejected pod odd: .*must match .containerPort."):
         node.wait(runs(PORTS), within=WITHIN)
 
 

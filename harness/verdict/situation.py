@@ -134,7 +134,7 @@ class Situation:
     _kernel_runs: bool = False
     _looks_for_data: bool = False
     _troubles: list[Trouble] = field(default_factory=list)
-    _exits: dict[str, "deque[float]"] = field(default_factory=dict)
+    _exits: dict[str, "deque[ConsoleLine]"] = field(default_factory=dict)
     _containers: dict[tuple[str, str, str], _Container] = field(default_factory=dict)
     _pods: dict[tuple[str, str], PodState] = field(default_factory=dict)
     _refusal: Contradicted | None = None
@@ -247,14 +247,21 @@ class Situation:
         elif found:
             self._hear_trouble(found)
         elif exited := _EXITED.match(text):
-            exits = self._exits.setdefault(exited["daemon"], deque(maxlen=_EXITS))
-            exits.append(line.at)
-            if len(exits) == _EXITS and exits[-1] - exits[0] <= _EXITS_WITHIN:
-                self._loop = Contradicted(
-                    f"{exited['daemon']} ended {_EXITS} times within {exits[-1] - exits[0]:.0f} s, each time soon after init "
-                    "had started it, as with a configuration or an argument that it refuses, or a pod that it crashes at",
-                    daemon=exited["daemon"],
-                )
+            self._hear_exit(exited["daemon"], line)
+
+    def _hear_exit(self, daemon: str, line: ConsoleLine) -> None:
+        exits = self._exits.setdefault(daemon, deque(maxlen=_EXITS))
+        # A kernel with an early console and another one on the same port says everything twice, with one stamp.
+        if exits and exits[-1].text == line.text:
+            return
+        exits.append(line)
+        within = exits[-1].at - exits[0].at
+        if len(exits) == _EXITS and within <= _EXITS_WITHIN:
+            self._loop = Contradicted(
+                f"{daemon} ended {_EXITS} times within {within:.0f} s, each time soon after init had started it, as with a "
+                "configuration or an argument that it refuses, or a pod that it crashes at",
+                daemon=daemon,
+            )
 
     def _hear_trouble(self, found: Trouble) -> None:
         if found.cause not in [known.cause for known in self._troubles]:

@@ -145,7 +145,7 @@ def test_a_full_disk_of_the_host_is_told_as_that() -> None:
 
 def exits(daemon: str, times: int, every: float) -> list[Happening]:
     words = {"crio": "crio has exited! Restarting...", "kubelet": "kubelet has exited! Restarting"}[daemon]
-    return [ConsoleLine(f"[   30.000000] kiOS: {words}", at=number * every) for number in range(times)]
+    return [ConsoleLine(f"[   {30 + number * every:f}] kiOS: {words}", at=number * every) for number in range(times)]
 
 
 def test_a_daemon_that_ends_as_soon_as_it_is_started_is_named() -> None:
@@ -155,6 +155,12 @@ def test_a_daemon_that_ends_as_soon_as_it_is_started_is_named() -> None:
         "kubelet ended 4 times within 6 s, each time soon after init had started it, as with a configuration or an argument "
         "that it refuses, or a pod that it crashes at"
     )
+
+
+def test_an_end_that_two_consoles_on_one_port_tell_of_is_one() -> None:
+    twice = [line for line in exits("kubelet", 3, 2) for _ in range(2)]
+    assert wait(fed(*twice), never, NOW) == TooLate(0)
+    assert isinstance(wait(fed(*twice, exits("kubelet", 4, 2)[-1]), never, NOW), Contradicted)
 
 
 def test_daemons_that_are_restarted_now_and_then_end_nothing() -> None:
