@@ -10,7 +10,7 @@ from harness.manifests.pods import StaticPod
 from harness.verdict.feed import Feed, PodState
 
 # The kubelet lists a pod as soon as it has read its manifest. For one that it does not list, its log is read now and again.
-_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 3.0
+_LISTED_WITHIN, _LOOK_AGAIN = 2.0, 1.5
 # If the kubelet cannot be asked, its log is not read before this time, so as not to disturb a node that is well.
 _HEARD_WITHIN = 10.0
 # The container of kiOS's page that mirrors the kubelet's log.

@@ -50,6 +50,16 @@ def test_where_no_command_can_be_run_the_mirror_is_asked() -> None:
     assert found(feed) == ["odd.yaml: no port"]
 
 
+def test_a_log_that_lags_is_looked_at_again_before_a_refusal_has_to_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host what the kubelet writes is in its mirror some seconds later; `scenarios/refused.py` waits for five."""
+    feed, now, says = Feed(tells), [100.0], iter(["", _SAID])
+    monkeypatch.setattr("harness.lab.refusals.time.monotonic", lambda: now[0])
+    looked = Refusals(SimpleNamespace(), lambda _: next(says), feed, 1.0)  # type: ignore[arg-type]
+    for now[0] in (100.0, 102.0, 104.5):
+        looked.look([_POD])
+    assert found(feed) == ["odd.yaml: no port"]
+
+
 def test_a_pod_of_which_nothing_is_heard_is_given_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = Feed(tells)
     looked = Refusals(SimpleNamespace(), lambda _: _SAID, feed, 0.0)  # type: ignore[arg-type]
