@@ -31,8 +31,10 @@ from harness.verdict.trouble import Trouble
 # past by itself, or not in the time of a test (Kubernetes, pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 _BEGINNING = ("", "ContainerCreating", "PodInitializing")
 _BACK_OFF, _PULL = "ImagePullBackOff", "ErrImagePull"
-# What is pulled before there is a lease is pulled again later: the harness's own pod is, on an image that is full.
-_NO_NETWORK_YET = "network is unreachable"
+# What the kubelet tries again, and gets past: what is pulled before there is a lease, as the harness's own pod is on an image
+# that is full; a CRI-O that was asked while it was started again; and one that was too slow, as every CRI-O is on a busy host
+# (gRPC's codes; CRI-O, server/utils.go).
+_PASSING = ("network is unreachable", "code = Unavailable", "context deadline exceeded", "due to system load")
 _KERNEL = re.compile(trouble.STAMP)
 # init's words for a daemon that it starts again at once, for ever; a scenario that restarts daemons does it far more seldom.
 _EXITED = re.compile(trouble.STAMP + r"kiOS: (?P<daemon>crio|kubelet) has exited! Restarting")
@@ -80,7 +82,7 @@ class Awaited:
     def is_final(self, state: ContainerState, failures: int) -> bool:
         """Whether a container in this state, that has failed so often, will not come to do its work."""
         if state.state == "waiting":
-            return state.reason.partition(":")[0] not in _BEGINNING and _NO_NETWORK_YET not in state.reason
+            return state.reason.partition(":")[0] not in _BEGINNING and not any(each in state.reason for each in _PASSING)
         if state.state != "terminated" or not state.exit_code:
             return False
         if self.restart_policy == "Never":

@@ -253,6 +253,24 @@ def test_a_pull_before_there_is_a_network_is_tried_again(reason: str) -> None:
     assert wait(fed(early), never, NOW, needed=[_NODE]) == TooLate(0)
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CreateContainerError: context deadline exceeded",
+        "CreateContainerError: Kubelet may be retrying requests that are timing out in CRI-O due to system load: name is taken",
+        "RunContainerError: rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+        'CreateContainerError: rpc error: code = Unavailable desc = connection error: desc = "dial unix: no such file"',
+        "ImageInspectError: rpc error: code = Unavailable desc = error reading from server: EOF",
+    ],
+)
+def test_what_a_busy_host_or_a_restart_of_crio_does_is_passing(reason: str) -> None:
+    slow = ContainerState("node", "main", "waiting", reason)
+    assert wait(fed(slow), never, NOW, needed=[_NODE]) == TooLate(0)
+    judge = Judge(fed(slow))
+    judge.verdict()
+    assert judge.nearest([_NODE]) == [f"container main of pod node is waiting: {reason}"]
+
+
 def test_words_that_both_tell_are_told_once() -> None:
     spoken = ContainerState("node", "parted", "terminated", "no such disk", exit_code=1)
     both = [replace(spoken, reason="Error: no such disk", restarts=number) for number in range(2)]
