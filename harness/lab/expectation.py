@@ -18,7 +18,8 @@ class Expectation:
     """What is expected of a run: its pods, and what the waits have to know about it.
 
     `console_pod` is the harness's own pod. `slowness` is the factor of all deadlines. `reachable` says whether the node has had
-    an address yet, `mac` is that of its NIC, `kubelet_port` that of the kubelet's API.
+    an address yet, `mac` is that of its NIC, `kubelet_port` that of the kubelet's API. `earlier_boots` is how often the node
+    was booted before, if its logs outlive a power-off.
     """
 
     pods: Sequence[StaticPod]
@@ -27,6 +28,7 @@ class Expectation:
     reachable: Callable[[], bool]
     mac: str
     kubelet_port: int = KUBELET_PORT
+    earlier_boots: int = 0
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:

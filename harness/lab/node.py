@@ -168,6 +168,8 @@ class Node(Questions):
                     reachable,
                     self.order.machine.mac,
                     self.order.kubelet.port,
+                    # Generation B forgets its logs.
+                    0 if self.order.initramfs else len(self._boots),
                 ),
                 self._host.font,
                 admitted,

@@ -54,7 +54,7 @@ class Waits:
         self._full_disk, self._look, self._witnesses = full_disk, look, witnesses
         self._lost, self._begun = lost, Moment(started)
         self._expected_since = {pod.name: self._begun for pod in expectation.pods}
-        self._judge = Judge(feed, lost)
+        self._judge = Judge(feed, lost, expectation.earlier_boots)
         self._timeline = Timeline(feed, started)
         self._cursor = 0
 

@@ -28,12 +28,13 @@ class Patience:
 class Judge:
     """What waits for one node. It hears each happening once: a wait costs what has happened since the one before.
 
-    `lost` says for how many seconds the host has kept QEMU from running so far; a wait lasts as much longer.
+    `lost` says for how many seconds the host has kept QEMU from running so far; a wait lasts as much longer. For
+    `earlier_boots`, see `Situation`.
     """
 
-    def __init__(self, feed: Feed, lost: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(self, feed: Feed, lost: Callable[[], float] = lambda: 0.0, earlier_boots: int = 0) -> None:
         self._feed, self._lost = feed, lost
-        self._situation = Situation()
+        self._situation = Situation(earlier_boots)
         self._heard = 0
         self._hearing = threading.Lock()
 

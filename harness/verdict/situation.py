@@ -126,8 +126,12 @@ class _Container:
 
 @dataclass
 class Situation:
-    """Hears happenings in their order."""
+    """Hears happenings in their order.
 
+    `earlier_boots` is how often the node was booted before: the kubelet counts the runs of its containers on, by their logs.
+    """
+
+    earlier_boots: int = 0
     _end: Outcome | None = None
     # Why the machine stands still for now, by who can have it go on.
     _stops: dict[str, Outcome] = field(default_factory=dict)
@@ -311,7 +315,7 @@ class Situation:
             # The console pod tells of each end once, network or not.
             known.told += 1
         elif state.state == "terminated" and state.restarts is not None:
-            known.counted = state.restarts + 1
+            known.counted = max(1, state.restarts + 1 - self.earlier_boots)
         known.state = state
         said = known.words if state.restarts is None else known.reasons
         ends = [state.last_end] if state.last_end else []

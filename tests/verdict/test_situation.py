@@ -318,6 +318,19 @@ def test_the_firmwares_words_on_a_node_that_was_restored_are_somebody_elses() ->
     assert wait(fed(Restored(("kernel",)), words), never, NOW) == TooLate(0)
 
 
+def test_the_runs_of_earlier_boots_are_no_failures_of_this_one() -> None:
+    """The kubelet counts them on, by the logs that a power-off leaves (Kubernetes, calcRestartCountByLogDir)."""
+    for earlier, failures in ((1, 2), (4, 2)):
+        states = [failed(restarts=earlier + number) for number in range(failures)]
+        feed = fed(states[0])
+        judge = Judge(feed, earlier_boots=earlier)
+        assert judge.wait(never, NOW, needed=[_NODE]) == TooLate(0)
+        feed.publish_all(states[1:])
+        outcome = judge.wait(never, NOW, needed=[_NODE])
+        assert isinstance(outcome, Contradicted)
+        assert outcome.by == "container parted of pod node ended with status 1: Error (2 times by now)"
+
+
 def test_a_container_of_a_pod_that_restarts_nothing_has_one_try() -> None:
     assert isinstance(wait(fed(failed()), never, LONG, needed=[Awaited("node", "default", "Never")]), Contradicted)
 
