@@ -5,6 +5,7 @@ for ever (Kubernetes, pkg/kubelet/pod_workers.go and pkg/volume/util/nestedpendi
 """
 
 import re
+from itertools import pairwise
 
 from harness.guest import kubelet_log
 
@@ -16,6 +17,8 @@ _OF_VOLUME = (
     r'pod "{name}" \([^)]*\) : (?P<why>.*)'
 )
 _OF_POD = r'"(?:Error syncing pod, skipping|CreatePodSandbox for pod failed)" ' + _ERROR + r' pod="{namespace}/{name}"'
+# A mount's own words, in the last line of an error of several (k8s.io/mount-utils).
+_OF_MOUNT = "Output: "
 # In a pod's own error, which sums up those of its volumes; each of these has a line of its own.
 _SUMMED_UP = "unmounted volumes="
 # Words around an error that only repeat which pod it was.
@@ -34,9 +37,11 @@ def reason_in(log: str, namespace: str, name: str) -> str:
     of_volume = re.compile(_OF_VOLUME.format(name=re.escape(name)))
     of_pod = re.compile(_OF_POD.format(namespace=re.escape(namespace), name=re.escape(name)))
     reason = ""
-    for line in log.splitlines():
+    for before, line in pairwise(["", *log.splitlines()]):
         if found := of_volume.search(line):
             reason = f"{found['words']}: {found['why']}"
+        elif line.startswith(_OF_MOUNT) and before.startswith("Mounting arguments: ") and reason:
+            reason = f"{reason}: {line.removeprefix(_OF_MOUNT)}"
         elif (found := of_pod.search(line)) and not (reason and _SUMMED_UP in found["error"]):
             reason = _AROUND.sub("", _plain(found["error"])).strip('" ')
     return reason[:_MOST]

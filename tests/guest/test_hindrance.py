@@ -60,6 +60,15 @@ def test_whichever_step_of_a_mount_fails_is_told(step: str) -> None:
     assert hindrance.reason_in(line, "default", "medium") == f'{step} for volume "v": unknown storage medium "memory"'
 
 
+def test_a_mount_that_fails_is_told_with_what_it_said() -> None:
+    mount = _VOLUME.replace('unknown storage medium "memory"', "mount failed: exit status 32")
+    rest = "Mounting command: mount\nMounting arguments: -t nfs store:/x /var/lib/kubelet/pods/f4c9/v\n"
+    said = "Output: mount: mounting store:/x on /var/lib/kubelet/pods/f4c9/v failed: No such device"
+    reason = 'MountVolume.SetUp failed for volume "v": mount failed: exit status 32: mount: mounting store:/x on '
+    assert hindrance.reason_in(f"{mount}\n{rest}{said}\n\n", "default", "medium").startswith(reason)
+    assert hindrance.reason_in(f"{rest}{said}\n", "default", "medium") == ""
+
+
 def test_the_last_reason_counts() -> None:
     other = _SANDBOX.replace("too low", "too odd")
     assert "too odd" in hindrance.reason_in(f"{_SANDBOX}\n{other}\n", "default", "small")
