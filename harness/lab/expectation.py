@@ -19,7 +19,8 @@ class Expectation:
 
     `console_pod` is the harness's own pod. `slowness` is the factor of all deadlines. `reachable` says whether the node has had
     an address yet, `mac` is that of its NIC, `kubelet_port` that of the kubelet's API. `earlier_boots` is how often the node
-    was booted before, if its logs outlive a power-off.
+    was booted before, if its logs outlive a power-off. `is_silent`: its kernel writes nothing to the serial port before a pod
+    has loaded the driver.
     """
 
     pods: Sequence[StaticPod]
@@ -29,6 +30,7 @@ class Expectation:
     mac: str
     kubelet_port: int = KUBELET_PORT
     earlier_boots: int = 0
+    is_silent: bool = False
 
 
 def milestones_of(pod: StaticPod) -> tuple[Milestone, ...]:

@@ -170,6 +170,7 @@ class Node(Questions):
                     self.order.kubelet.port,
                     # Generation B forgets its logs.
                     0 if self.order.initramfs else len(self._boots),
+                    self.order.is_silent,
                 ),
                 self._host.font,
                 admitted,

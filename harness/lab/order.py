@@ -17,7 +17,7 @@ from harness.lab.own_files import Laid, OwnPods, Shipped
 from harness.manifests.pods import StaticPod
 from harness.storage.disk import Disk
 from harness.storage.overlay import Tree
-from harness.vm.machine import Machine
+from harness.vm.machine import EARLY_CONSOLE, Machine
 
 # The folder of a node's manifests if the image's own pods do not run.
 _APART = PurePosixPath("/etc/kubernetes/kios-e2e")
@@ -58,6 +58,11 @@ class Order:
             return ()
         theirs = (*LOADED, *self.initramfs.kernel_arguments) if self.initramfs else ()
         return (*theirs, *self.machine.kernel_arguments)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the kernel writes nothing to the serial port before a pod has loaded the port's driver."""
+        return EARLY_CONSOLE[0] not in self.load_options
 
     @property
     def shipped(self) -> Shipped:

@@ -17,7 +17,7 @@ from harness.verdict.judge import Judge, Patience
 from harness.verdict.lost_time import LostTime, Moment, stretch
 from harness.verdict.outcome import Met, NoSpace, Outcome, TooLate, cause, party
 from harness.verdict.situation import Awaited, KubeletsWord, Needed
-from harness.verdict.timeline import API, BOOT, CONSOLE, SHELL, Milestone, Passed, Timeline
+from harness.verdict.timeline import API, BOOT, CONSOLE, INIT, KERNEL, SHELL, Milestone, Passed, Timeline
 from harness.verdict.trouble import Trouble
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Waits:
         return outcome.happening
 
     def _wait_for_milestone(self, goal: Milestone, within: float | None) -> Happening:
-        patience = self._budget_of(goal.within) if within is None else self._patience(within)
+        patience = self._budget_for(goal) if within is None else self._patience(within)
         # A budget also runs during the waits for earlier milestones.
         begun = self._expected(goal) if within is None else None
         proofs = _any_of(goal.name, self._proofs_of(goal))
@@ -107,7 +107,7 @@ class Waits:
 
     def budget(self, milestone: Milestone) -> float:
         """See `Boot.budget`."""
-        begun, within = self._expected(milestone), self._budget_of(milestone.within).within
+        begun, within = self._expected(milestone), self._budget_for(milestone).within
         after = next((entry.after for entry in self.passed() if entry.name == milestone.name), math.inf)
         lost = self._lost.by(self._started + after) - begun.lost
         return begun.at - self._started + within + stretch(within, max(0.0, lost))
@@ -187,6 +187,12 @@ class Waits:
     def _pods_of(self, awaited: Sequence[Awaited]) -> list[StaticPod]:
         names = {(pod.namespace, pod.name) for pod in awaited}
         return [pod for pod in self.all_pods if (pod.namespace, pod.name) in names]
+
+    def _budget_for(self, milestone: Milestone) -> Patience:
+        """For a milestone; what a silent kernel passes is not known before the console opens: until then nothing is heard."""
+        if self._expectation.is_silent and milestone in (KERNEL, INIT):
+            return self._patience(CONSOLE.within)
+        return self._budget_of(milestone.within)
 
     def _budget_of(self, within: float) -> Patience:
         """For a stage of the way up, on which no node stays silent for long."""

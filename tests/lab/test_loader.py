@@ -156,8 +156,10 @@ def test_the_loader_is_started_with_no_words_of_the_harnesss(tmp_path: Path) -> 
     order = ordered(brought(tmp_path, with_loader(tmp_path, SYSTEMD_BOOT)))
     assert order.initramfs
     assert order.load_options == ()
+    assert order.is_silent
     without = replace(order, initramfs=replace(order.initramfs, loaded_as=""))
     assert without.load_options == (*LOADED, *EARLY_CONSOLE)
+    assert not without.is_silent
 
 
 def test_a_partition_without_room_is_its_users(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from harness.manifests.pods import StaticPod
 from harness.verdict.feed import ConsoleLine, ContainerState, Feed
 from harness.verdict.lost_time import LostTime, Moment
 from harness.verdict.outcome import Stalled, TooLate
-from harness.verdict.timeline import INIT, KERNEL, Milestone
+from harness.verdict.timeline import CONSOLE, FIRMWARE, INIT, KERNEL, Milestone
 from scenarios import boot
 
 # The kernel after 50 s, init after 130, which has 120.
@@ -36,9 +37,10 @@ def waits_on(
     slowness: float = 1.0,
     look: Callable[[], None] = lambda: None,
     witnesses: Callable[[], Any] = lambda: pytest.fail("a wait ended without what it was for"),
+    is_silent: bool = False,
 ) -> Waits:
     own = StaticPod("own.yaml", {"metadata": {"name": "own"}, "spec": {"containers": [{"name": "main", "image": "i"}]}})
-    expected = Expectation([], own, slowness, lambda: False, "52:54:00:6b:69:6f")
+    expected = Expectation([], own, slowness, lambda: False, "52:54:00:6b:69:6f", is_silent=is_silent)
     return Waits(feed, started, expected, None, lost=lost, full_disk=str, look=look, witnesses=witnesses)
 
 
@@ -161,6 +163,17 @@ def test_a_time_that_was_chosen_is_waited_for_though_nothing_is_heard(goal: Any,
     with pytest.raises(NodeFailure):
         quiet.wait(goal, 0.8, None)
     assert told[0] == TooLate(0.8)
+
+
+def test_a_silent_kernel_has_the_time_until_the_console_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = fails_with_what_was_heard(monkeypatch)
+    monkeypatch.setattr(waits_of, "CONSOLE", replace(CONSOLE, within=0.8))
+    for goal in (KERNEL, INIT):
+        silent = waits_on(Feed(), time.monotonic(), LostTime(lambda: 0.0), is_silent=True, witnesses=lambda: None)
+        assert [silent.budget(each) for each in (FIRMWARE, goal)] == pytest.approx([FIRMWARE.within, 0.8])
+        with pytest.raises(NodeFailure):
+            silent.wait(goal, None, None)
+    assert told[::2] == [TooLate(0.8)] * 2, "its silence is no stall"
 
 
 def test_a_stage_in_which_nothing_is_heard_has_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
