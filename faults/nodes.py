@@ -80,6 +80,11 @@ FAULTS = {
         command(f"{ANONYMOUS}; p=$(pidof kubelet); kill $p; while [ $p = $(pidof kubelet) ]; do :; done"),
         "a stranger",
     ),
+    "init-network": Fault(
+        "init.py::test_network_and_mounts_are_prepared",
+        command("echo 0 > /proc/sys/net/ipv4/ip_forward"),
+        "packets are not forwarded",
+    ),
     "init-users": Fault(
         "init.py::test_kubelet_finds_its_users",
         command("rm /host/etc/passwd"),

@@ -52,12 +52,14 @@ def test_image_boots_as_at_a_users(new_node: NewNode, image: Disk) -> None:
 def test_host_runs_only_init_crio_and_kubelet(ready_node: NewNode, image: Disk) -> None:
     """Only init, CRI-O and the kubelet run on the host; anything more is a service that users must trust unasked."""
     node = ready_node(image, [NODE_POD])
-    listed = node.succeed("for p in /proc/[0-9]*; do echo $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline); done")
-    of_host = node.succeed("cat /proc/1/cgroup").strip()
-    # Processes in containers have cgroups of their own; kernel threads and processes that just ended have no command line.
-    # Init calls itself kiOS, or keeps the name by which the kernel starts it; each container has a conmon on the host.
-    processes = [words for line in listed.splitlines() if len(words := line.split()) > 1]
-    on_host = {words[1] for words in processes if words[0] == of_host} - {"/bin/conmon"}
+    told = "$(readlink $p/ns/mnt) $(cat $p/cgroup) $(tr '\\0' ' ' < $p/cmdline)"
+    listed = node.succeed(f"for p in /proc/1 /proc/[0-9]*; do echo {told}; done")
+    # Kernel threads and processes that just ended have no command line.
+    processes = [words for line in listed.splitlines() if len(words := line.split()) > 2]
+    # What is in a container has a cgroup and mounts of its own. Init calls itself kiOS, or keeps the name by which the kernel
+    # starts it; each container has a conmon on the host.
+    init = set(processes[0][:2])
+    on_host = {words[2] for words in processes if init & set(words[:2])} - {"/bin/conmon"}
     assert on_host & {"kiOS", "/init"}, f"init is called otherwise: {on_host}"
     assert on_host - {"kiOS", "/init"} == {"/bin/crio", "/bin/kubelet"}
 

@@ -1,4 +1,4 @@
-"""What init takes from `/etc`, whom it listens to, and how it ends a node (kiOS documentation: Kubelet, System Socket).
+"""What init prepares and takes from `/etc`, whom it listens to, and how it ends a node (kiOS: Kubelet, System Socket).
 
 Promises that kiOS is known to break are marked `xfail`, with the reason; on a kiOS that keeps them they pass.
 """
@@ -18,6 +18,15 @@ ARGUMENTS = "tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline"
 POWER_OFFS = 5
 # What a scenario asserts itself: a node that dies on the way has broken more than the promise.
 ASSERTED = pytest.RaisesExc(AssertionError, check=lambda raised: not isinstance(raised, NodeFailure))
+
+
+def test_network_and_mounts_are_prepared(ready_node: NewNode, image: Disk) -> None:
+    """lo is up, packets are forwarded, and mounts are shared; if not, pods with a network or mounts of their own fail."""
+    node = ready_node(image, [NODE_POD])
+    assert "LOOPBACK,UP" in node.succeed("ip link show lo"), "lo is down"
+    assert node.succeed("cat /proc/sys/net/ipv4/ip_forward") == "1\n", "packets are not forwarded"
+    roots = [line for line in node.succeed("cat /proc/1/mountinfo").splitlines() if line.split()[4] == "/"]
+    assert " shared:" in roots[-1], f"the root is not shared: {roots[-1]}"
 
 
 def test_labels_reach_the_kubelet(ready_node: NewNode, image: Disk) -> None:
