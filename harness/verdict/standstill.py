@@ -1,4 +1,4 @@
-"""How long this process stood still itself, as after a user's Ctrl-Z: nothing is heard of a node meanwhile."""
+"""How long this process stood still: stopped, as by Ctrl-Z, or with its whole host. It hears nothing of a node then."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ _LATE_SECONDS = 2.0
 
 
 class Standstill:
-    """Counts the seconds for which this process was stopped, from now on until it is closed."""
+    """Counts the seconds for which this process stood still, from now on until it is closed."""
 
     def __init__(self) -> None:
         self._seconds, self._beat = 0.0, time.monotonic()
@@ -18,7 +18,7 @@ class Standstill:
         self._thread.start()
 
     def seconds(self) -> float:
-        """The seconds so far; whoever asks first after a stop is told of it."""
+        """The seconds so far; whoever asks first after a standstill is told of it."""
         with self._counting:
             at = time.monotonic()
             late = at - self._beat - _BEAT_SECONDS
