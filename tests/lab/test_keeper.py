@@ -179,6 +179,7 @@ def test_a_keeper_that_cannot_be_started_leaves_no_folder(tmp_path: Path, monkey
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.delenv(TOKEN, raising=False)
     refused = pytest.raises(HarnessError, match=r"No process can be started .*temporarily unavailable")
     with refused, keeping.scratch("kios-e2e-", tmp_path):
         pass
