@@ -10,6 +10,7 @@ from faults.fault import Fault
 from faults.stage import Stage
 from harness.errors import Party
 from harness.summary import AT_FAULT
+from harness.verdict.outcome import TOO_BUSY
 
 _MOST = 300
 
@@ -48,6 +49,11 @@ def read(junit: str, observed: str = "{}") -> Verdict:
 def refusal(output: str) -> Verdict:
     """The verdict where pytest took no report: it refused what it was given, before a node was thought of."""
     return Verdict("refused", output, Party.TEST)
+
+
+def is_of_a_busy_host(verdict: Verdict) -> bool:
+    """Whether it says no more than that the host left the node too little time."""
+    return verdict.party is Party.HOST and TOO_BUSY in verdict.words
 
 
 def is_caught(fault: Fault, verdict: Verdict) -> bool:

@@ -9,6 +9,9 @@ from harness.escape import shown
 from harness.verdict.exit_status import in_words
 from harness.verdict.feed import Happening
 
+TOO_BUSY = "the host was too busy"
+"""What each failure says of which the host is to blame, because it let QEMU wait."""
+
 
 @dataclass(frozen=True)
 class Met:
@@ -173,7 +176,7 @@ def _starved(seconds: float, lost: float) -> bool:
 def _busy(seconds: float, lost: float) -> str:
     if not _starved(seconds, lost):
         return ""
-    return f", and the host was too busy: QEMU waited {lost:.0f} s more for a CPU, or the run was stopped"
+    return f", and {TOO_BUSY}: QEMU waited {lost:.0f} s more for a CPU, or the run was stopped"
 
 
 def _slow(disk: float) -> str:

@@ -6,6 +6,8 @@ import pytest
 
 from faults import __main__ as faults
 from faults.sabotage import Surroundings
+from faults.verdict import Verdict
+from harness.errors import Party
 from harness.lab.generation import Generation
 
 _ROOT = Path(__file__).parents[2]
@@ -38,3 +40,16 @@ def test_a_run_that_ended_badly_has_not_passed(status: int, kind: str, tmp_path:
     monkeypatch.setattr(faults, "_ROOT", tmp_path)
     around = Surroundings({"PYTHONPATH": str(_ROOT)})
     assert faults.verdict_on("one.py::test_one", {}, [], around, tmp_path).kind == kind
+
+
+BUSY = Verdict("error", "it did not happen within 60 s, and the host was too busy: QEMU waited 43 s more", Party.HOST)
+NAMED = Verdict("failure", "marks are missing: it did not happen within 60 s", Party.NODE)
+DIED = Verdict("error", "QEMU died with status -9", Party.HOST)
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"), [([NAMED], NAMED), ([BUSY, NAMED], NAMED), ([BUSY, BUSY, NAMED], BUSY), ([DIED, NAMED], DIED)]
+)
+def test_a_host_that_was_too_busy_gives_a_fault_a_second_run_and_no_third(runs: list[Verdict], told: Verdict) -> None:
+    left = iter(runs)
+    assert faults.on_a_host_with_time(lambda: next(left)) == told
