@@ -149,7 +149,7 @@ def _unexplained(gathering: Gathering) -> Iterator[str]:
 def _about(canaries: Sequence[Canary]) -> list[str]:
     if not canaries:
         return ["no canary was run: nothing shows that this harness can fail"]
-    return [f"the canary {canary.name} was not caught: {canary.words}" for canary in canaries if not canary.caught]
+    return [f"the canary {canary.name} was not caught and named: {canary.words}" for canary in canaries if not canary.caught]
 
 
 def _unproven(gathering: Gathering) -> dict[str, str]:

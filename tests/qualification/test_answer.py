@@ -73,7 +73,7 @@ def test_what_could_not_be_told_is_listed_behind_what_failed() -> None:
         "it was interrupted",
         "shard 2/2 is missing",
         f"b was not run to its end on the machine {PLAIN}",
-        "the canary clock was not caught: NOT CAUGHT: it passed",
+        "the canary clock was not caught and named: NOT CAUGHT: it passed",
     ]
 
 
