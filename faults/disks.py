@@ -147,6 +147,16 @@ FAULTS = {
         "kubelet's own words.*--node-labels",
         stage=Stage.BOOTING,
     ),
+    "data-place": Fault(
+        "data.py::test_what_is_written_is_at_its_place",
+        command("touch /host/etc/kept /tmp/kept && mount -o bind /tmp/kept /host/etc/kept"),
+        "/meta/etc/kept has b'', not what was written",
+    ),
+    "data-power": Fault(
+        "data.py::test_a_power_cut_loses_nothing_that_was_written",
+        command("touch /host/var/log/kept /tmp/kept && mount -o bind /tmp/kept /host/var/log/kept"),
+        "the power cut left b'' of what was written",
+    ),
     "bundle-disk": Fault(
         "bundle.py::test_failed_node_of_another_qemu_boots_its_disk",
         command("touch /host/etc/written /tmp/written && mount -o bind /tmp/written /host/etc/written"),

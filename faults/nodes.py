@@ -43,6 +43,14 @@ FAULTS = {
         command("(echo 0 > /host/sys/fs/cgroup/cgroup.procs; exec sleep 999) & sleep 1"),
         "assert .*'sleep'",
     ),
+    "boot-service": Fault(
+        "boot.py::test_host_runs_only_init_crio_and_kubelet",
+        command(
+            "own=/host/sys/fs/cgroup/own; mkdir $own && cp /bin/busybox /host/var/run/sleep && "
+            "(echo 0 > $own/cgroup.procs; exec nsenter -t 1 -m /var/run/sleep 999) > /dev/null 2>&1 & sleep 1"
+        ),
+        "assert .*run/sleep'",
+    ),
     "memory-disk": Fault(
         "in_memory.py::test_a_disk_is_there_once_its_driver_is_loaded",
         command("chroot /host /bin/modprobe nvme; sleep 2"),
@@ -84,6 +92,11 @@ FAULTS = {
         "init.py::test_network_and_mounts_are_prepared",
         command("echo 0 > /proc/sys/net/ipv4/ip_forward"),
         "packets are not forwarded",
+    ),
+    "init-crio": Fault(
+        "init.py::test_crio_is_started_again",
+        command("mv /host/bin/crio /host/bin/other"),
+        "crio ended 4 times within",
     ),
     "init-users": Fault(
         "init.py::test_kubelet_finds_its_users",

@@ -1,4 +1,4 @@
-"""What init prepares and takes from `/etc`, whom it listens to, and how it ends a node (kiOS: Kubelet, System Socket).
+"""What init prepares, keeps running and takes from `/etc`, whom it listens to, and how it ends a node (kiOS documentation).
 
 Promises that kiOS is known to break are marked `xfail`, with the reason; on a kiOS that keeps them they pass.
 """
@@ -13,7 +13,8 @@ from harness.lab.node import Node
 from harness.manifests.pods import load
 from harness.storage.disk import Disk
 
-NODE_POD = load(Path(__file__).parent / "manifests/node.yaml")
+MANIFESTS = Path(__file__).parent / "manifests"
+NODE_POD, FAREWELL_POD = load(MANIFESTS / "node.yaml"), load(MANIFESTS / "farewell.yaml")
 ARGUMENTS = "tr '\\0' ' ' < /proc/$(pidof kubelet)/cmdline"
 POWER_OFFS = 5
 # What a scenario asserts itself: a node that dies on the way has broken more than the promise.
@@ -27,6 +28,18 @@ def test_network_and_mounts_are_prepared(ready_node: NewNode, image: Disk) -> No
     assert node.succeed("cat /proc/sys/net/ipv4/ip_forward") == "1\n", "packets are not forwarded"
     roots = [line for line in node.succeed("cat /proc/1/mountinfo").splitlines() if line.split()[4] == "/"]
     assert " shared:" in roots[-1], f"the root is not shared: {roots[-1]}"
+
+
+def test_crio_is_started_again(ready_node: NewNode, image: Disk) -> None:
+    """A CRI-O that dies is started again, and containers outlive it; if not, one crash of it ends every pod."""
+    node = ready_node(image, [NODE_POD])
+    [console] = [state.started for state in node.boot.kubelet.states() if state.pod == "kios-e2e"]
+    before = node.succeed("pidof crio").strip()
+    node.succeed(f"kill -9 {before}")
+    node.until(lambda: node.run(f"test $(pidof crio) -ne {before}").status == 0, "another CRI-O runs")
+    node.add(FAREWELL_POD)
+    node.wait_until_ready()
+    assert [state.started for state in node.boot.kubelet.states() if state.pod == "kios-e2e"] == [console]
 
 
 def test_labels_reach_the_kubelet(ready_node: NewNode, image: Disk) -> None:
