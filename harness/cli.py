@@ -275,15 +275,9 @@ def _lacking(readings: "Sequence[Reading]", memory: str | None, cpus: int | None
     from harness.manifests import demand
 
     sound = [reading.manifest() for reading in readings if reading.root and not reading.errors]
-    return "; ".join(
-        filter(
-            None,
-            (
-                demand.lacking(sound, demand.MEMORY, size_in_bytes(memory)) if memory else "",
-                demand.lacking(sound, demand.CPUS, cpus * 1000) if cpus is not None else "",
-            ),
-        )
-    )
+    found = [demand.lacking(sound, demand.MEMORY, size_in_bytes(memory))] if memory else []
+    found += [demand.lacking(sound, demand.CPUS, cpus * 1000)] if cpus is not None else []
+    return "; ".join(filter(None, found))
 
 
 def _build_kubelet_rules(cache: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from harness.manifests import no_yaml
 from harness.manifests.finding import Finding, Severity, shown
 
 # A pod has about a hundred values on about fifteen levels; an alias counts as what it stands for.
@@ -34,25 +35,6 @@ _SURROGATES = re.compile(
     r"(?<!\\)((?:\\\\)*)"
     r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-
-# What often is the cause in a line at which YAML ends, or in one before it; of the causes found, the first counts.
-_CAUSES = tuple(
-    (re.compile(pattern), words)
-    for pattern, words in (
-        (r"(?P<it><{7}|={7}|>{7}|\|{7})(?: |$)", "{it} is the mark of a merge conflict: settle it."),
-        (r"[^'\"#]*?(?P<it>\{\{|\{%|\{#|<%)", "{it} is a template's: render it first."),
-        (r"[ -]*\t", "it is indented with a tab; write spaces."),
-        (
-            "[^'\"#]*?(?P<it>[\u00a0\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff])",
-            "it has the invisible character U+{code:04X}: write a space, or nothing.",
-        ),
-        ("[ -]*(?P<it>[\u2010-\u2015\u2022])", "it begins with {it}; an entry of a list begins with the dash -."),
-        ("[ -]*\\w+(?P<it>\uff1a)", "{it} is no colon: write :."),
-        (r" *(?P<it>[A-Za-z][\w-]*:)[^\s/:]\S*$", "{it} has no space behind its colon: write one."),
-    )
-)
-# What the reader of YAML calls a word whose first letter stands for something else.
-_NO_WORD = ("while scanning an alias", "while scanning an anchor", "while scanning a tag")
 
 _MARK = "\ufeff"
 # Characters that end a line in YAML (1.1, 5.4) but in no editor.
@@ -380,30 +362,10 @@ def _events(text: str) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as broken:
-        raise _no_yaml(broken, text.splitlines() or [""]) from broken
+        raise _UnreadableError(*no_yaml.cause(broken, text.splitlines() or [""])) from broken
     except (ValueError, OverflowError) as broken:
         # From PyYAML without libyaml, for an escape beyond Unicode.
         raise _UnreadableError(1, f"is no YAML: {broken}.") from broken
-
-
-def _no_yaml(broken: yaml.MarkedYAMLError, lines: list[str]) -> _UnreadableError:
-    """What the reader of YAML says, or the cause of it, at the line of the cause."""
-    mark = broken.problem_mark or broken.context_mark
-    began = broken.context_mark or mark
-    if mark is None or began is None:
-        return _UnreadableError(1, f"is no YAML: {broken.problem}.")
-    # libyaml puts a premature end after the last line.
-    line = min(mark.line + 1, len(lines))
-    for pattern, words in _CAUSES:
-        for number in (line, began.line + 1, line - 1):
-            if 0 < number <= len(lines) and (found := pattern.match(lines[number - 1])):
-                it = found.groupdict().get("it", "")
-                return _UnreadableError(number, f"is no YAML: {words.format(it=it, code=ord(it[:1] or ' '))}")
-    if "cannot start any token" in str(broken.problem) or broken.context in _NO_WORD:
-        first = lines[began.line][began.column : began.column + 1]
-        return _UnreadableError(began.line + 1, f"is no YAML: no word begins with {first}: put it in quotes.")
-    said = ", ".join(part for part in (broken.context, broken.problem) if part)
-    return _UnreadableError(line, f"is no YAML: {said}: look at indentation and quotes here and above.")
 
 
 def _merged(line: int, value: YamlNode) -> dict[str, YamlNode]:
