@@ -49,7 +49,7 @@ def test_mirroring_outlives_a_restart_of_the_kubelet(ready_node: NewNode, image:
     # On its way up a node may start its kubelet more than once.
     before = node.logs("node", "kubelet").count(GREETING)
     node.succeed("kill $(pidof kubelet)")
-    node.until(lambda: node.logs("node", "kubelet").count(GREETING) > before, "the first words of another kubelet")
+    node.until(lambda: node.logs("node", "kubelet").count(GREETING) == before + 1, "the first words of another kubelet")
 
 
 @pytest.mark.presubmit
