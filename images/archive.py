@@ -139,12 +139,12 @@ class Archive:
     def unpacked(self, layer: Blob) -> Iterator[bytes]:
         """A layer as a tar, block by block; raises Flaw if it is not whole."""
         with self._opened(layer) as raw:
-            magic = raw.read(len(_ZSTD))
+            magic = raw.read(max(map(len, _PACKED)))
         if magic.startswith(_GZIP):
             return self._blocks(layer, lambda raw: gzip.GzipFile(fileobj=raw))
-        if magic == _ZSTD:
+        if magic.startswith(_ZSTD):
             return self._blocks(layer, zstd.ZstdFile)
-        if any(magic.startswith(packed[: len(magic)]) for packed in _PACKED):
+        if magic.startswith(tuple(_PACKED)):
             raise Flaw(f"layer {layer.digest} is compressed, with neither gzip nor zstd")
         return self._blocks(layer, lambda raw: raw)
 

@@ -176,6 +176,12 @@ def test_a_layer_that_no_node_unpacks_is_named(tmp_path: Path, pack: Callable[[b
         read(layout_of([file("a")], pack=pack), tmp_path)
 
 
+def test_a_layer_without_a_byte_is_not_called_compressed(tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as refused:
+        read(layout_of([], pack=lambda _: b""), tmp_path)
+    assert "compressed" not in str(refused.value)
+
+
 def test_a_layer_of_several_gzip_members_is_one(tmp_path: Path) -> None:
     def pack(data: bytes) -> bytes:
         return gzip.compress(data[:700]) + gzip.compress(data[700:]) + gzip.compress(b"")
